@@ -1,0 +1,257 @@
+"""The tables and keys of slipway.toml, with their defaults and meanings."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of slipway.toml: immutable, unknown keys are refused."""
+
+
+class ApplicationSettings(Table, frozen=True):
+    """What the application is called and where its documents and questions lie."""
+
+    name: Annotated[
+        str,
+        Meta(
+            pattern="^[a-z0-9][a-z0-9_-]{0,62}$",
+            description="Name of the application; clients call it as the model name.",
+        ),
+    ]
+    purpose: Annotated[str, Meta(description="One sentence on what it is for; it opens the system card.")] = ""
+    documents: Annotated[list[str], Meta(description="Folders and files to answer from, relative to this file.")] = [
+        "documents"
+    ]
+    questions: Annotated[
+        str,
+        Meta(
+            description="JSONL file of questions with expected answers, or empty: questions are made from the documents."
+        ),
+    ] = ""
+    excluded_uses: Annotated[list[str], Meta(description="Uses that the card names as not intended.")] = []
+
+
+class DecideSettings(Table, frozen=True):
+    """Requirements of the use case; a missing answer is named by `slipway decide`."""
+
+    requests_per_day: Annotated[float | None, Meta(gt=0, description="Requests a day at launch.")] = None
+    input_tokens: Annotated[float | None, Meta(gt=0, description="Mean tokens sent to the model per request.")] = None
+    output_tokens: Annotated[float | None, Meta(gt=0, description="Mean tokens the model writes per request.")] = None
+    peak_factor: Annotated[float, Meta(ge=1, description="Busiest minute divided by the mean.")] = 3.0
+    first_token_ms: Annotated[
+        float | None, Meta(gt=0, description="Longest wait for the first token, 99th percentile, milliseconds.")
+    ] = None
+    end_to_end_ms: Annotated[
+        float | None, Meta(gt=0, description="Longest whole answer, 99th percentile, milliseconds.")
+    ] = None
+    context_tokens: Annotated[int, Meta(ge=1, description="Longest context a request may need, tokens.")] = 8192
+    residency: Annotated[
+        str, Meta(description="Region the data must stay in, for example EU; empty when anywhere will do.")
+    ] = ""
+    data_may_leave: Annotated[bool, Meta(description="Whether requests may be sent to another company's API.")] = True
+    commercial_use: Annotated[bool, Meta(description="Whether the application earns money (licences differ).")] = True
+    monthly_budget: Annotated[float | None, Meta(gt=0, description="Most that may be spent a month, in dollars.")] = (
+        None
+    )
+    horizon_months: Annotated[int, Meta(ge=1, le=120, description="Months over which costs are compared.")] = 36
+    growth_per_year: Annotated[float, Meta(gt=0, description="Traffic a year later divided by traffic now.")] = 1.0
+    cached_share: Annotated[
+        Share, Meta(description="Share of input tokens that a provider's prompt cache would serve.")
+    ] = 0.0
+    skills: Annotated[
+        Literal["none", "some", "strong"], Meta(description="The team's experience in running models.")
+    ] = "some"
+    api_models: Annotated[list[str], Meta(description="Commercial models to compare, as provider/model.")] = [
+        "openai/gpt-5-mini",
+        "anthropic/claude-haiku-4-5",
+    ]
+    open_models: Annotated[list[str], Meta(description="Open models to compare, by catalogue name.")] = ["llama-3.1-8b"]
+    gpu: Annotated[str, Meta(description="GPU type for hosting, by catalogue name.")] = "h100-sxm"
+    gpu_hourly: Annotated[
+        float | None, Meta(gt=0, description="Your price of one GPU hour in dollars; empty takes the dated default.")
+    ] = None
+    engineer_monthly: Annotated[float, Meta(ge=0, description="Cost of one engineer a month, in dollars.")] = 12000.0
+
+
+class PromptSettings(Table, frozen=True):
+    """Where prompt files lie and which prompt answers."""
+
+    folder: Annotated[str, Meta(description="Folder of prompt files (*.md with front matter).")] = "prompts"
+    name: Annotated[str, Meta(description="Prompt that the application answers with.")] = "answer"
+
+
+class TrainSettings(Table, frozen=True):
+    """Defaults of training runs."""
+
+    method: Annotated[Literal["lora", "output-layer", "all-layers"], Meta(description="Training method.")] = "lora"
+    base: Annotated[str, Meta(description="Folder of the base model (safetensors and config.json).")] = ""
+    validation_share: Annotated[Share, Meta(description="Share of the pairs that is held out.")] = 0.1
+    seed: Annotated[int, Meta(description="Seed of every random choice.")] = 0
+
+
+class RetrieveSettings(Table, frozen=True):
+    """How documents become an index and how it is searched."""
+
+    index: Annotated[str, Meta(description="Name of the index that the application answers from.")] = "documents"
+    chunker: Annotated[dict[str, Any], Meta(description="Chunker: `kind` and its settings.")] = {
+        "kind": "recursive",
+        "size": 200,
+    }
+    embedder: Annotated[
+        dict[str, Any],
+        Meta(description="Embedder: `kind` and its settings; auto is MiniLM where it is installed, else lexical only."),
+    ] = {"kind": "auto"}
+    vectors: Annotated[
+        dict[str, Any], Meta(description="Vector store: `kind` and its settings; auto follows the database.")
+    ] = {"kind": "auto"}
+    similarity: Annotated[Literal["cosine", "dot", "euclid"], Meta(description="Similarity of vectors.")] = "cosine"
+    alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.5
+    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.65
+    limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 8
+
+
+class GuardSettings(Table, frozen=True):
+    """Which rails check text before and after the model."""
+
+    before: Annotated[
+        list[dict[str, Any]], Meta(description="Rails on what users send: `rail`, `action` and the rail's settings.")
+    ] = [
+        {"rail": "length", "action": "block"},
+        {"rail": "secrets", "action": "redact"},
+        {"rail": "prompt_attack", "action": "block"},
+    ]
+    after: Annotated[list[dict[str, Any]], Meta(description="Rails on what the model replies.")] = [
+        {"rail": "personal_data", "action": "redact"},
+        {"rail": "secrets", "action": "redact"},
+    ]
+    when_undecided: Annotated[Literal["allow", "block"], Meta(description="What a rail that fails means.")] = "block"
+    hold_back: Annotated[
+        int, Meta(ge=16, le=4096, description="Characters of a streamed answer that are held back for the rails.")
+    ] = 120
+
+
+class ReleaseSettings(Table, frozen=True):
+    """Model and decoding of the next release."""
+
+    engine: Annotated[
+        str, Meta(description="Engine to answer with: a name of [engines.NAME] or the embedded extractive engine.")
+    ] = "extractive"
+    model: Annotated[str, Meta(description="Model name that the engine is asked for.")] = "extractive"
+    temperature: Annotated[float | None, Meta(ge=0, le=2, description="Sampling temperature; 0 is deterministic.")] = (
+        0.0
+    )
+    top_p: Annotated[float | None, Meta(gt=0, le=1, description="Nucleus sampling.")] = None
+    max_tokens: Annotated[int | None, Meta(ge=1, description="Longest answer, tokens.")] = 512
+    seed: Annotated[int | None, Meta(description="Sampling seed, where the engine honours it.")] = 0
+
+
+class RequirementSettings(Table, frozen=True):
+    """One line of the gate's policy."""
+
+    suite: Annotated[str, Meta(description="Suite whose evidence is needed: quality, bias, safety, speed.")]
+    measure: Annotated[str, Meta(description="Measure to check; empty asks only that the evidence exists.")] = ""
+    at_least: Annotated[float | None, Meta(description="Lowest value that passes.")] = None
+    at_most: Annotated[float | None, Meta(description="Highest value that passes.")] = None
+    max_age_days: Annotated[float | None, Meta(gt=0, description="Evidence older than this is stale.")] = None
+
+
+class EvaluateSettings(Table, frozen=True):
+    """Which suites run and what the gate asks of them."""
+
+    suites: Annotated[list[str], Meta(description="Suites to run.")] = ["quality", "bias", "safety", "speed"]
+    limit: Annotated[int | None, Meta(ge=1, description="Most cases per suite; empty takes all.")] = None
+    concurrency: Annotated[int, Meta(ge=1, le=64, description="Cases that run at once.")] = 4
+    seed: Annotated[int, Meta(description="Seed of every random choice.")] = 0
+    gate: Annotated[list[RequirementSettings], Meta(description="What a release needs before it may go out.")] = []
+
+
+class ReviewSettings(Table, frozen=True):
+    """Who must look before a release goes out."""
+
+    roles: Annotated[list[str], Meta(description="Roles whose sign-off the gate asks for.")] = []
+    sample: Annotated[int, Meta(ge=0, description="Answers of each evaluation that are queued for people.")] = 10
+
+
+class DeploySettings(Table, frozen=True):
+    """What the deployment has to hold."""
+
+    target: Annotated[str, Meta(description="Target: process, compose, kubernetes, vllm.")] = "process"
+    model: Annotated[str, Meta(description="Catalogue name of the model to size, when it is hosted by us.")] = ""
+    hardware: Annotated[
+        list[str], Meta(description="Hardware to choose from, by catalogue name; empty tries all.")
+    ] = []
+    image: Annotated[str, Meta(description="Container image of Slipway in emitted files.")] = "slipway:latest"
+
+
+class WatchSettings(Table, frozen=True):
+    """Sampling, alerts and retention of traces."""
+
+    sample: Annotated[Share, Meta(description="Share of answers that are scored.")] = 0.1
+    webhook: Annotated[str, Meta(description="URL that alerts are posted to.")] = ""
+    alerts: Annotated[list[str], Meta(description="Conditions such as 'error_rate > 0.05 over 15m'.")] = [
+        "error_rate > 0.05 over 15m",
+        "unanswered_rate > 0.5 over 60m",
+    ]
+    quiet_hours: Annotated[str, Meta(description="Hours without notification, UTC, for example 22-07.")] = ""
+
+
+class LearnSettings(Table, frozen=True):
+    """Where drafts of findings go."""
+
+    drafts: Annotated[str, Meta(description="Folder for drafts.")] = "drafts"
+
+
+class PrivacySettings(Table, frozen=True):
+    """Retention and encryption."""
+
+    keep_days: Annotated[int, Meta(ge=1, description="Days that content of traces is kept.")] = 90
+    master_key: Annotated[
+        str, Meta(description="Master key as env:NAME or file:PATH; empty makes one in .slipway/master.key.")
+    ] = ""
+    store_content: Annotated[bool, Meta(description="Whether traces keep messages and passages (sealed).")] = True
+
+
+class StoreSettings(Table, frozen=True):
+    """The database."""
+
+    url: Annotated[str, Meta(description="SQLAlchemy URL or env:NAME; empty is SQLite in .slipway/store.db.")] = ""
+
+
+class ServerSettings(Table, frozen=True):
+    """The server that carries gateway and pages."""
+
+    host: Annotated[str, Meta(description="Address to bind. Off loopback, keys and sign-in are required.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port; 0 takes a free one.")] = 8080
+    require_keys: Annotated[
+        bool | None, Meta(description="Whether /v1 asks for an API key; empty: only off loopback.")
+    ] = None
+    max_body_mb: Annotated[float, Meta(gt=0, description="Largest request body, megabytes.")] = 32.0
+
+
+class Settings(Table, frozen=True):
+    """Everything that slipway.toml may hold."""
+
+    application: ApplicationSettings
+    decide: DecideSettings = DecideSettings()
+    prompt: PromptSettings = PromptSettings()
+    train: TrainSettings = TrainSettings()
+    retrieve: RetrieveSettings = RetrieveSettings()
+    guard: GuardSettings = GuardSettings()
+    release: ReleaseSettings = ReleaseSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    review: ReviewSettings = ReviewSettings()
+    deploy: DeploySettings = DeploySettings()
+    watch: WatchSettings = WatchSettings()
+    learn: LearnSettings = LearnSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    store: StoreSettings = StoreSettings()
+    server: ServerSettings = ServerSettings()
+    engines: Annotated[
+        dict[str, dict[str, Any]], Meta(description="Engines by name: `kind` and the settings of that backend.")
+    ] = {}

@@ -1,0 +1,140 @@
+"""Requirements, decisions and plans: what an application needs, which road it takes, what it runs on."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+Road = Literal["api", "open", "build"]
+"""A commercial API, open weights hosted by us, or an own model built from scratch."""
+Origin = Literal["measured", "calibrated", "estimated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What the use case asks for. Lengths are tokens a request, latencies milliseconds."""
+
+    requests_per_day: float
+    input_tokens: float
+    output_tokens: float
+    peak_factor: float = 3.0
+    first_token_ms: float | None = None
+    end_to_end_ms: float | None = None
+    context_tokens: int = 8192
+    residency: str = ""
+    data_may_leave: bool = True
+    commercial_use: bool = True
+    monthly_budget: float | None = None
+    horizon_months: int = 36
+    growth_per_year: float = 1.0
+    cached_share: float = 0.0
+    skills: Literal["none", "some", "strong"] = "some"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostLine:
+    """One line of a bill, in dollars a month, with the formula it comes from."""
+
+    name: str
+    monthly: float
+    formula: str
+    source: str = ""
+    origin: Origin = "estimated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One road with its costs and properties. `rejected` carries the reason when a hard constraint rules it out."""
+
+    road: Road
+    name: str
+    model: str
+    monthly: float
+    upfront: float
+    lines: tuple[CostLine, ...]
+    rejected: str = ""
+    control: str = ""
+    months_to_start: float = 0.0
+    properties: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """Monthly cost of each option (by name) at one volume."""
+
+    requests_per_day: float
+    monthly: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakEven:
+    """The volume at which `cheaper_above` starts to cost less than `cheaper_below`, with a band."""
+
+    cheaper_below: str
+    cheaper_above: str
+    requests_per_day: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRecord:
+    """A saved decision: demand, options, curve, break-evens, verdict, and what would change our mind."""
+
+    id: str
+    application: str
+    demand: Demand
+    options: tuple[Option, ...]
+    curve: tuple[CurvePoint, ...]
+    breakevens: tuple[BreakEven, ...]
+    recommended: str
+    verdict: str
+    flips: tuple[str, ...]
+    assumptions: tuple[tuple[str, str, str], ...]
+    """(what, value, source with date)"""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryBill:
+    """Gibibytes on each device group: what fills them."""
+
+    weights_gib: float
+    kv_cache_gib: float
+    reserve_gib: float
+    available_gib: float
+
+    @property
+    def total_gib(self) -> float:
+        return self.weights_gib + self.kv_cache_gib + self.reserve_gib
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOption:
+    """One way to run a model: hardware, parallelism, replicas, and what it would do."""
+
+    hardware: str
+    devices_per_replica: int
+    replicas: int
+    precision: str
+    memory: MemoryBill
+    first_token_ms: float
+    token_ms: float
+    tokens_per_second: float
+    utilisation: float
+    monthly: float
+    rejected: str = ""
+    origin: Origin = "estimated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The answer of deployment planning: the chosen option, runners-up, and what ruled out the rest."""
+
+    id: str
+    application: str
+    model: str
+    demand: Demand
+    chosen: PlanOption | None
+    others: tuple[PlanOption, ...]
+    reasons: tuple[str, ...]
+    created_at: datetime

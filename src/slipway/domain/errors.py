@@ -1,0 +1,354 @@
+"""Every error that Slipway raises on purpose, as one tree: what happened, to which thing, what to do next.
+
+`exit_code` is what the command line ends with: 1 something failed, 2 the input was wrong, 3 a gate is closed.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class SlipwayError(Exception):
+    """Root of the tree. The message is for the person; the attributes are for programs."""
+
+    exit_code = 1
+    http_status = 500
+    code = "error"
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` or the list of what is known."""
+    names = sorted(set(known))
+    close = get_close_matches(wrong, names, n=1)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" Known: {', '.join(names)}." if names else ""
+
+
+# Input -----------------------------------------------------------------------------------------------------------
+
+
+class InputError(SlipwayError):
+    """What was given is wrong; nothing was changed."""
+
+    exit_code = 2
+    http_status = 400
+    code = "invalid_input"
+
+
+class FileMissing(InputError):
+    """A file or folder that was named does not exist."""
+
+    def __init__(self, path: object, *, next_step: str = "Check the path.") -> None:
+        self.path = str(path)
+        super().__init__(f"There is no file or folder '{path}'. {next_step}")
+
+
+class FileBroken(InputError):
+    """A file exists but cannot be read as what it should be."""
+
+    def __init__(self, path: object, reason: str, *, next_step: str = "Mend the file or leave it out.") -> None:
+        self.path, self.reason = str(path), reason
+        super().__init__(f"'{path}' cannot be read: {reason}. {next_step}")
+
+
+class NameInvalid(InputError):
+    """A name breaks the rule for names."""
+
+    def __init__(self, what: str, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"'{name}' is not a name for {what}: use lower case letters, digits, '-' and '_', at most 63 characters."
+        )
+
+
+class NotFound(InputError):
+    """Something was named that the store does not hold."""
+
+    http_status = 404
+    code = "not_found"
+
+    def __init__(self, what: str, name: str, *, known: Sequence[str] = (), next_step: str = "") -> None:
+        self.what, self.name = what, name
+        super().__init__(
+            f"There is no {what} '{name}'.{did_you_mean(name, known)}{' ' + next_step if next_step else ''}"
+        )
+
+
+class Conflict(InputError):
+    """The request contradicts what is already there."""
+
+    http_status = 409
+    code = "conflict"
+
+
+# Configuration ---------------------------------------------------------------------------------------------------
+
+
+class ConfigError(InputError):
+    """slipway.toml (or the environment) holds something wrong; the place is named."""
+
+    code = "invalid_config"
+
+    def __init__(self, place: str, reason: str, *, path: object = "slipway.toml") -> None:
+        self.place, self.reason, self.path = place, reason, str(path)
+        super().__init__(f"{path}: {place}: {reason}" if place else f"{path}: {reason}")
+
+
+class NotAnApplication(InputError):
+    """The folder has no slipway.toml."""
+
+    def __init__(self, folder: object) -> None:
+        self.folder = str(folder)
+        super().__init__(
+            f"'{folder}' holds no slipway.toml. Create one: slipway init {folder} --documents PATH, "
+            "or name another folder with --dir."
+        )
+
+
+class SecretMissing(ConfigError):
+    """A secret points to an environment variable or file that is not there."""
+
+
+class UnknownBackend(InputError):
+    """A backend was named that no file and no entry point offers."""
+
+    code = "unknown_backend"
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name = kind, name
+        super().__init__(f"There is no {kind} backend '{name}'.{did_you_mean(name, known)}")
+
+
+class BackendSettingInvalid(InputError):
+    """A backend got a key it does not know or a value of the wrong type."""
+
+    code = "invalid_config"
+
+    def __init__(self, kind: str, name: str, reason: str) -> None:
+        self.kind, self.name = kind, name
+        super().__init__(f"Settings of {kind} '{name}': {reason}")
+
+
+class PackageMissing(SlipwayError):
+    """A backend needs a package that is not installed."""
+
+    def __init__(self, what: str, package: str, pip_line: str) -> None:
+        self.what, self.package = what, package
+        super().__init__(f"{what} needs the package '{package}', which is not installed. Install it: {pip_line}")
+
+
+# Engines and models ----------------------------------------------------------------------------------------------
+
+
+class EngineError(SlipwayError):
+    """An engine could not do what it was asked. `retryable` when another try may help."""
+
+    http_status = 502
+    code = "engine_failed"
+    retryable = False
+
+
+class EngineUnreachable(EngineError):
+    """Nothing answers at the engine's address."""
+
+    code = "engine_unreachable"
+    retryable = True
+
+    def __init__(self, engine: str, url: str, reason: str) -> None:
+        self.engine, self.url = engine, url
+        super().__init__(
+            f"Engine '{engine}' cannot be reached at {url}: {reason}. "
+            f"Start it, or correct base_url in [engines.{engine}]."
+        )
+
+
+class EngineTimeout(EngineError):
+    """An engine did not answer within its deadline."""
+
+    http_status = 504
+    code = "engine_timeout"
+    retryable = True
+
+    def __init__(self, engine: str, phase: str, seconds: float) -> None:
+        self.engine, self.phase, self.seconds = engine, phase, seconds
+        super().__init__(f"Engine '{engine}' gave no {phase} within {seconds:g} s. Try again, or raise its timeout.")
+
+
+class EngineRefused(EngineError):
+    """An engine answered with an error status; `status` and `body` are what it said."""
+
+    code = "engine_refused"
+
+    def __init__(self, engine: str, status: int, body: str, *, retry_after_s: float | None = None) -> None:
+        self.engine, self.status, self.body, self.retry_after_s = engine, status, body, retry_after_s
+        self.retryable = status == 429 or status >= 500
+        self.http_status = status if 400 <= status < 500 else 502
+        super().__init__(f"Engine '{engine}' answered {status}: {body[:300]}")
+
+
+class EngineGarbled(EngineError):
+    """An engine's answer cannot be understood, or it stopped in the middle."""
+
+    code = "engine_garbled"
+    retryable = True
+
+    def __init__(self, engine: str, reason: str) -> None:
+        self.engine = engine
+        super().__init__(f"Engine '{engine}' sent an answer that cannot be used: {reason}.")
+
+
+class WeightsInvalid(SlipwayError):
+    """Model weights do not have the digest that was pinned."""
+
+    def __init__(self, path: object, expected: str, found: str) -> None:
+        self.path, self.expected, self.found = str(path), expected, found
+        super().__init__(
+            f"'{path}' has sha256 {found[:12]}…, expected {expected[:12]}…. "
+            "It is not used; install the original file again."
+        )
+
+
+# Store -----------------------------------------------------------------------------------------------------------
+
+
+class StoreError(SlipwayError):
+    """The store could not do what it was asked; nothing was half-written."""
+
+    http_status = 503
+    code = "store_failed"
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be opened, is locked for too long, or its disk is full."""
+
+    def __init__(self, url: str, reason: str, *, next_step: str) -> None:
+        self.url = url
+        super().__init__(f"The store at {url} is not available: {reason}. {next_step}")
+
+
+class StoreTooNew(StoreError):
+    """The database was written by a newer Slipway."""
+
+    def __init__(self, url: str, found: str) -> None:
+        super().__init__(f"The store at {url} has schema {found}, which this version does not know. Upgrade slipway.")
+
+
+class ContentErased(StoreError):
+    """Content belonged to a person whose key was erased."""
+
+    http_status = 410
+    code = "erased"
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(f"The content of {kind} '{id}' was erased with the person it was about.")
+
+
+class MasterKeyWrong(StoreError):
+    """The master key does not open the data keys of this store."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(
+            f"The master key from {source} does not open this store. Give the key that the store was created with."
+        )
+
+
+# Retrieve --------------------------------------------------------------------------------------------------------
+
+
+class IndexOutdated(SlipwayError):
+    """Documents changed after an index was built."""
+
+    def __init__(self, index: str, *, built_from: int, changed: int) -> None:
+        self.index, self.built_from, self.changed = index, built_from, changed
+        super().__init__(
+            f"Index '{index}' was built from {built_from} documents; {changed} have changed since. "
+            f"Rebuild it: slipway retrieve build {index}"
+        )
+
+
+# Guard -----------------------------------------------------------------------------------------------------------
+
+
+class Blocked(SlipwayError):
+    """A guardrail stopped a request or an answer."""
+
+    http_status = 400
+    code = "content_filter"
+
+    def __init__(self, rail: str, stage: str, reason: str) -> None:
+        self.rail, self.stage, self.reason = rail, stage, reason
+        super().__init__(f"Guardrail '{rail}' stopped the {stage}: {reason}")
+
+
+# Release ---------------------------------------------------------------------------------------------------------
+
+
+class GateClosed(SlipwayError):
+    """A release may not go out yet; the failing checks are listed with their remedies."""
+
+    exit_code = 3
+    http_status = 409
+    code = "gate_closed"
+
+    def __init__(self, release: str, reasons: Sequence[str]) -> None:
+        self.release, self.reasons = release, tuple(reasons)
+        super().__init__(f"The gate of {release} is closed: " + "; ".join(reasons))
+
+
+# Access ----------------------------------------------------------------------------------------------------------
+
+
+class AccessDenied(SlipwayError):
+    """The key is missing, unknown, expired or lacks the scope."""
+
+    http_status = 401
+    code = "invalid_api_key"
+
+
+class OverLimit(SlipwayError):
+    """A key has used up its requests, tokens or budget."""
+
+    http_status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(self, what: str, *, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{what} is used up. Try again in {retry_after_s:.0f} s.")
+
+
+# Decide and deploy -----------------------------------------------------------------------------------------------
+
+
+class RequirementMissing(InputError):
+    """A decision or plan needs an answer that was not given."""
+
+    def __init__(self, fields: Sequence[str], *, table: str) -> None:
+        self.fields = tuple(fields)
+        super().__init__(f"[{table}] in slipway.toml lacks: {', '.join(fields)}. Add them, or run: slipway {table} ask")
+
+
+class RequirementContradiction(InputError):
+    """Two requirements exclude each other."""
+
+
+class NothingMeets(SlipwayError):
+    """No option or plan meets the requirement; the nearest misses are named."""
+
+    exit_code = 3
+    http_status = 409
+    code = "nothing_meets"
+
+
+# Jobs ------------------------------------------------------------------------------------------------------------
+
+
+class JobCancelled(SlipwayError):
+    """A job was stopped on request; what it finished is kept and a new start resumes it."""
+
+
+class DiskFull(SlipwayError):
+    """A write failed because the disk is full; the file it would have replaced is unchanged."""
+
+    def __init__(self, path: object) -> None:
+        self.path = str(path)
+        super().__init__(f"'{path}' could not be written: the disk is full. Free some space and run the command again.")

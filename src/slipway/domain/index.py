@@ -1,0 +1,50 @@
+"""An index version: which documents, cut and embedded how, pinned by hash."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from slipway.domain.ids import ContentHash
+
+Similarity = Literal["cosine", "dot", "euclid"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """How passages are found. `alpha` weighs the lexical leg of the convex fusion: 1 is lexical only."""
+
+    similarity: Similarity = "cosine"
+    alpha: float = 0.5
+    cut: float = 0.65
+    limit: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentEntry:
+    """A line of an index version's manifest."""
+
+    id: str
+    title: str
+    source: str
+    content_hash: ContentHash
+    characters: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """One immutable version of an index. `hash` covers documents, chunker, embedder and search settings."""
+
+    name: str
+    version: int
+    hash: ContentHash
+    documents: tuple[DocumentEntry, ...]
+    documents_hash: ContentHash
+    chunker: str
+    embedder: str
+    search: SearchSettings
+    chunks: int
+    created_at: datetime
+    dimensions: int = 0
+    unanswered_below: float = 0.0
+    """Calibrated score below which the question counts as not covered by these documents; 0 when not calibrated."""

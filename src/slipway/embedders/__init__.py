@@ -1,0 +1,1 @@
+"""Embedders: backends that turn texts into vectors."""

@@ -1,0 +1,1 @@
+"""Engines: backends that complete and stream."""

@@ -1,0 +1,66 @@
+"""What a store of index versions promises, and the registry of such stores."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from slipway.domain.document import Chunk, Document
+from slipway.domain.ids import ContentHash, SubjectId
+from slipway.domain.index import Similarity
+from slipway.embedders.base import Vectors
+from slipway.plugins import Registry
+
+
+class Candidate(NamedTuple):
+    """A chunk that one leg of the search found. `score` is raw: BM25 (higher is better) or similarity."""
+
+    chunk: int
+    score: float
+
+
+class IndexReader(Protocol):
+    """One immutable index version, open for searching. Chunks are numbered from 0."""
+
+    @property
+    def chunk_count(self) -> int: ...
+
+    @property
+    def dimensions(self) -> int:
+        """0 when the version has no vectors."""
+        ...
+
+    def lexical(self, question: str, *, limit: int, documents: Sequence[str] | None = None) -> list[Candidate]: ...
+
+    def dense(
+        self, vector: Vectors, *, similarity: Similarity, limit: int, documents: Sequence[str] | None = None
+    ) -> list[Candidate]: ...
+
+    def similarities(self, vector: Vectors, chunks: Sequence[int], *, similarity: Similarity) -> list[float]:
+        """Scores of the named chunks, so that each leg can score what the other found."""
+        ...
+
+    def chunks(self, numbers: Sequence[int]) -> list[Chunk]: ...
+
+    def document(self, id: str) -> Document: ...
+
+    def close(self) -> None: ...
+
+
+class IndexStore(Protocol):
+    """Keeps index versions by hash. A version appears whole or not at all, and its removal leaves no byte behind."""
+
+    def write(
+        self, version: ContentHash, *, documents: Iterable[Document], chunks: Sequence[Chunk], vectors: Vectors | None
+    ) -> None: ...
+
+    def open(self, version: ContentHash) -> IndexReader: ...
+
+    def versions(self) -> list[ContentHash]: ...
+
+    def remove(self, version: ContentHash) -> None: ...
+
+    def about(self, subject: SubjectId) -> list[ContentHash]:
+        """Versions that hold documents about this person."""
+        ...
+
+
+index_stores: Registry[IndexStore] = Registry("vector store", package="slipway.vectors")
