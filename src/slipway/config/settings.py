@@ -1,9 +1,19 @@
 """The tables and keys of slipway.toml, with their defaults and meanings."""
 
-from typing import Annotated, Any, Literal
+from copy import deepcopy
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
+
+Default = TypeVar("Default")
+
+
+def default(value: Default) -> Default:
+    """A list or table as default; every settings object gets its own copy."""
+    copied: Default = msgspec.field(default_factory=lambda: deepcopy(value))
+    return copied
+
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -29,7 +39,7 @@ class ApplicationSettings(Table, frozen=True):
     questions: Annotated[
         str,
         Meta(
-            description="JSONL file of questions with expected answers, or empty: questions are made from the documents."
+            description="JSONL file of questions with expected answers, or empty: Slipway makes some from the documents."
         ),
     ] = ""
     excluded_uses: Annotated[list[str], Meta(description="Uses that the card names as not intended.")] = []
@@ -69,7 +79,9 @@ class DecideSettings(Table, frozen=True):
         "openai/gpt-5-mini",
         "anthropic/claude-haiku-4-5",
     ]
-    open_models: Annotated[list[str], Meta(description="Open models to compare, by catalogue name.")] = ["llama-3.1-8b"]
+    open_models: Annotated[list[str], Meta(description="Open models to compare, by catalogue name.")] = default(
+        ["llama-3.1-8b"]
+    )
     gpu: Annotated[str, Meta(description="GPU type for hosting, by catalogue name.")] = "h100-sxm"
     gpu_hourly: Annotated[
         float | None, Meta(gt=0, description="Your price of one GPU hour in dollars; empty takes the dated default.")
@@ -97,17 +109,16 @@ class RetrieveSettings(Table, frozen=True):
     """How documents become an index and how it is searched."""
 
     index: Annotated[str, Meta(description="Name of the index that the application answers from.")] = "documents"
-    chunker: Annotated[dict[str, Any], Meta(description="Chunker: `kind` and its settings.")] = {
-        "kind": "recursive",
-        "size": 200,
-    }
+    chunker: Annotated[dict[str, Any], Meta(description="Chunker: `kind` and its settings.")] = default(
+        {"kind": "recursive", "size": 200}
+    )
     embedder: Annotated[
         dict[str, Any],
         Meta(description="Embedder: `kind` and its settings; auto is MiniLM where it is installed, else lexical only."),
-    ] = {"kind": "auto"}
+    ] = default({"kind": "auto"})
     vectors: Annotated[
         dict[str, Any], Meta(description="Vector store: `kind` and its settings; auto follows the database.")
-    ] = {"kind": "auto"}
+    ] = default({"kind": "auto"})
     similarity: Annotated[Literal["cosine", "dot", "euclid"], Meta(description="Similarity of vectors.")] = "cosine"
     alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.5
     cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.65
@@ -119,15 +130,16 @@ class GuardSettings(Table, frozen=True):
 
     before: Annotated[
         list[dict[str, Any]], Meta(description="Rails on what users send: `rail`, `action` and the rail's settings.")
-    ] = [
-        {"rail": "length", "action": "block"},
-        {"rail": "secrets", "action": "redact"},
-        {"rail": "prompt_attack", "action": "block"},
-    ]
-    after: Annotated[list[dict[str, Any]], Meta(description="Rails on what the model replies.")] = [
-        {"rail": "personal_data", "action": "redact"},
-        {"rail": "secrets", "action": "redact"},
-    ]
+    ] = default(
+        [
+            {"rail": "length", "action": "block"},
+            {"rail": "secrets", "action": "redact"},
+            {"rail": "prompt_attack", "action": "block"},
+        ]
+    )
+    after: Annotated[list[dict[str, Any]], Meta(description="Rails on what the model replies.")] = default(
+        [{"rail": "personal_data", "action": "redact"}, {"rail": "secrets", "action": "redact"}]
+    )
     when_undecided: Annotated[Literal["allow", "block"], Meta(description="What a rail that fails means.")] = "block"
     hold_back: Annotated[
         int, Meta(ge=16, le=4096, description="Characters of a streamed answer that are held back for the rails.")
@@ -162,7 +174,7 @@ class RequirementSettings(Table, frozen=True):
 class EvaluateSettings(Table, frozen=True):
     """Which suites run and what the gate asks of them."""
 
-    suites: Annotated[list[str], Meta(description="Suites to run.")] = ["quality", "bias", "safety", "speed"]
+    suites: Annotated[list[str], Meta(description="Suites to run.")] = default(["quality", "bias", "safety", "speed"])
     limit: Annotated[int | None, Meta(ge=1, description="Most cases per suite; empty takes all.")] = None
     concurrency: Annotated[int, Meta(ge=1, le=64, description="Cases that run at once.")] = 4
     seed: Annotated[int, Meta(description="Seed of every random choice.")] = 0
@@ -192,10 +204,9 @@ class WatchSettings(Table, frozen=True):
 
     sample: Annotated[Share, Meta(description="Share of answers that are scored.")] = 0.1
     webhook: Annotated[str, Meta(description="URL that alerts are posted to.")] = ""
-    alerts: Annotated[list[str], Meta(description="Conditions such as 'error_rate > 0.05 over 15m'.")] = [
-        "error_rate > 0.05 over 15m",
-        "unanswered_rate > 0.5 over 60m",
-    ]
+    alerts: Annotated[list[str], Meta(description="Conditions such as 'error_rate > 0.05 over 15m'.")] = default(
+        ["error_rate > 0.05 over 15m", "unanswered_rate > 0.5 over 60m"]
+    )
     quiet_hours: Annotated[str, Meta(description="Hours without notification, UTC, for example 22-07.")] = ""
 
 
