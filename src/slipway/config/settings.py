@@ -33,14 +33,12 @@ class ApplicationSettings(Table, frozen=True):
         ),
     ]
     purpose: Annotated[str, Meta(description="One sentence on what it is for; it opens the system card.")] = ""
-    documents: Annotated[list[str], Meta(description="Folders and files to answer from, relative to this file.")] = [
-        "documents"
-    ]
+    documents: Annotated[list[str], Meta(description="Folders and files to answer from, relative to this file.")] = (
+        default(["documents"])
+    )
     questions: Annotated[
         str,
-        Meta(
-            description="JSONL file of questions with expected answers, or empty: Slipway makes some from the documents."
-        ),
+        Meta(description="JSONL file of questions with expected answers, or empty: some are made from the documents."),
     ] = ""
     excluded_uses: Annotated[list[str], Meta(description="Uses that the card names as not intended.")] = []
 
