@@ -1,4 +1,4 @@
-"""Makes the virtual environment and runs the demo or the tests: python3 scripts/bootstrap.py [demo|test|install] [ARGS]."""
+"""Makes the virtual environment, then runs the demo or the tests: scripts/bootstrap.py [demo|test|install] [ARGS]."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Step:
 
 
 def read_pip_settings() -> dict[str, str]:
-    """pip's own settings (files and PIP_* variables) by their long name; variables win, then [install], then [global]."""
+    """pip's own settings by their long name: PIP_* variables win over files, and there [install] over [global]."""
     found: dict[str, str] = {}
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -218,7 +218,7 @@ def install_torch(installer: Installer) -> bool:
         with Step("torch, CPU build"):
             done = installer.install("--no-deps", wanted)
         if done.returncode != 0:
-            say(f"    {wanted} was not found; tests that train a model are skipped. Try again: bootstrap.py test --again")
+            say(f"    {wanted} was not found; tests that need it are skipped. Try again: bootstrap.py test --again")
             return False
     with Step("packages that train with torch"):
         installer.install_lock("train.lock")

@@ -1,0 +1,303 @@
+"""Writes what the docs can take from the code: house map, settings, commands, errors; --check only compares."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "slipway"
+DOCS = ROOT / "docs"
+BEGIN = "<!-- written by scripts/write_docs.py from here on; do not edit -->"
+
+
+class Undocumented(Exception):
+    """Something has no sentence that says what it is for."""
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """A Markdown table; bars inside cells are escaped."""
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return lines + [
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows
+    ]
+
+
+def first_sentence(text: str | None, what: str) -> str:
+    """First paragraph of a docstring on one line. Raises `Undocumented` where there is none."""
+    paragraph = inspect.cleandoc(text or "").split("\n\n")[0].replace("\n", " ").strip()
+    if not paragraph:
+        raise Undocumented(f"{what} has no docstring or help: say in one sentence what it is for.")
+    return paragraph
+
+
+# --- docs/house.md ----------------------------------------------------------------------------------------------------
+
+
+def floors() -> list[list[str]]:
+    """The floors from top to bottom, as pyproject.toml gives them to import-linter; names of existing rooms only."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    named = [[name.strip(" ()") for name in re.split(r"[|:]", layer)] for layer in layers]
+    return [kept for floor in named if (kept := [name for name in floor if files_of(name)])]
+
+
+def files_of(room: str) -> list[Path]:
+    """The modules of a room (a folder or a single file), in order; empty `__init__` files are left out."""
+    single = SOURCE / f"{room}.py"
+    found = [single] if single.exists() else sorted((SOURCE / room).rglob("*.py"))
+    return [file for file in found if file.name != "__init__.py" or file.parent == SOURCE / room]
+
+
+def first_line(file: Path) -> str:
+    """The sentence a module opens with."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return first_sentence(ast.get_docstring(tree), str(file.relative_to(ROOT)))
+
+
+def house() -> list[str]:
+    """The map: every file by floor and room, with its first line."""
+    lines: list[str] = []
+    for floor in floors():
+        for room in floor:
+            files = files_of(room)
+            about = next((first_line(file) for file in files if file.name == "__init__.py"), "")
+            lines += [f"### {room}", ""] + ([about, ""] if about else [])
+            rows = [(f"`{f.relative_to(SOURCE).as_posix()}`", first_line(f)) for f in files if f.name != "__init__.py"]
+            if rows:
+                lines += [*table(("file", "what it is for"), rows), ""]
+    return lines
+
+
+# --- docs/settings.md and the JSON Schema -----------------------------------------------------------------------------
+
+
+def plain_type(schema: dict[str, Any]) -> str:
+    """The type of one key in words, with its bounds."""
+    if "anyOf" in schema:
+        return " or ".join(plain_type(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "$ref" in schema:
+        return f"table `{schema['$ref'].rsplit('/', 1)[1].removesuffix('Settings').lower()}`"
+    if schema.get("type") == "array":
+        return f"list of {plain_type(schema.get('items', {}))}"
+    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = " ".join(f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema)
+    return f"{words.get(str(schema.get('type')), 'table')} {bounds}".strip()
+
+
+def plain_default(schema: dict[str, Any]) -> str:
+    """The default as it would stand in TOML."""
+    if "default" not in schema:
+        return "required"
+    value = schema["default"]
+    return "none" if value is None else f"`{json.dumps(value, ensure_ascii=False)}`"
+
+
+def describe(name: str, schema: dict[str, Any], place: str) -> str:
+    """What a key means. Raises `Undocumented` where nobody said."""
+    if "description" not in schema and "$ref" not in schema:
+        raise Undocumented(
+            f"slipway.toml: {place} {name} has no description: add Meta(description=…) in config/settings.py."
+        )
+    return str(schema.get("description", ""))
+
+
+def settings() -> list[str]:
+    """One table per table of slipway.toml, then the backends with their keys."""
+    from slipway.config.schema import json_schema
+
+    schema = json_schema()
+    definitions = schema["$defs"]
+    top = definitions[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+    lines: list[str] = []
+    nested: list[str] = []
+    for name, entry in top["properties"].items():
+        reference = entry.get("$ref") or next((one["$ref"] for one in entry.get("anyOf", []) if "$ref" in one), None)
+        reference = reference or next((one["$ref"] for one in entry.get("allOf", []) if "$ref" in one), None)
+        if reference is None:
+            lines += [f"## [{name}.NAME]", "", describe(name, entry, "top level"), ""]
+            continue
+        shown = definitions[reference.rsplit("/", 1)[1]]
+        lines += [
+            f"## [{name}]",
+            "",
+            first_sentence(shown.get("description"), f"[{name}]"),
+            "",
+            *keys(shown, f"[{name}]"),
+            "",
+        ]
+        nested += re.findall(r"#/\$defs/(\w+)", json.dumps(shown["properties"]))
+    for title in dict.fromkeys(nested):
+        inner = definitions[title]
+        name = title.removesuffix("Settings").lower()
+        lines += [f"## Entries of kind `{name}`", "", first_sentence(inner.get("description"), title), ""]
+        lines += [*keys(inner, f"entry {name}"), ""]
+    return lines + backends()
+
+
+def keys(schema: dict[str, Any], place: str) -> list[str]:
+    """The keys of one table of slipway.toml."""
+    rows = [
+        (f"`{name}`", plain_type(entry), plain_default(entry), describe(name, entry, place))
+        for name, entry in schema.get("properties", {}).items()
+    ]
+    return table(("key", "type", "default", "meaning"), rows)
+
+
+def registries() -> Iterator[Any]:
+    """Every registry of backends: the `Registry` objects that stand in a `base` module."""
+    import importlib
+
+    from slipway.plugins import Registry
+
+    for base in sorted(SOURCE.rglob("base.py")):
+        module = importlib.import_module(".".join(("slipway", *base.relative_to(SOURCE).with_suffix("").parts)))
+        for value in vars(module).values():
+            if isinstance(value, Registry) and value.package == module.__package__:
+                yield value
+
+
+def backends() -> list[str]:
+    """Each kind of backend, its members, and the keys that each member takes."""
+    lines: list[str] = []
+    for registry in registries():
+        rows: list[tuple[str, ...]] = []
+        for name in registry.names():
+            cls = registry.load(name)
+            fields = [
+                f"`{field.name} = {field.default!r}`" if field.default is not dataclasses.MISSING else f"`{field.name}`"
+                for field in dataclasses.fields(cls)
+                if field.init and not field.name.startswith("_")
+            ]
+            what = f"{registry.kind} backend '{name}'"
+            if cls.__doc__ and cls.__doc__.startswith(f"{cls.__name__}("):
+                raise Undocumented(f"{what} has no docstring: its first line is its help.")
+            rows.append((f"`{name}`", first_sentence(cls.__doc__, what), ", ".join(fields)))
+        title = f"{registry.kind[0].upper()}{registry.kind[1:]} backends"
+        lines += [f"## {title}", "", *table(("name", "what it does", "keys with their defaults"), rows), ""]
+    return lines
+
+
+# --- docs/commands.md -------------------------------------------------------------------------------------------------
+
+
+def commands() -> list[str]:
+    """Every command of the command line, in the order of `slipway --help`."""
+    import typer
+    from slipway.cli.main import app
+
+    root = typer.main.get_command(app)
+    return [line for path, command in walk("slipway", root) for line in one_command(path, command)]
+
+
+def walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """A command and all below it, depth first."""
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        if not inner.hidden:
+            yield from walk(f"{path} {name}", inner)
+
+
+def one_command(path: str, command: Any) -> list[str]:
+    """Heading, help and options of one command."""
+    depth = min(path.count(" ") + 2, 4)
+    lines = ["#" * depth + f" {path}", "", inspect.cleandoc(command.help or "").strip(), ""]
+    first_sentence(command.help, f"command `{path}`")
+    rows: list[tuple[str, ...]] = []
+    for parameter in command.params:
+        if getattr(parameter, "hidden", False) or parameter.name in {"help", "install_completion", "show_completion"}:
+            continue
+        is_argument = parameter.param_type_name == "argument"
+        names = parameter.name.upper() if is_argument else ", ".join(parameter.opts + parameter.secondary_opts)
+        if not getattr(parameter, "help", None):
+            raise Undocumented(f"`{path}`: {names} has no help: add help=… to it in cli/.")
+        rows.append((f"`{names}`", parameter.help, "required" if parameter.required else ""))
+    return lines + ([*table(("parameter", "meaning", ""), rows), ""] if rows else [])
+
+
+# --- docs/errors.md ---------------------------------------------------------------------------------------------------
+
+
+def errors() -> list[str]:
+    """The tree of errors, each with its exit code and HTTP status."""
+    from slipway.domain import errors as module
+
+    rows: list[tuple[str, ...]] = []
+
+    def add(cls: Any, depth: int) -> None:
+        shown = f"{'&nbsp;' * 4 * depth}`{cls.__name__}`"
+        what = first_sentence(cls.__dict__.get("__doc__"), f"error {cls.__name__}")
+        rows.append((shown, f"`{cls.code}`", str(cls.exit_code), str(cls.http_status), what))
+        for child in cls.__subclasses__():
+            if child.__module__ == module.__name__:
+                add(child, depth + 1)
+
+    add(module.SlipwayError, 0)
+    return table(("error", "code", "exit code", "HTTP status", "when"), rows)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+PAGES: dict[str, Callable[[], list[str]]] = {
+    "house.md": house,
+    "settings.md": settings,
+    "commands.md": commands,
+    "errors.md": errors,
+}
+
+
+def render(page: str) -> str:
+    """The page: what people wrote above the mark, then what the code says."""
+    file = DOCS / page
+    written = file.read_text(encoding="utf-8").partition(BEGIN)[0].rstrip()
+    return f"{written}\n\n{BEGIN}\n\n" + "\n".join(PAGES[page]()).rstrip() + "\n"
+
+
+def render_schema() -> str:
+    """The JSON Schema of slipway.toml, for editors."""
+    from slipway.config.schema import json_schema
+
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> int:
+    """Write every page, or with --check say which are not up to date."""
+    check = "--check" in sys.argv[1:]
+    wanted: dict[Path, str] = {}
+    problems: list[str] = []
+    for name, make in [
+        *((page, lambda page=page: render(page)) for page in PAGES),
+        ("slipway.schema.json", render_schema),
+    ]:
+        try:
+            wanted[DOCS / name] = make()
+        except Undocumented as missing:
+            problems.append(f"docs/{name}: {missing}")
+    for file, text in wanted.items():
+        if file.exists() and file.read_text(encoding="utf-8") == text:
+            continue
+        if check:
+            problems.append(f"docs/{file.name} is not up to date. Run: make docs")
+        else:
+            file.write_text(text, encoding="utf-8")
+            print(f"docs/{file.name} written")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""The docs cannot lie: generated pages are up to date, and nothing a user can name is undocumented."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load_generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("write_docs", ROOT / "scripts" / "write_docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generator = load_generator()
+
+
+@pytest.mark.parametrize("page", sorted(generator.PAGES))
+def test_a_generated_page_says_what_the_code_says(page: str) -> None:
+    assert (ROOT / "docs" / page).read_text(encoding="utf-8") == generator.render(page), "Run: make docs"
+
+
+def test_the_schema_of_the_settings_is_the_one_in_the_docs() -> None:
+    assert (ROOT / "docs" / "slipway.schema.json").read_text(encoding="utf-8") == generator.render_schema(), (
+        "Run: make docs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        pytest.param(
+            {"properties": {"port": {"type": "integer"}}}, "[server] port has no description", id="no description"
+        ),
+    ],
+)
+def test_a_setting_without_a_meaning_stops_the_docs(schema: dict[str, object], message: str) -> None:
+    with pytest.raises(generator.Undocumented, match=re.escape(message)):
+        generator.keys(schema, "[server]")
+
+
+def test_a_command_without_help_stops_the_docs() -> None:
+    import typer
+
+    app = typer.Typer()
+
+    @app.command()
+    def silent() -> None: ...
+
+    @app.command(help="It has help, but its option has none.")
+    def loud(name: str = typer.Option("x")) -> None: ...
+
+    commands = dict(generator.walk("slipway", typer.main.get_command(app)))
+    with pytest.raises(generator.Undocumented, match="`slipway silent` has no docstring or help"):
+        generator.one_command("slipway silent", commands["slipway silent"])
+    with pytest.raises(generator.Undocumented, match="--name has no help"):
+        generator.one_command("slipway loud", commands["slipway loud"])
+
+
+def every_link(page: Path) -> list[str]:
+    return re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
+def test_a_link_to_a_file_leads_to_a_file(page: Path) -> None:
+    local = [link for link in every_link(page) if "://" not in link and not link.startswith("mailto:")]
+    assert [link for link in local if not (page.parent / link).exists()] == []
