@@ -16,6 +16,8 @@ def default(value: Default) -> Default:
 
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,15 +48,15 @@ class ApplicationSettings(Table, frozen=True):
 class DecideSettings(Table, frozen=True):
     """Requirements of the use case; a missing answer is named by `slipway decide`."""
 
-    requests_per_day: Annotated[float | None, Meta(gt=0, description="Requests a day at launch.")] = None
-    input_tokens: Annotated[float | None, Meta(gt=0, description="Mean tokens sent to the model per request.")] = None
-    output_tokens: Annotated[float | None, Meta(gt=0, description="Mean tokens the model writes per request.")] = None
+    requests_per_day: Annotated[Positive | None, Meta(description="Requests a day at launch.")] = None
+    input_tokens: Annotated[Positive | None, Meta(description="Mean tokens sent to the model per request.")] = None
+    output_tokens: Annotated[Positive | None, Meta(description="Mean tokens the model writes per request.")] = None
     peak_factor: Annotated[float, Meta(ge=1, description="Busiest minute divided by the mean.")] = 3.0
     first_token_ms: Annotated[
-        float | None, Meta(gt=0, description="Longest wait for the first token, 99th percentile, milliseconds.")
+        Positive | None, Meta(description="Longest wait for the first token, 99th percentile, milliseconds.")
     ] = None
     end_to_end_ms: Annotated[
-        float | None, Meta(gt=0, description="Longest whole answer, 99th percentile, milliseconds.")
+        Positive | None, Meta(description="Longest whole answer, 99th percentile, milliseconds.")
     ] = None
     context_tokens: Annotated[int, Meta(ge=1, description="Longest context a request may need, tokens.")] = 8192
     residency: Annotated[
@@ -62,9 +64,7 @@ class DecideSettings(Table, frozen=True):
     ] = ""
     data_may_leave: Annotated[bool, Meta(description="Whether requests may be sent to another company's API.")] = True
     commercial_use: Annotated[bool, Meta(description="Whether the application earns money (licences differ).")] = True
-    monthly_budget: Annotated[float | None, Meta(gt=0, description="Most that may be spent a month, in dollars.")] = (
-        None
-    )
+    monthly_budget: Annotated[Positive | None, Meta(description="Most that may be spent a month, in dollars.")] = None
     horizon_months: Annotated[int, Meta(ge=1, le=120, description="Months over which costs are compared.")] = 36
     growth_per_year: Annotated[float, Meta(gt=0, description="Traffic a year later divided by traffic now.")] = 1.0
     cached_share: Annotated[
@@ -73,16 +73,15 @@ class DecideSettings(Table, frozen=True):
     skills: Annotated[
         Literal["none", "some", "strong"], Meta(description="The team's experience in running models.")
     ] = "some"
-    api_models: Annotated[list[str], Meta(description="Commercial models to compare, as provider/model.")] = [
-        "openai/gpt-5-mini",
-        "anthropic/claude-haiku-4-5",
-    ]
+    api_models: Annotated[list[str], Meta(description="Commercial models to compare, as provider/model.")] = default(
+        ["openai/gpt-5-mini", "anthropic/claude-haiku-4-5"]
+    )
     open_models: Annotated[list[str], Meta(description="Open models to compare, by catalogue name.")] = default(
         ["llama-3.1-8b"]
     )
     gpu: Annotated[str, Meta(description="GPU type for hosting, by catalogue name.")] = "h100-sxm"
     gpu_hourly: Annotated[
-        float | None, Meta(gt=0, description="Your price of one GPU hour in dollars; empty takes the dated default.")
+        Positive | None, Meta(description="Your price of one GPU hour in dollars; empty takes the dated default.")
     ] = None
     engineer_monthly: Annotated[float, Meta(ge=0, description="Cost of one engineer a month, in dollars.")] = 12000.0
 
@@ -151,11 +150,11 @@ class ReleaseSettings(Table, frozen=True):
         str, Meta(description="Engine to answer with: a name of [engines.NAME] or the embedded extractive engine.")
     ] = "extractive"
     model: Annotated[str, Meta(description="Model name that the engine is asked for.")] = "extractive"
-    temperature: Annotated[float | None, Meta(ge=0, le=2, description="Sampling temperature; 0 is deterministic.")] = (
-        0.0
-    )
-    top_p: Annotated[float | None, Meta(gt=0, le=1, description="Nucleus sampling.")] = None
-    max_tokens: Annotated[int | None, Meta(ge=1, description="Longest answer, tokens.")] = 512
+    temperature: Annotated[
+        Annotated[float, Meta(ge=0, le=2)] | None, Meta(description="Sampling temperature; 0 is deterministic.")
+    ] = 0.0
+    top_p: Annotated[Annotated[float, Meta(gt=0, le=1)] | None, Meta(description="Nucleus sampling.")] = None
+    max_tokens: Annotated[Count | None, Meta(description="Longest answer, tokens.")] = 512
     seed: Annotated[int | None, Meta(description="Sampling seed, where the engine honours it.")] = 0
 
 
@@ -166,14 +165,14 @@ class RequirementSettings(Table, frozen=True):
     measure: Annotated[str, Meta(description="Measure to check; empty asks only that the evidence exists.")] = ""
     at_least: Annotated[float | None, Meta(description="Lowest value that passes.")] = None
     at_most: Annotated[float | None, Meta(description="Highest value that passes.")] = None
-    max_age_days: Annotated[float | None, Meta(gt=0, description="Evidence older than this is stale.")] = None
+    max_age_days: Annotated[Positive | None, Meta(description="Evidence older than this is stale.")] = None
 
 
 class EvaluateSettings(Table, frozen=True):
     """Which suites run and what the gate asks of them."""
 
     suites: Annotated[list[str], Meta(description="Suites to run.")] = default(["quality", "bias", "safety", "speed"])
-    limit: Annotated[int | None, Meta(ge=1, description="Most cases per suite; empty takes all.")] = None
+    limit: Annotated[Count | None, Meta(description="Most cases per suite; empty takes all.")] = None
     concurrency: Annotated[int, Meta(ge=1, le=64, description="Cases that run at once.")] = 4
     seed: Annotated[int, Meta(description="Seed of every random choice.")] = 0
     gate: Annotated[list[RequirementSettings], Meta(description="What a release needs before it may go out.")] = []
