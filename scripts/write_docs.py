@@ -89,69 +89,74 @@ def plain_type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "$ref" in schema:
-        return f"table `{schema['$ref'].rsplit('/', 1)[1].removesuffix('Settings').lower()}`"
+        return f"entry `{shown_kind(schema['$ref'].rsplit('/', 1)[1])}`"
     if schema.get("type") == "array":
         return f"list of {plain_type(schema.get('items', {}))}"
     words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = " ".join(f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema)
+    bounds = " and ".join(f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema)
     return f"{words.get(str(schema.get('type')), 'table')} {bounds}".strip()
 
 
-def plain_default(schema: dict[str, Any]) -> str:
-    """The default as it would stand in TOML."""
-    if "default" not in schema:
+def plain_default(field: Any) -> str:
+    """The default of one key as it would stand in TOML."""
+    import msgspec
+
+    if field.default_factory is not msgspec.NODEFAULT:
+        return f"`{json.dumps(field.default_factory(), ensure_ascii=False)}`"
+    if field.default is msgspec.NODEFAULT:
         return "required"
-    value = schema["default"]
-    return "none" if value is None else f"`{json.dumps(value, ensure_ascii=False)}`"
+    return "none" if field.default is None else f"`{json.dumps(field.default, ensure_ascii=False)}`"
 
 
 def describe(name: str, schema: dict[str, Any], place: str) -> str:
     """What a key means. Raises `Undocumented` where nobody said."""
-    if "description" not in schema and "$ref" not in schema:
-        raise Undocumented(
-            f"slipway.toml: {place} {name} has no description: add Meta(description=…) in config/settings.py."
-        )
-    return str(schema.get("description", ""))
+    if "description" not in schema:
+        where = "add Meta(description=…) in config/settings.py"
+        raise Undocumented(f"slipway.toml: {place} {name} has no description: {where}.")
+    return str(schema["description"])
 
 
 def settings() -> list[str]:
     """One table per table of slipway.toml, then the backends with their keys."""
+    from slipway.config import settings as module
     from slipway.config.schema import json_schema
 
-    schema = json_schema()
-    definitions = schema["$defs"]
-    top = definitions[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+    definitions = json_schema()["$defs"]
+    sections: dict[str, str] = {}
     lines: list[str] = []
-    nested: list[str] = []
-    for name, entry in top["properties"].items():
-        reference = entry.get("$ref") or next((one["$ref"] for one in entry.get("anyOf", []) if "$ref" in one), None)
-        reference = reference or next((one["$ref"] for one in entry.get("allOf", []) if "$ref" in one), None)
-        if reference is None:
+    for name, entry in definitions["Settings"]["properties"].items():
+        if "$ref" in entry:
+            sections[entry["$ref"].rsplit("/", 1)[1]] = f"[{name}]"
+        else:
             lines += [f"## [{name}.NAME]", "", describe(name, entry, "top level"), ""]
-            continue
-        shown = definitions[reference.rsplit("/", 1)[1]]
-        lines += [
-            f"## [{name}]",
-            "",
-            first_sentence(shown.get("description"), f"[{name}]"),
-            "",
-            *keys(shown, f"[{name}]"),
-            "",
-        ]
-        nested += re.findall(r"#/\$defs/(\w+)", json.dumps(shown["properties"]))
-    for title in dict.fromkeys(nested):
-        inner = definitions[title]
-        name = title.removesuffix("Settings").lower()
-        lines += [f"## Entries of kind `{name}`", "", first_sentence(inner.get("description"), title), ""]
-        lines += [*keys(inner, f"entry {name}"), ""]
-    return lines + backends()
+    for title in definitions:
+        if title != "Settings":
+            sections.setdefault(title, f"An entry of kind {shown_kind(title)}")
+    shown: list[str] = []
+    for title, heading in sections.items():
+        about = first_sentence(definitions[title].get("description"), heading)
+        rows = keys(definitions[title], defaults(getattr(module, title)), heading)
+        shown += [f"## {heading}", "", about, "", *rows, ""]
+    return shown + lines + backends()
 
 
-def keys(schema: dict[str, Any], place: str) -> list[str]:
+def shown_kind(title: str) -> str:
+    """`RequirementSettings` -> `requirement`."""
+    return title.removesuffix("Settings").lower()
+
+
+def defaults(cls: Any) -> dict[str, str]:
+    """The default of every key of one settings class."""
+    import msgspec
+
+    return {field.name: plain_default(field) for field in msgspec.structs.fields(cls)}
+
+
+def keys(schema: dict[str, Any], default_of: dict[str, str], place: str) -> list[str]:
     """The keys of one table of slipway.toml."""
     rows = [
-        (f"`{name}`", plain_type(entry), plain_default(entry), describe(name, entry, place))
+        (f"`{name}`", plain_type(entry), default_of[name], describe(name, entry, place))
         for name, entry in schema.get("properties", {}).items()
     ]
     return table(("key", "type", "default", "meaning"), rows)
@@ -197,6 +202,7 @@ def backends() -> list[str]:
 def commands() -> list[str]:
     """Every command of the command line, in the order of `slipway --help`."""
     import typer
+
     from slipway.cli.main import app
 
     root = typer.main.get_command(app)
@@ -237,16 +243,16 @@ def errors() -> list[str]:
 
     rows: list[tuple[str, ...]] = []
 
-    def add(cls: Any, depth: int) -> None:
-        shown = f"{'&nbsp;' * 4 * depth}`{cls.__name__}`"
+    def add(cls: Any, parent: str) -> None:
         what = first_sentence(cls.__dict__.get("__doc__"), f"error {cls.__name__}")
-        rows.append((shown, f"`{cls.code}`", str(cls.exit_code), str(cls.http_status), what))
+        facts = (f"`{cls.__name__}`", parent, f"`{cls.code}`", str(cls.exit_code), str(cls.http_status), what)
+        rows.append(facts)
         for child in cls.__subclasses__():
             if child.__module__ == module.__name__:
-                add(child, depth + 1)
+                add(child, f"`{cls.__name__}`")
 
-    add(module.SlipwayError, 0)
-    return table(("error", "code", "exit code", "HTTP status", "when"), rows)
+    add(module.SlipwayError, "")
+    return table(("error", "is a", "code", "exit code", "HTTP status", "when"), rows)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

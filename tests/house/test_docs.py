@@ -33,17 +33,15 @@ def test_the_schema_of_the_settings_is_the_one_in_the_docs() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("schema", "message"),
-    [
-        pytest.param(
-            {"properties": {"port": {"type": "integer"}}}, "[server] port has no description", id="no description"
-        ),
-    ],
-)
-def test_a_setting_without_a_meaning_stops_the_docs(schema: dict[str, object], message: str) -> None:
-    with pytest.raises(generator.Undocumented, match=re.escape(message)):
-        generator.keys(schema, "[server]")
+def test_a_setting_without_a_meaning_stops_the_docs() -> None:
+    schema = {"properties": {"port": {"type": "integer"}}}
+    with pytest.raises(generator.Undocumented, match=re.escape("[server] port has no description")):
+        generator.keys(schema, {"port": "`8080`"}, "[server]")
+
+
+def test_an_error_without_a_docstring_stops_the_docs() -> None:
+    with pytest.raises(generator.Undocumented, match="error Silent has no docstring"):
+        generator.first_sentence(None, "error Silent")
 
 
 def test_a_command_without_help_stops_the_docs() -> None:
