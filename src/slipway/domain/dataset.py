@@ -22,6 +22,8 @@ class Case:
     group: str = ""
     subject: SubjectId | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    alternatives: tuple[str, ...] = ()
+    """Other wordings of `expected` that are as good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from slipway.domain.document import Citation
-from slipway.domain.ids import ReleaseId, TraceId
+from slipway.domain.ids import ContentHash, ReleaseId, SubjectId, TraceId
 from slipway.domain.release import Measure, PartRef
 
 
@@ -44,6 +44,25 @@ class CaseResult:
     cost_micros: int = 0
     group: str = ""
     tags: tuple[str, ...] = ()
+    subject: SubjectId | None = None
+    """The person whom the case is about, where it came from a trace."""
+
+    def value(self, metric: str) -> float | None:
+        """The score of one metric; None where it was not computed or does not apply."""
+        return next((score.value for score in self.scores if score.metric == metric), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedCase:
+    """A case's result by itself: kept while a run goes on, and for good where the case is about a person.
+
+    `run` is the hash of release, suite, dataset and seed: a run that was stopped continues from these.
+    """
+
+    id: str
+    run: ContentHash
+    result: CaseResult
+    subject: SubjectId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +80,17 @@ class Evaluation:
     seconds: float
     notes: tuple[str, ...] = ()
     groups: dict[str, tuple[Measure, ...]] = field(default_factory=dict)
+    run: str = ""
+    """Hash of release, suite, dataset and seed: the same work has the same `run`."""
+    headline: str = ""
+    """Name of the measure that stands for the suite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Two releases on the same cases, paired. `interval` is of the difference after minus before."""
 
+    id: str = ""
     metric: str
     before: float
     after: float
@@ -78,6 +102,17 @@ class Comparison:
     ties: int
     before_release: ReleaseId
     after_release: ReleaseId
+    before_evaluation: str = ""
+    after_evaluation: str = ""
+    dataset: PartRef | None = None
+    better: Literal["higher", "lower"] = "higher"
+    method: str = ""
+    p_value: float | None = None
+    """Exact two-sided p of McNemar's test (or of the sign test, where scores are graded) over the cases that differ."""
+    won: tuple[str, ...] = ()
+    """Cases that got better, by id; `lost` those that got worse."""
+    lost: tuple[str, ...] = ()
+    created_at: datetime | None = None
 
     @property
     def clear(self) -> bool:

@@ -20,6 +20,10 @@ class ReviewItem:
     reason: str = ""
     subject: SubjectId | None = None
     created_at: datetime
+    priority: float = 0.0
+    """Higher is looked at first: 1 and above failed, below 1 is doubt, 0 is a random sample."""
+    case: str = ""
+    evaluation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
