@@ -83,7 +83,7 @@ class Wheel:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command = [str(self.bin / "slipway"), "--dir", str(folder), "serve", "--port", str(port)]
+        command = [str(self.bin / "slipway"), "serve", "--dir", str(folder), "--port", str(port)]
         log = self.scratch / "server.log"
         with log.open("w") as output:
             server = subprocess.Popen(command, cwd=self.scratch, env=self.environment, stdout=output, stderr=output)
@@ -185,7 +185,7 @@ def main() -> int:
             if len(worked) != len(told["stages"]) or len(worked) != 11:
                 raise Broken(f"the demo finished {len(worked)} of 11 stages: {json.dumps(told['stages'], indent=1)}")
             print(f"demo       {len(worked)} stages, releases {', '.join(told['releases'])}", flush=True)
-            print(f"doctor     {wheel.slipway('--dir', str(application), 'doctor').strip()}", flush=True)
+            print(f"doctor     {wheel.slipway('doctor', '--dir', str(application)).strip()}", flush=True)
             with wheel.serving(application) as address:
                 pages, files = open_every_page(address, wheel.pages())
             print(f"pages      {pages} opened, {files} files loaded", flush=True)
