@@ -137,6 +137,58 @@ class PackageMissing(SlipwayError):
         super().__init__(f"{what} needs the package '{package}', which is not installed. Install it: {pip_line}")
 
 
+# Other machines --------------------------------------------------------------------------------------------------
+
+
+class UpstreamError(SlipwayError):
+    """Another machine could not be asked or did not answer properly. Engines turn these into `EngineError`s."""
+
+    http_status = 502
+    code = "upstream_failed"
+
+
+class ConnectFailed(UpstreamError):
+    """No connection: refused, no such host, or a certificate that does not verify."""
+
+    def __init__(self, origin: str, reason: str) -> None:
+        self.origin, self.reason = origin, reason
+        super().__init__(f"No connection to {origin}: {reason}. Check the address and that the server runs.")
+
+
+class UpstreamTimeout(UpstreamError):
+    """A deadline passed; `phase` says which: connection, first byte, next piece or whole answer."""
+
+    http_status = 504
+
+    def __init__(self, origin: str, phase: str, seconds: float) -> None:
+        self.origin, self.phase, self.seconds = origin, phase, seconds
+        super().__init__(f"{origin} gave no {phase} within {seconds:g} s. Try again later, or raise the deadline.")
+
+
+class ConnectionBroken(UpstreamError):
+    """The connection ended before the answer was complete. `answered` when a part of it had arrived."""
+
+    def __init__(self, origin: str, reason: str, *, answered: bool) -> None:
+        self.origin, self.reason, self.answered = origin, reason, answered
+        super().__init__(f"{origin} broke off: {reason}. Try again.")
+
+
+class ResponseGarbled(UpstreamError):
+    """What came back is not HTTP."""
+
+    def __init__(self, origin: str, reason: str) -> None:
+        self.origin, self.reason = origin, reason
+        super().__init__(f"{origin} does not answer in HTTP: {reason}. Check the address and port.")
+
+
+class ResponseTooLarge(UpstreamError):
+    """The answer is larger than the caller allowed."""
+
+    def __init__(self, origin: str, limit: int) -> None:
+        self.origin, self.limit = origin, limit
+        super().__init__(f"The answer of {origin} is larger than {limit} bytes; the rest was not read. Ask for less.")
+
+
 # Engines and models ----------------------------------------------------------------------------------------------
 
 

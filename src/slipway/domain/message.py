@@ -86,3 +86,7 @@ class Reply:
     finish: FinishReason = "stop"
     quotes: tuple[Quote, ...] = ()
     abstained: bool = False
+
+
+ABSTENTION = "The documents do not answer this question."
+"""What a release says when its documents do not hold the answer; prompts ask for this sentence word for word."""

@@ -1,0 +1,360 @@
+"""One request through one release: check, search, render, complete, check, cite, traced from first to last."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from slipway.domain.answer import Answer, AnswerPiece
+from slipway.domain.document import Citation, Passage
+from slipway.domain.errors import Blocked
+from slipway.domain.guardrail import TextSource, Verdict
+from slipway.domain.ids import SubjectId, TraceId
+from slipway.domain.message import ABSTENTION, Delta, FinishReason, Message, Quote, Reply, Request, Usage
+from slipway.domain.release import Release
+from slipway.engines.base import Engine, Tools
+from slipway.guard.checker import Checked, StreamChecker, check
+from slipway.models.choice import choose_engine
+from slipway.prompt.library import load_prompt
+from slipway.prompt.template import render
+from slipway.retrieve.index import load_index
+from slipway.retrieve.query import search_index
+from slipway.tracing.cost import cost_of
+from slipway.tracing.recorder import OpenTrace, Recorder, store_sink
+from slipway.workspace import Workspace
+
+MARK = re.compile(r"\[(\d{1,3})\]")
+FEW_WORDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a client asks: the question, what was said before, and who asks."""
+
+    question: str
+    history: tuple[Message, ...] = ()
+    subject: SubjectId | None = None
+    session: str = ""
+    channel: str = ""
+    trace: TraceId | None = None
+    """Trace id that the client's traceparent brought."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """The state of one request on its way through the release."""
+
+    release: Release
+    trace: OpenTrace
+    began: float
+    verdicts: list[Verdict] = field(default_factory=list)
+    passages: tuple[Passage, ...] = ()
+
+
+async def answer(
+    release: Release,
+    question: str | Asked,
+    *,
+    workspace: Workspace,
+    recorder: Recorder | None = None,
+    subject: SubjectId | None = None,
+    session: str = "",
+    channel: str = "",
+) -> Answer:
+    """The whole answer. Raises `Blocked` when a guardrail stops it, `EngineError` when the engine fails."""
+    asked = _asked(question, subject=subject, session=session, channel=channel)
+    with _traced(release, asked, workspace, recorder) as turn:
+        request, engine, tools = await _prepare(turn, asked, workspace)
+        with turn.trace.span(f"chat {request.model}", kind="chat") as span:
+            reply = await engine.complete(request, tools=tools)
+            _describe_chat(span, release, request, reply)
+        text = _check(turn, reply.text, "answer", "after")
+        return _finish(turn, asked, text, reply)
+
+
+async def stream_answer(
+    release: Release,
+    question: str | Asked,
+    *,
+    workspace: Workspace,
+    recorder: Recorder | None = None,
+) -> AsyncIterator[AnswerPiece | Answer]:
+    """Pieces of the answer as the guardrails let them through, then the whole `Answer` as the last event.
+
+    Raises like `answer`; pieces that were already sent stay sent.
+    """
+    asked = _asked(question)
+    with _traced(release, asked, workspace, recorder) as turn:
+        request, engine, tools = await _prepare(turn, asked, workspace)
+        checker = StreamChecker(release.guardrails.after, hold_back=workspace.settings.guard.hold_back)
+        sent: list[str] = []
+        collected = _Collected()
+        with turn.trace.span(f"chat {request.model}", kind="chat") as span:
+            async for delta in engine.stream(request, tools=tools):
+                if delta.text and not collected.parts:
+                    span.set(first_token_ns=time.time_ns() - span.start_ns)
+                collected.add(delta)
+                if piece := _guarded(checker.feed, delta.text, turn):
+                    sent.append(piece)
+                    yield AnswerPiece(text=piece)
+            reply = collected.reply(request)
+            _describe_chat(span, release, request, reply)
+        if piece := _guarded(lambda _: checker.finish(), "", turn):
+            sent.append(piece)
+            yield AnswerPiece(text=piece)
+        turn.verdicts.extend(checker.verdicts)
+        yield _finish(turn, asked, "".join(sent), reply)
+
+
+@contextmanager
+def _traced(release: Release, asked: Asked, workspace: Workspace, recorder: Recorder | None) -> Iterator[_Turn]:
+    recorder = recorder or Recorder(project=workspace.application, sink=store_sink(workspace.store))
+    with recorder.trace(
+        "answer",
+        trace_id=asked.trace,
+        subject=asked.subject,
+        session=asked.session,
+        release=release.id,
+        channel=asked.channel,
+    ) as trace:
+        trace.set(
+            content={"question": asked.question},
+            prompt=str(release.prompt or ""),
+            index=str(release.index or ""),
+            model=release.model.name,
+            provider=release.model.engine,
+        )
+        turn = _Turn(release=release, trace=trace, began=time.perf_counter())
+        try:
+            yield turn
+        except Blocked as blocked:
+            trace.set(status="blocked", error=str(blocked), verdicts=_by_rail(turn.verdicts))
+            raise
+
+
+async def _prepare(turn: _Turn, asked: Asked, workspace: Workspace) -> tuple[Request, Engine, Tools]:
+    release = turn.release
+    question = _check(turn, asked.question, "user", "before")
+    if release.index is not None:
+        with turn.trace.span("retrieval", kind="retrieval") as span:
+            found = await asyncio.to_thread(_search, workspace, release, _search_text(question, asked.history))
+            span.set(index=str(release.index), content={"passages": [_shown(passage) for passage in found]})
+        turn.passages = tuple(_check_passages(turn, found))
+    if release.prompt is not None:
+        prompt = load_prompt(workspace, str(release.prompt))
+        messages = render(prompt, {"question": question, "passages": number_passages(turn.passages)})
+    else:
+        messages = (Message(role="user", text=question),)
+    system = tuple(message for message in messages if message.role == "system")
+    rest = tuple(message for message in messages if message.role != "system")
+    request = Request(
+        model=release.model.name,
+        messages=(*system, *asked.history, *rest),
+        decoding=release.decoding,
+        question=question,
+        passages=turn.passages,
+    )
+    engine = choose_engine(workspace.settings, release.model.engine, folder=workspace.folder)
+    return request, engine, Tools(http=workspace.http, embedder=workspace.embedder)
+
+
+def number_passages(passages: Sequence[Passage]) -> str:
+    """Passages as a model reads them: `[1] Title` and the text, one blank line between."""
+    return "\n\n".join(
+        f"[{number}] {passage.title}\n{passage.text.strip()}" for number, passage in enumerate(passages, start=1)
+    )
+
+
+def cite(reply: Reply, passages: Sequence[Passage]) -> tuple[Citation, ...]:
+    """Where a reply comes from: its literal quotes, or the passages whose number it names as `[n]`.
+
+    A number that names no passage is dropped: an invented source is not a citation.
+    """
+    quotes = reply.quotes or tuple(
+        Quote(passage=number - 1, start=0, end=len(passages[number - 1].text))
+        for number in dict.fromkeys(int(mark) for mark in MARK.findall(reply.text))
+        if 0 < number <= len(passages)
+    )
+    return tuple(_citation(passages[quote.passage], quote) for quote in quotes)
+
+
+def _citation(passage: Passage, quote: Quote) -> Citation:
+    return Citation(
+        document=passage.document,
+        title=passage.title,
+        start=passage.start + quote.start,
+        end=passage.start + quote.end,
+        text=passage.text[quote.start : quote.end],
+    )
+
+
+def _search(workspace: Workspace, release: Release, text: str) -> list[Passage]:
+    return search_index(workspace, load_index(workspace, str(release.index)), text)
+
+
+def _search_text(question: str, history: Sequence[Message]) -> str:
+    """A short follow-up ("and in Spain?") is searched together with the question before it."""
+    if len(question.split()) >= FEW_WORDS:
+        return question
+    earlier = [message.text for message in history if message.role == "user"]
+    return f"{earlier[-1]} {question}" if earlier else question
+
+
+def _check(turn: _Turn, text: str, source: TextSource, side: str) -> str:
+    rails = turn.release.guardrails.before if side == "before" else turn.release.guardrails.after
+    if not rails:
+        return text
+    with turn.trace.span(f"guard {side}", kind="guard") as span:
+        checked = check(text, rails, source=source, when_undecided=turn.release.guardrails.when_undecided)
+        turn.verdicts.extend(checked.verdicts)
+        span.set(verdicts=_by_rail(checked.verdicts))
+        return _allowed(checked, "question" if side == "before" else "answer")
+
+
+def _allowed(checked: Checked, what: str) -> str:
+    if checked.blocked is not None:
+        raise Blocked(checked.blocked.rail, what, checked.blocked.reason)
+    return checked.text
+
+
+def _check_passages(turn: _Turn, passages: Sequence[Passage]) -> Iterator[Passage]:
+    """Passages that attack the model are left out; the verdict stays in the trace."""
+    rails = tuple(rail for rail in turn.release.guardrails.before if rail.name == "prompt_attack")
+    for passage in passages:
+        checked = check(passage.text, rails, source="document") if rails else None
+        if checked is not None:
+            turn.verdicts.extend(verdict for verdict in checked.verdicts if verdict.decision != "allow")
+        if checked is None or checked.blocked is None:
+            yield passage
+
+
+def _guarded(step: Callable[[str], str], text: str, turn: _Turn) -> str:
+    try:
+        return step(text)
+    except Blocked:
+        turn.trace.set(status="blocked")
+        raise
+
+
+def _finish(turn: _Turn, asked: Asked, text: str, reply: Reply) -> Answer:
+    release = turn.release
+    abstained = reply.abstained or ABSTENTION in reply.text
+    citations = () if abstained else cite(reply, turn.passages)
+    cost = cost_of(reply.usage, engine=release.model.engine, model=release.model.name)
+    turn.trace.set(
+        status="abstained" if abstained else "ok",
+        finish=reply.finish,
+        input_tokens=reply.usage.input_tokens,
+        output_tokens=reply.usage.output_tokens,
+        cached_tokens=reply.usage.cached_tokens,
+        reasoning_tokens=reply.usage.reasoning_tokens,
+        usage_estimated=reply.usage.estimated,
+        cost_micros=cost.micros,
+        response_model=reply.model,
+        verdicts=_by_rail(turn.verdicts),
+        content={
+            "question": asked.question,
+            "answer": text,
+            "citations": [
+                {"document": citation.document, "start": citation.start, "end": citation.end, "text": citation.text}
+                for citation in citations
+            ],
+        },
+    )
+    return Answer(
+        text=text,
+        citations=citations,
+        passages=turn.passages,
+        verdicts=tuple(turn.verdicts),
+        abstained=abstained,
+        finish=reply.finish,
+        usage=reply.usage,
+        cost=cost,
+        seconds=time.perf_counter() - turn.began,
+        trace=turn.trace.id,
+        release=release.id,
+    )
+
+
+class _Collected:
+    """A streamed reply, put together."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.quotes: tuple[Quote, ...] = ()
+        self.finish: FinishReason = "stop"
+        self.usage: Usage | None = None
+        self.abstained = False
+
+    def add(self, delta: Delta) -> None:
+        if delta.text:
+            self.parts.append(delta.text)
+        self.quotes += delta.quotes
+        self.finish = delta.finish or self.finish
+        self.usage = delta.usage or self.usage
+        self.abstained = self.abstained or delta.abstained
+
+    def reply(self, request: Request) -> Reply:
+        return Reply(
+            text="".join(self.parts),
+            model=request.model,
+            usage=self.usage or Usage(estimated=True),
+            finish=self.finish,
+            quotes=self.quotes,
+            abstained=self.abstained,
+        )
+
+
+def _describe_chat(span: "OpenTrace", release: Release, request: Request, reply: Reply) -> None:
+    cost = cost_of(reply.usage, engine=release.model.engine, model=release.model.name)
+    span.set(
+        provider=release.model.engine,
+        model=request.model,
+        response_model=reply.model,
+        prompt=str(release.prompt or ""),
+        input_tokens=reply.usage.input_tokens,
+        output_tokens=reply.usage.output_tokens,
+        cached_tokens=reply.usage.cached_tokens,
+        reasoning_tokens=reply.usage.reasoning_tokens,
+        usage_estimated=reply.usage.estimated,
+        cost_micros=cost.micros,
+        finish=reply.finish,
+        content={
+            "messages": [{"role": message.role, "text": message.text} for message in request.messages],
+            "reply": reply.text,
+        },
+    )
+
+
+def _asked(question: str | Asked, *, subject: SubjectId | None = None, session: str = "", channel: str = "") -> Asked:
+    asked = question if isinstance(question, Asked) else Asked(question=question)
+    return replace(
+        asked,
+        subject=subject or asked.subject,
+        session=session or asked.session,
+        channel=channel or asked.channel,
+    )
+
+
+def _shown(passage: Passage) -> dict[str, object]:
+    return {
+        "document": passage.document,
+        "start": passage.start,
+        "end": passage.end,
+        "score": round(passage.score, 4),
+        "lexical": round(passage.lexical, 4),
+        "dense": round(passage.dense, 4),
+        "text": passage.text,
+    }
+
+
+def _by_rail(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """The strongest decision of each rail."""
+    order = ("allow", "undecided", "flag", "redact", "block")
+    strongest: dict[str, str] = {}
+    for verdict in verdicts:
+        if order.index(verdict.decision) >= order.index(strongest.get(verdict.rail, "allow")):
+            strongest[verdict.rail] = verdict.decision
+    return strongest
