@@ -1,0 +1,1 @@
+"""The HTTP client that engines, webhooks and the gateway call other machines with."""

@@ -1,0 +1,263 @@
+"""Pools of keep-alive connections, one per event loop, with a cap per host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from slipway.domain.errors import ConnectFailed, ConnectionBroken, UpstreamTimeout
+from slipway.upstream.connection import Connection, Exchange
+from slipway.upstream.deadlines import Deadlines
+from slipway.upstream.request import Prepared
+
+KEEP_IDLE_S = 55.0
+STALE_WITHIN_S = 1.0
+
+
+class StreamedResponse:
+    """An answer of a pooled connection; satisfies `Response`."""
+
+    __slots__ = ("_exchange", "headers", "status")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.status = exchange.status
+        self.headers = exchange.headers
+
+    def header(self, name: bytes) -> bytes | None:
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    async def piece(self) -> bytes:
+        exchange = self._exchange
+        while True:
+            if exchange.buffered:
+                return exchange.take()
+            if exchange.error is not None:
+                raise exchange.error
+            if exchange.done:
+                return b""
+            try:
+                await exchange.wait()
+            except asyncio.CancelledError:
+                self.close()
+                raise
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            while piece := await self.piece():
+                yield piece
+        finally:
+            self.close()
+
+    async def read(self) -> bytes:
+        pieces = []
+        while piece := await self.piece():
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body has arrived, read or not."""
+        return self._exchange.done and self._exchange.error is None
+
+    def close(self) -> None:
+        connection = self._exchange.connection
+        if connection is not None:
+            connection.give_up()
+
+
+class Host:
+    """Connections to one origin: free ones, the number of all, and who waits for one."""
+
+    __slots__ = ("free", "open", "waiters")
+
+    def __init__(self) -> None:
+        self.free: list[Connection] = []
+        self.open = 0
+        self.waiters: deque[asyncio.Future[None]] = deque()
+
+    def wake_one(self) -> None:
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+
+class Place:
+    """A connection's place among the open ones of its host; given back once, however the connection ends."""
+
+    __slots__ = ("_host", "_left")
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._left = False
+        host.open += 1
+
+    def offer(self, connection: Connection) -> None:
+        self._host.free.append(connection)
+        self._host.wake_one()
+
+    def leave(self, _: Connection | None = None) -> None:
+        if not self._left:
+            self._left = True
+            self._host.open -= 1
+            self._host.wake_one()
+
+
+class Pool:
+    """The connections of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, per_host: int) -> None:
+        self._loop = loop
+        self._per_host = per_host
+        self._hosts: dict[str, Host] = {}
+        self._tls: ssl.SSLContext | None = None
+        self._closer: AsyncGenerator[None, None] | None = None
+
+    async def send(
+        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None
+    ) -> StreamedResponse:
+        if self._closer is None:
+            await self._close_with_the_loop()
+        head = b"%bcontent-length: %d\r\n%b\r\n" % (request.head, len(body), extra)
+        host = self._hosts.get(request.origin)
+        if host is None:
+            host = self._hosts[request.origin] = Host()
+        while True:
+            connection = self._free_connection(host) or await self._new_connection(host, request, deadlines)
+            reused = connection.used > 0
+            sent_at = self._loop.time()
+            exchange = connection.start(head, body, deadlines=deadlines, max_bytes=max_bytes)
+            try:
+                while not exchange.started and exchange.error is None:
+                    await exchange.wait()
+            except BaseException:
+                connection.give_up()
+                raise
+            error = exchange.error
+            if error is None or exchange.started:
+                return StreamedResponse(exchange)
+            # A server may close an idle connection in the very moment we reuse it. It closed before it read us, so
+            # asking again on a new connection repeats nothing.
+            if (
+                reused
+                and isinstance(error, ConnectionBroken)
+                and not error.answered
+                and self._loop.time() - sent_at < STALE_WITHIN_S
+            ):
+                continue
+            raise error
+
+    def _free_connection(self, host: Host) -> Connection | None:
+        oldest = self._loop.time() - KEEP_IDLE_S
+        while host.free:
+            connection = host.free.pop()
+            if connection.closed:
+                continue
+            if connection.free_since < oldest:
+                connection.abort()
+                continue
+            return connection
+        return None
+
+    async def _new_connection(self, host: Host, request: Prepared, deadlines: Deadlines) -> Connection:
+        if host.open >= self._per_host:
+            await self._wait_for_a_place(host, request, deadlines)
+            if (connection := self._free_connection(host)) is not None:
+                return connection
+        place = Place(host)
+        try:
+            async with asyncio.timeout(deadlines.connect_s):
+                _, connection = await self._loop.create_connection(
+                    lambda: Connection(request.origin, loop=self._loop, on_free=place.offer, on_lost=place.leave),
+                    request.host,
+                    request.port,
+                    ssl=self._tls_context() if request.tls else None,
+                    server_hostname=request.host if request.tls else None,
+                )
+        except TimeoutError:
+            place.leave()
+            raise UpstreamTimeout(request.origin, "connection", deadlines.connect_s or 0.0) from None
+        except ssl.SSLCertVerificationError as wrong:
+            place.leave()
+            reason = f"its certificate does not verify ({wrong.verify_message})"
+            raise ConnectFailed(request.origin, reason) from wrong
+        except OSError as wrong:
+            place.leave()
+            raise ConnectFailed(request.origin, _plain(wrong)) from wrong
+        except BaseException:
+            place.leave()
+            raise
+        return connection
+
+    async def _wait_for_a_place(self, host: Host, request: Prepared, deadlines: Deadlines) -> None:
+        try:
+            async with asyncio.timeout(deadlines.first_byte_s):
+                while host.open >= self._per_host and not host.free:
+                    waiter = self._loop.create_future()
+                    host.waiters.append(waiter)
+                    try:
+                        await waiter
+                    except asyncio.CancelledError:
+                        if waiter.done() and not waiter.cancelled():
+                            host.wake_one()  # the place was given to us; pass it on
+                        raise
+        except TimeoutError:
+            raise UpstreamTimeout(request.origin, "free connection", deadlines.first_byte_s or 0.0) from None
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+    async def _close_with_the_loop(self) -> None:
+        # asyncio closes open async generators before it closes a loop: the one moment in which a pool that nobody
+        # closes can still say goodbye to its connections.
+        async def closer() -> AsyncGenerator[None, None]:
+            try:
+                yield
+            finally:
+                for host in self._hosts.values():
+                    for connection in host.free:
+                        connection.abort()
+                    host.free.clear()
+                await asyncio.sleep(0)
+
+        self._closer = closer()
+        await anext(self._closer)
+
+
+class Pools:
+    """A pool for each running event loop; satisfies `Transport`."""
+
+    def __init__(self, *, per_host: int) -> None:
+        self._per_host = per_host
+        self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+
+    async def send(
+        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None
+    ) -> StreamedResponse:
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is None:
+            for other in [other for other in self._pools if other.is_closed()]:
+                del self._pools[other]
+            pool = self._pools[loop] = Pool(loop, per_host=self._per_host)
+        return await pool.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes)
+
+
+def _plain(error: OSError) -> str:
+    """`Connection refused` instead of `[Errno 111] Connect call failed ('127.0.0.1', 9)`."""
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason or error})"
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

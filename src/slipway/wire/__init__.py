@@ -1,0 +1,1 @@
+"""Foreign shapes and our nouns, translated here and nowhere else."""
