@@ -40,6 +40,8 @@ class Asked:
     channel: str = ""
     trace: TraceId | None = None
     """Trace id that the client's traceparent brought."""
+    planted: tuple[Passage, ...] = ()
+    """Passages that stand before what the search finds: an evaluation asks what happens if a document said this."""
 
 
 @dataclass(slots=True)
@@ -141,7 +143,7 @@ async def _prepare(turn: _Turn, asked: Asked, workspace: Workspace) -> tuple[Req
         with turn.trace.span("retrieval", kind="retrieval") as span:
             found = await asyncio.to_thread(_search, workspace, release, _search_text(question, asked.history))
             span.set(index=str(release.index), content={"passages": [_shown(passage) for passage in found]})
-        turn.passages = tuple(_check_passages(turn, found))
+        turn.passages = tuple(_check_passages(turn, [*asked.planted, *found]))
     if release.prompt is not None:
         prompt = load_prompt(workspace, str(release.prompt))
         messages = render(prompt, {"question": question, "passages": number_passages(turn.passages)})
