@@ -1,0 +1,1 @@
+"""Backends that cut a document into chunks."""

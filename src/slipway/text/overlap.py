@@ -1,0 +1,81 @@
+"""Shared words, n-grams, rarity and the longest common run of two texts."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from slipway.text.stems import stem
+from slipway.text.stop_words import STOP_WORDS
+
+WORD = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+(?:['’](?!s\b)[^\W_]+)*")
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words in order; `1,000.5` stays whole, `max_tokens` and `re-use` fall apart, `'s` goes."""
+    return WORD.findall(text.lower())
+
+
+def content_words(text: str) -> list[str]:
+    """Stems of the words that carry meaning, in order."""
+    return [stem(word) for word in words(text) if word not in STOP_WORDS]
+
+
+def ngrams(items: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    """Every run of `n` neighbours, in order."""
+    return [tuple(items[at : at + n]) for at in range(len(items) - n + 1)]
+
+
+def rarity(texts: Iterable[Iterable[str]]) -> dict[str, float]:
+    """Inverse document frequency of every word: ln(1 + (N - n + 0.5) / (n + 0.5)), as in BM25 (Robertson 2009)."""
+    counts: Counter[str] = Counter()
+    total = 0
+    for text in texts:
+        counts.update(set(text))
+        total += 1
+    return {word: math.log(1 + (total - n + 0.5) / (n + 0.5)) for word, n in counts.items()}
+
+
+def coverage(asked: Iterable[str], given: Iterable[str], weights: Mapping[str, float] | None = None) -> float:
+    """Share of the distinct words of `asked` that stand in `given`, 0 to 1, each weighted by its rarity.
+
+    A word that `weights` lacks weighs as much as the rarest. Nothing asked gives 0.
+    """
+    wanted = set(asked)
+    if not wanted:
+        return 0.0
+    there = wanted & set(given)
+    if weights is None:
+        return len(there) / len(wanted)
+    most = max(weights.values(), default=1.0)
+    total = sum(weights.get(word, most) for word in wanted)
+    return sum(weights.get(word, most) for word in there) / total if total else 0.0
+
+
+def ngram_overlap(text: Sequence[str], source: Sequence[str], n: int) -> float:
+    """Share of the n-grams of `text` that stand in `source` too, 0 to 1; a text shorter than n gives 0."""
+    runs = ngrams(text, n)
+    there = set(ngrams(source, n))
+    return sum(run in there for run in runs) / len(runs) if runs else 0.0
+
+
+def longest_common_run(a: Sequence[str], b: Sequence[str]) -> int:
+    """Length of the longest stretch of neighbours that stands in both."""
+    best = 0
+    before = [0] * (len(b) + 1)
+    for item in a:
+        row = [0] * (len(b) + 1)
+        for at, other in enumerate(b):
+            if item == other:
+                row[at + 1] = before[at] + 1
+                best = max(best, row[at + 1])
+        before = row
+    return best
+
+
+def token_f1(text: Sequence[str], expected: Sequence[str]) -> float:
+    """Harmonic mean of precision and recall over words with their counts, as SQuAD scores answers."""
+    if not text or not expected:
+        return float(not text and not expected)
+    shared = sum((Counter(text) & Counter(expected)).values())
+    return 2 * shared / (len(text) + len(expected))
