@@ -21,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-SPANNING = ("start", "serve", "privacy", "keys", "audit", "project")
+SPANNING = ("start", "serve", "config", "privacy", "keys", "audit")
 """Command files that belong to no single stage, in the order of help."""
 
 
