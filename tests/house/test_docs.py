@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -62,15 +63,48 @@ def test_a_command_without_help_stops_the_docs() -> None:
         generator.one_command("slipway loud", commands["slipway loud"])
 
 
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def shown(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_an_example_of_slipway_toml_can_be_read(page: Path) -> None:
+    from slipway.config.reader import parse_settings
+
+    for example in re.findall(r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        tables = tomllib.loads(example)
+        tables.setdefault("application", {}).setdefault("name", "example")
+        parse_settings(tables)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_a_command_in_the_docs_exists(page: Path) -> None:
+    import typer
+
+    from slipway.cli.main import app
+
+    known = dict(generator.walk("slipway", typer.main.get_command(app)))
+    unknown: list[str] = []
+    for line in re.findall(r"(?:^|`|\$ )(slipway [a-z][^`\n]*)", page.read_text(encoding="utf-8"), re.MULTILINE):
+        command = "slipway"
+        for word in line.split()[1:]:
+            if not hasattr(known[command], "commands"):
+                break
+            command = f"{command} {word}"
+            if command not in known:
+                unknown.append(line)
+                break
+    assert unknown == []
+
+
 def every_link(page: Path) -> list[str]:
     return re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(
-    "page",
-    [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))],
-    ids=lambda page: page.relative_to(ROOT).as_posix(),
-)
+@pytest.mark.parametrize("page", PAGES, ids=shown)
 def test_a_link_to_a_file_leads_to_a_file(page: Path) -> None:
     local = [link for link in every_link(page) if "://" not in link and not link.startswith("mailto:")]
     assert [link for link in local if not (page.parent / link).exists()] == []
