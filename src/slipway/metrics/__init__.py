@@ -1,0 +1,1 @@
+"""One number with its reason, one file each."""

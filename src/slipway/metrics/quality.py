@@ -1,0 +1,85 @@
+"""One headline number per case: is this what should have come back?"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from slipway.domain.dataset import Case
+from slipway.domain.evaluation import Score
+from slipway.metrics.base import AnswerView, is_answerable, metrics, references
+from slipway.metrics.citation import CitationMetric
+from slipway.text.overlap import content_words, longest_common_run, token_f1, words
+
+LONG = 5
+"""From so many content words on, an expected answer need not stand there word for word."""
+MOST = 0.8
+
+
+@metrics.register("quality")
+@dataclass(frozen=True)
+class Quality:
+    """1 for a good outcome, 0 for a bad one, between for an answer that holds a part of the expected one.
+
+    Unanswerable: 1 when the release abstained, else 0. Answerable: 0 when nothing was answered; 1 when the answer holds
+    the expected text word for word, or four fifths of the content words of a longer one with all its numbers, or when
+    the token F1 reaches `enough`; else the token F1. Without an expected text: whether the right place is cited.
+    Nothing known about the case: no score.
+    """
+
+    better: ClassVar[Literal["higher", "lower"]] = "higher"
+    unit: ClassVar[str] = ""
+    enough: float = 0.6
+
+    def score(self, case: Case, answer: AnswerView) -> Score:
+        match is_answerable(case):
+            case None:
+                return Score(metric="quality", value=None, reason="nothing is known about a good answer")
+            case False:
+                return _score_unanswerable(answer)
+            case True:
+                return self._score_answerable(case, answer)
+
+    def _score_answerable(self, case: Case, answer: AnswerView) -> Score:
+        if answer.blocked:
+            return Score(metric="quality", value=0.0, reason="a guardrail stopped it")
+        if answer.abstained:
+            return Score(metric="quality", value=0.0, reason="abstained although the documents hold the answer")
+        expected = references(case)
+        if not expected:
+            place = CitationMetric().score(case, answer)
+            return Score(metric="quality", value=place.value, reason=place.reason)
+        return max((self._compare(text, answer.text) for text in expected), key=lambda score: score.value or 0.0)
+
+    def _compare(self, expected: str, said: str) -> Score:
+        if holds_word_for_word(expected, said):
+            return Score(metric="quality", value=1.0, reason="holds the expected answer word for word")
+        if holds_most(expected, said):
+            return Score(metric="quality", value=1.0, reason="holds the content of the expected answer")
+        f1 = token_f1(words(said), words(expected))
+        if f1 >= self.enough:
+            return Score(metric="quality", value=1.0, reason=f"F1 {f1:.2f} with the expected answer")
+        reason = f"F1 {f1:.2f} with the expected answer" if f1 else "shares no word with the expected answer"
+        return Score(metric="quality", value=f1, reason=reason)
+
+
+def _score_unanswerable(answer: AnswerView) -> Score:
+    if answer.abstained:
+        return Score(metric="quality", value=1.0, reason="abstained, as it should")
+    if answer.blocked:
+        return Score(metric="quality", value=0.0, reason="a guardrail stopped it")
+    return Score(metric="quality", value=0.0, reason="answered although the documents do not hold the answer")
+
+
+def holds_word_for_word(expected: str, said: str) -> bool:
+    """Whether the words of `expected` stand in `said` as one run."""
+    wanted = words(expected)
+    return bool(wanted) and longest_common_run(wanted, words(said)) == len(wanted)
+
+
+def holds_most(expected: str, said: str) -> bool:
+    """Whether a longer expected answer is there in other words: most of its content words and all its numbers."""
+    wanted = set(content_words(expected))
+    if len(wanted) < LONG:
+        return False
+    there = set(content_words(said))
+    numbers = {word for word in wanted if word[:1].isdigit()}
+    return numbers <= there and len(wanted & there) >= MOST * len(wanted)
