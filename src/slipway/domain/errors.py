@@ -292,6 +292,7 @@ class ContentErased(StoreError):
     code = "erased"
 
     def __init__(self, kind: str, id: str) -> None:
+        self.kind, self.id = kind, id
         super().__init__(f"The content of {kind} '{id}' was erased with the person it was about.")
 
 
@@ -301,6 +302,27 @@ class MasterKeyWrong(StoreError):
     def __init__(self, source: str) -> None:
         super().__init__(
             f"The master key from {source} does not open this store. Give the key that the store was created with."
+        )
+
+
+class MasterKeyInvalid(StoreError):
+    """The master key is not 64 hexadecimal digits."""
+
+    exit_code = 2
+
+    def __init__(self) -> None:
+        super().__init__("A master key is 64 hexadecimal digits (32 bytes). Make one: openssl rand -hex 32")
+
+
+class ContentDamaged(StoreError):
+    """Sealed content was changed or moved since it was written."""
+
+    http_status = 500
+
+    def __init__(self, kind: str, id: str) -> None:
+        self.kind, self.id = kind, id
+        super().__init__(
+            f"The content of {kind} '{id}' was changed outside Slipway and cannot be opened. Restore it from a backup."
         )
 
 
@@ -316,6 +338,42 @@ class IndexOutdated(SlipwayError):
             f"Index '{index}' was built from {built_from} documents; {changed} have changed since. "
             f"Rebuild it: slipway retrieve build {index}"
         )
+
+
+# Prompt ----------------------------------------------------------------------------------------------------------
+
+
+class PromptInvalid(InputError):
+    """A prompt or its template holds something that is not allowed; the place is named."""
+
+    code = "invalid_prompt"
+
+    def __init__(self, place: str, reason: str) -> None:
+        self.place, self.reason = place, reason
+        super().__init__(f"{place}: {reason}.")
+
+
+class VariablesMissing(InputError):
+    """A prompt was rendered without a variable that its template reads."""
+
+    code = "missing_variable"
+
+    def __init__(self, prompt: str, names: Sequence[str]) -> None:
+        self.prompt, self.names = prompt, tuple(names)
+        super().__init__(
+            f"Prompt '{prompt}' needs {', '.join(names)}, which was not given. Give a value, or make the place optional: "
+            f"{{% if {names[0]} is defined %}} … {{% endif %}}"
+        )
+
+
+class TemplateTooBig(InputError):
+    """A template would grow beyond its limit of characters, steps or time; nothing of it was sent."""
+
+    code = "invalid_prompt"
+
+    def __init__(self, prompt: str, limit: str) -> None:
+        self.prompt, self.limit = prompt, limit
+        super().__init__(f"Prompt '{prompt}' was stopped while its template was filled: more than {limit}. Shorten it.")
 
 
 # Guard -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Databases that can carry the store."""

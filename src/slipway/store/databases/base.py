@@ -1,0 +1,148 @@
+"""What a database promises to the store, and the registry of databases."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Engine, Table
+from sqlalchemy.exc import DBAPIError
+
+from slipway.domain.errors import StoreError
+from slipway.plugins import Registry
+
+
+class Dialect(Protocol):
+    """One kind of database: how it is opened, locked, cleaned, and how it finds words.
+
+    An implementation is a frozen dataclass whose only field is the address. `Database` is what rooms work with.
+    """
+
+    @property
+    def url(self) -> str: ...
+
+    def engine(self) -> Engine:
+        """A pool of connections whose transactions begin as this database needs. Raises `StoreUnavailable`."""
+        ...
+
+    def lock_schema(self, connection: Connection) -> None:
+        """Holds other processes off until the transaction ends."""
+        ...
+
+    def lock_project(self, connection: Connection, project: str) -> None:
+        """Lets one process at a time write the traces of a project, until the transaction ends."""
+        ...
+
+    def create_word_index(self, connection: Connection) -> None: ...
+
+    def index_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
+        """Adds (page, words separated by spaces). Pages are new."""
+        ...
+
+    def forget_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
+        """Removes pages from the index; the words must be exactly those that were added."""
+        ...
+
+    def pages_with(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """A SQL select of the pages that hold every word, and its parameters. `word*` matches beginnings."""
+        ...
+
+    def insert(self, table: Table) -> Any:
+        """An insert statement that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
+        ...
+
+    def skip_locked(self) -> bool:
+        """Whether rows can be claimed past rows that others hold."""
+        ...
+
+    def scrub(self, engine: Engine) -> None:
+        """Makes sure that deleted content is in no file any more."""
+        ...
+
+    def explain(self, error: DBAPIError) -> StoreError | None:
+        """The error to raise instead, when it is about locks, disks or connections."""
+        ...
+
+
+databases: Registry[Dialect] = Registry("database", package="slipway.store.databases")
+
+
+class Database:
+    """Transactions over one engine. Every thread has at most one transaction at a time; nested ones are savepoints.
+
+    A transaction must not span an `await`: another task of the same thread would write into it.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.engine = dialect.engine()
+        self._local = threading.local()
+        self._rolled_back: list[Callable[[], None]] = []
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Writes all or nothing. Raises `StoreUnavailable` when the database is locked too long or its disk is full."""
+        current: Connection | None = getattr(self._local, "writing", None)
+        try:
+            if current is not None:
+                with current.begin_nested():
+                    yield current
+                return
+            with self.engine.connect() as connection:
+                connection = connection.execution_options(slipway_writes=True)
+                with connection.begin():
+                    self._local.writing = connection
+                    try:
+                        yield connection
+                    finally:
+                        self._local.writing = None
+        except BaseException as error:
+            for forget in self._rolled_back:
+                forget()
+            if isinstance(error, DBAPIError):
+                raise self._explained(error) from error
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One snapshot; inside a transaction, that transaction."""
+        current: Connection | None = getattr(self._local, "writing", None)
+        if current is not None:
+            yield current
+            return
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise self._explained(error) from error
+
+    def when_rolled_back(self, forget: Callable[[], None]) -> None:
+        """`forget` is called after any roll-back, so that what was kept in memory does not outlive its row."""
+        self._rolled_back.append(forget)
+
+    @property
+    def in_transaction(self) -> bool:
+        return getattr(self._local, "writing", None) is not None
+
+    def insert(self, table: Table) -> Any:
+        """An insert statement with `on_conflict_do_nothing` and `on_conflict_do_update`."""
+        return self.dialect.insert(table)
+
+    def upsert(self, table: Table, keys: Sequence[str], *, keep: Sequence[str] = ()) -> Any:
+        """Insert, or update every column but the keys and those in `keep`."""
+        statement = self.dialect.insert(table)
+        changed = {
+            column.name: statement.excluded[column.name]
+            for column in table.columns
+            if column.name not in keys and column.name not in keep
+        }
+        return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _explained(self, error: DBAPIError) -> Exception:
+        explained = self.dialect.explain(error)
+        if explained is not None:
+            return explained
+        return error

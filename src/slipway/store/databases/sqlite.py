@@ -1,0 +1,135 @@
+"""SQLite in one file beside the application: write-ahead log, secure delete, full-text index without content."""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from slipway.domain.errors import StoreError, StoreUnavailable
+from slipway.store.databases.base import databases
+
+BUSY_TIMEOUT_MS = 15_000
+
+
+@databases.register("sqlite")
+@dataclass(frozen=True)
+class Sqlite:
+    """SQLite in one file; needs nothing but Python."""
+
+    url: str
+
+    @property
+    def path(self) -> Path | None:
+        """The file, or None when the database lives in memory."""
+        name = make_url(self.url).database
+        return None if not name or name == ":memory:" else Path(name)
+
+    def engine(self) -> Engine:
+        path = self.path
+        if path is None:
+            raise StoreUnavailable(
+                self.url, "it would live in memory only", next_step="Name a file: sqlite:///.slipway/store.db"
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Made here and not by SQLite, so that nobody else can read it even for a moment.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as wrong:
+            raise StoreUnavailable(
+                self.url, f"'{path}' cannot be written ({wrong.strerror})", next_step="Check the folder and the disk."
+            ) from wrong
+        engine = create_engine(
+            make_url(self.url),
+            connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False, "cached_statements": 256},
+            pool_size=8,
+            max_overflow=32,
+        )
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def lock_schema(self, connection: Connection) -> None:
+        """Nothing to do: a writing transaction holds the only write lock from its first statement."""
+
+    def lock_project(self, connection: Connection, project: str) -> None:
+        """Nothing to do, as for the schema."""
+
+    def create_word_index(self, connection: Connection) -> None:
+        # detail=none keeps no positions: the words of a page come sorted and unique anyway.
+        connection.exec_driver_sql(
+            "create virtual table if not exists trace_words using fts5(words, content='', detail=none, "
+            "tokenize=\"unicode61 remove_diacritics 0 tokenchars '_'\")"
+        )
+
+    def index_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
+        if rows:
+            connection.exec_driver_sql("insert into trace_words(rowid, words) values (?, ?)", list(rows))
+
+    def forget_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
+        if rows:
+            connection.exec_driver_sql(
+                "insert into trace_words(trace_words, rowid, words) values ('delete', ?, ?)", list(rows)
+            )
+
+    def pages_with(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        terms = [f'"{word[:-1]}"*' if word.endswith("*") else f'"{word}"' for word in words]
+        return "select rowid as id from trace_words where trace_words match :words", {"words": " AND ".join(terms)}
+
+    def insert(self, table: Table) -> Any:
+        return insert(table)
+
+    def skip_locked(self) -> bool:
+        return False
+
+    def scrub(self, engine: Engine) -> None:
+        with engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            raw.execute("insert into trace_words(trace_words) values ('optimize')")
+            # A full vacuum rewrites the file, and the truncating checkpoint leaves the log empty.
+            raw.execute("vacuum")
+            raw.execute("pragma wal_checkpoint(truncate)")
+
+    def explain(self, error: DBAPIError) -> StoreError | None:
+        reason = str(error.orig)
+        if "locked" in reason or "busy" in reason:
+            return StoreUnavailable(
+                self.url,
+                f"another process has held it for more than {BUSY_TIMEOUT_MS // 1000} s",
+                next_step="Wait for that process or stop it, then run the command again.",
+            )
+        if "disk is full" in reason or "disk I/O error" in reason:
+            return StoreUnavailable(
+                self.url, reason, next_step="Free some space; nothing was half-written. Then run the command again."
+            )
+        if "not a database" in reason or "malformed" in reason:
+            return StoreUnavailable(
+                self.url, "the file is damaged or no SQLite database", next_step="Restore it from a backup."
+            )
+        if "readonly" in reason or "unable to open" in reason:
+            return StoreUnavailable(self.url, reason, next_step="Check who may write to the file and its folder.")
+        return None
+
+
+def _prepare(raw: sqlite3.Connection, _: object) -> None:
+    # Transactions begin where we say, not where the driver guesses.
+    raw.isolation_level = None
+    raw.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
+    raw.execute("pragma journal_mode = wal")
+    raw.execute("pragma synchronous = normal")
+    raw.execute("pragma foreign_keys = on")
+    raw.execute("pragma secure_delete = on")
+    raw.execute("pragma temp_store = memory")
+
+
+def _begin(connection: Connection) -> None:
+    # A deferred transaction that reads first and writes later can fail with "locked" at once; an immediate one waits.
+    writes = connection.get_execution_options().get("slipway_writes")
+    connection.exec_driver_sql("begin immediate" if writes else "begin")

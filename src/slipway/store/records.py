@@ -1,0 +1,388 @@
+"""Records: every noun that is kept but not hot, sealed, with its name, version, state and links."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, func, select, update
+
+from slipway.domain.dataset import Dataset
+from slipway.domain.deployment import DecisionRecord, Plan
+from slipway.domain.errors import ContentErased, NotFound
+from slipway.domain.evaluation import Comparison, Evaluation
+from slipway.domain.feedback import Alert, Draft, Feedback, Finding
+from slipway.domain.ids import hash_bytes
+from slipway.domain.index import Index
+from slipway.domain.prompt import Prompt
+from slipway.domain.release import Channel, Evidence, Release
+from slipway.domain.review import Review, ReviewItem, SignOff
+from slipway.store.databases.base import Database
+from slipway.store.encryption import Keys
+from slipway.store.lineage import Lineage
+from slipway.store.schema import erased, record, record_link, record_part
+
+Noun = TypeVar("Noun")
+Many = list
+"""`list` under a name that the method `Records.list` does not hide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How a noun becomes a record. `links` are fields that can be asked for; `parts` is a tuple of members of which
+    each may be about a person of its own (`subject`) and is then sealed under that person's key."""
+
+    kind: str
+    name: str = ""
+    """Field that holds the name, or empty."""
+    created: str = "created_at"
+    links: tuple[str, ...] = ()
+    parts: str = ""
+    id: Callable[[Any], str] | None = None
+    """By default the field `id`, else `name@version`, else the hash of the content."""
+
+
+KINDS: dict[type[Any], Kind] = {
+    Prompt: Kind(kind="prompt", name="name"),
+    Index: Kind(kind="index", name="name"),
+    Dataset: Kind(kind="dataset", name="name", parts="cases"),
+    Release: Kind(kind="release", name="application", links=("number",)),
+    Evidence: Kind(kind="evidence", name="suite", links=("release", "kind")),
+    Channel: Kind(kind="channel", name="name", created="changed_at", id=lambda channel: str(channel.name)),
+    Evaluation: Kind(kind="evaluation", name="suite", created="started_at", links=("release",), parts="results"),
+    Comparison: Kind(kind="comparison", name="metric", links=("before_release", "after_release")),
+    ReviewItem: Kind(kind="review_item", links=("release", "trace")),
+    Review: Kind(kind="review", links=("item", "release")),
+    SignOff: Kind(kind="sign_off", name="role", links=("release",)),
+    Feedback: Kind(kind="feedback", links=("trace",)),
+    Finding: Kind(kind="finding", links=("kind", "route", "release")),
+    Draft: Kind(kind="draft", links=("finding", "route")),
+    Alert: Kind(kind="alert", name="key", links=("release",)),
+    DecisionRecord: Kind(kind="decision", name="application"),
+    Plan: Kind(kind="plan", name="application"),
+}
+
+
+def register(cls: type[Any], kind: Kind) -> None:
+    """Adds a noun of a room above the store. The same class may be registered again with the same kind."""
+    for known, other in KINDS.items():
+        if other.kind == kind.kind and known is not cls and known.__qualname__ != cls.__qualname__:
+            raise ValueError(f"'{kind.kind}' already stands for {known.__qualname__}")
+    KINDS[cls] = kind
+
+
+def kind_of(cls: type[Any]) -> Kind:
+    """Raises `TypeError` for a class that is in no line of `KINDS`."""
+    try:
+        return KINDS[cls]
+    except KeyError:
+        raise TypeError(f"{cls.__qualname__} is no record: add a line to KINDS in store/records.py") from None
+
+
+def id_of(noun: Any) -> str:
+    """The id under which a noun is kept."""
+    kind = kind_of(type(noun))
+    if kind.id is not None:
+        return kind.id(noun)
+    if hasattr(noun, "id"):
+        return str(noun.id)
+    if hasattr(noun, "name") and hasattr(noun, "version"):
+        return f"{noun.name}@{noun.version}"
+    return hash_bytes(msgspec.json.encode(noun, order="sorted"))[:26]
+
+
+class Records:
+    """The records of one project."""
+
+    def __init__(self, database: Database, project: str, keys: Keys, lineage: Lineage) -> None:
+        self.database, self.project, self.keys, self.lineage = database, project, keys, lineage
+
+    def save(
+        self,
+        noun: Any,
+        *,
+        subject: str | None = None,
+        state: str = "",
+        parents: Sequence[tuple[str, str]] = (),
+        transform: str = "",
+    ) -> str:
+        """Writes a record or writes over it, and the edges to what it was made from; returns its id.
+
+        `subject` is by default the noun's own. `state` is by default the noun's own; a record that has a state keeps
+        it when none is given.
+        """
+        kind = kind_of(type(noun))
+        id = id_of(noun)
+        subject = subject or getattr(noun, "subject", None) or None
+        state = state or str(getattr(noun, "state", "") or "")
+        whole, own = _split(noun, kind)
+        row = {
+            "project": self.project,
+            "kind": kind.kind,
+            "id": id,
+            "subject": subject,
+            "name": str(getattr(noun, kind.name)) if kind.name else "",
+            "version": int(getattr(noun, "version", 0)),
+            "hash": str(getattr(noun, "hash", "")),
+            "state": state,
+            "created_us": _created_us(noun, kind),
+        }
+        where = _one(self.project, kind.kind, id)
+        with self.database.transaction() as connection:
+            row["body"] = self.keys.seal(connection, msgspec.json.encode(whole), subject=subject, kind=kind.kind, id=id)
+            connection.execute(
+                self.database.upsert(record, ("project", "kind", "id"), keep=() if state else ("state",)).values(row)
+            )
+            for table in (record_part, record_link):
+                connection.execute(delete(table).where(*where(table)))
+            connection.execute(delete(erased).where(*where(erased)))
+            parts = [
+                {
+                    "project": self.project,
+                    "kind": kind.kind,
+                    "id": id,
+                    "position": position,
+                    "subject": part.subject,
+                    "body": self.keys.seal(
+                        connection,
+                        msgspec.json.encode(part),
+                        subject=part.subject,
+                        kind=kind.kind,
+                        id=f"{id}#{position}",
+                    ),
+                }
+                for position, part in own
+            ]
+            if parts:
+                connection.execute(self.database.insert(record_part), parts)
+            links = [
+                {"project": self.project, "kind": kind.kind, "id": id, "field": field, "value": str(value)}
+                for field in kind.links
+                if (value := getattr(noun, field)) is not None
+            ]
+            if links:
+                connection.execute(self.database.insert(record_link), links)
+            for parent in parents:
+                self.lineage.add(child=(kind.kind, id), parent=parent, transform=transform)
+        return id
+
+    def get(self, cls: type[Noun], id: str) -> Noun:
+        """Raises `NotFound` with a near name, `ContentErased` when it went with its person."""
+        kind = kind_of(cls)
+        with self.database.reading() as connection:
+            row = connection.execute(select(record).where(*_one(self.project, kind.kind, id)(record))).first()
+            if row is not None:
+                return self._open(connection, cls, kind, row)
+            if connection.execute(select(erased.c.id).where(*_one(self.project, kind.kind, id)(erased))).first():
+                raise ContentErased(kind.kind, id)
+            known = connection.execute(
+                select(record.c.id)
+                .where(record.c.project == self.project, record.c.kind == kind.kind)
+                .order_by(record.c.created_us.desc())
+                .limit(200)
+            ).scalars()
+            raise NotFound(kind.kind.replace("_", " "), id, known=list(known))
+
+    def find(self, cls: type[Noun], id: str) -> Noun | None:
+        """None when there is no such record or it was erased."""
+        try:
+            return self.get(cls, id)
+        except (NotFound, ContentErased):
+            return None
+
+    def list(
+        self,
+        cls: type[Noun],
+        *,
+        name: str | None = None,
+        state: str | None = None,
+        where: Mapping[str, str] | None = None,
+        limit: int | None = None,
+        before: datetime | None = None,
+        newest_first: bool = True,
+    ) -> Many[Noun]:
+        """Records by time of creation. `where` compares fields as text: linked fields by index, others after opening.
+
+        `before` leaves out what was created at that moment or later. Erased ones are left out.
+        """
+        kind = kind_of(cls)
+        statement = select(record).where(record.c.project == self.project, record.c.kind == kind.kind)
+        if name is not None:
+            statement = statement.where(record.c.name == name)
+        if state is not None:
+            statement = statement.where(record.c.state == state)
+        if before is not None:
+            statement = statement.where(record.c.created_us < _microseconds(before))
+        opened_first = {}
+        for field, value in (where or {}).items():
+            if field not in kind.links:
+                opened_first[field] = str(value)
+                continue
+            statement = statement.where(
+                record.c.id.in_(
+                    select(record_link.c.id).where(
+                        record_link.c.project == self.project,
+                        record_link.c.kind == kind.kind,
+                        record_link.c.field == field,
+                        record_link.c.value == str(value),
+                    )
+                )
+            )
+        order = (record.c.created_us, record.c.version, record.c.id)
+        statement = statement.order_by(*(column.desc() if newest_first else column for column in order))
+        if limit is not None and not opened_first:
+            statement = statement.limit(limit)
+        found: list[Noun] = []
+        with self.database.reading() as connection:
+            for row in connection.execute(statement).all():
+                try:
+                    noun = self._open(connection, cls, kind, row)
+                except ContentErased:
+                    continue
+                if all(str(getattr(noun, field)) == value for field, value in opened_first.items()):
+                    found.append(noun)
+                if limit is not None and len(found) >= limit:
+                    break
+        return found
+
+    def count(self, cls: type[Any], *, name: str | None = None, state: str | None = None) -> int:
+        """Number of records, without opening them."""
+        kind = kind_of(cls)
+        statement = (
+            select(func.count()).select_from(record).where(record.c.project == self.project, record.c.kind == kind.kind)
+        )
+        if name is not None:
+            statement = statement.where(record.c.name == name)
+        if state is not None:
+            statement = statement.where(record.c.state == state)
+        with self.database.reading() as connection:
+            return connection.execute(statement).scalar_one()
+
+    def latest(self, cls: type[Noun], name: str) -> Noun | None:
+        """The highest version of a name; the newest where the noun has no versions."""
+        kind = kind_of(cls)
+        statement = (
+            select(record)
+            .where(record.c.project == self.project, record.c.kind == kind.kind, record.c.name == name)
+            .order_by(record.c.version.desc(), record.c.created_us.desc(), record.c.id.desc())
+            .limit(1)
+        )
+        with self.database.reading() as connection:
+            row = connection.execute(statement).first()
+            return None if row is None else self._open(connection, cls, kind, row)
+
+    def names(self, cls: type[Any]) -> Many[str]:
+        """Every name of a kind, in order."""
+        kind = kind_of(cls)
+        statement = (
+            select(record.c.name)
+            .where(record.c.project == self.project, record.c.kind == kind.kind)
+            .distinct()
+            .order_by(record.c.name)
+        )
+        with self.database.reading() as connection:
+            return [str(name) for name in connection.execute(statement).scalars()]
+
+    def next_version(self, cls: type[Any], name: str) -> int:
+        """1 more than the highest version of a name. Call it inside the transaction that saves the version."""
+        kind = kind_of(cls)
+        statement = select(func.max(record.c.version)).where(
+            record.c.project == self.project, record.c.kind == kind.kind, record.c.name == name
+        )
+        with self.database.reading() as connection:
+            return (connection.execute(statement).scalar() or 0) + 1
+
+    def set_state(self, cls: type[Any], id: str, state: str) -> None:
+        """Changes the state column only; a noun's own field `state` is changed by saving it. Raises `NotFound`."""
+        kind = kind_of(cls)
+        with self.database.transaction() as connection:
+            done = connection.execute(
+                update(record).where(*_one(self.project, kind.kind, id)(record)).values(state=state)
+            )
+            if done.rowcount == 0:
+                raise NotFound(kind.kind.replace("_", " "), id)
+
+    def state(self, cls: type[Any], id: str) -> str:
+        """Raises `NotFound`."""
+        kind = kind_of(cls)
+        with self.database.reading() as connection:
+            found = connection.execute(
+                select(record.c.state).where(*_one(self.project, kind.kind, id)(record))
+            ).scalar()
+        if found is None:
+            raise NotFound(kind.kind.replace("_", " "), id)
+        return str(found)
+
+    def delete(self, cls: type[Any], id: str) -> None:
+        """Removes a record for good; its edges stay, so that what was made from it can still be found."""
+        self.delete_row(kind_of(cls).kind, id, tombstone=False)
+
+    def delete_row(self, kind: str, id: str, *, tombstone: bool) -> None:
+        """Removes a record by the name of its kind. A tombstone answers later questions with `ContentErased`."""
+        where = _one(self.project, kind, id)
+        with self.database.transaction() as connection:
+            for table in (record, record_part, record_link):
+                connection.execute(delete(table).where(*where(table)))
+            if tombstone:
+                connection.execute(
+                    self.database.insert(erased)
+                    .values(project=self.project, kind=kind, id=id, erased_us=time.time_ns() // 1000)
+                    .on_conflict_do_nothing()
+                )
+
+    def _open(self, connection: Connection, cls: type[Noun], kind: Kind, row: Row[Any]) -> Noun:
+        noun = msgspec.json.decode(self.keys.open(connection, row.body, kind=kind.kind, id=row.id), type=cls)
+        if not kind.parts:
+            return noun
+        rows = connection.execute(
+            select(record_part.c.position, record_part.c.body)
+            .where(*_one(self.project, kind.kind, row.id)(record_part))
+            .order_by(record_part.c.position)
+        ).all()
+        if not rows:
+            return noun
+        member = _member_type(cls, kind.parts)
+        members = list(getattr(noun, kind.parts))
+        for part in rows:
+            try:
+                raw = self.keys.open(connection, part.body, kind=kind.kind, id=f"{row.id}#{part.position}")
+            except ContentErased:
+                continue
+            # Positions count all members, so inserting in order puts each where it stood (erased ones close up).
+            members.insert(min(part.position, len(members)), msgspec.json.decode(raw, type=member))
+        changed: Noun = replace(noun, **{kind.parts: tuple(members)})  # type: ignore[type-var]
+        return changed
+
+
+def _split(noun: Any, kind: Kind) -> tuple[Any, list[tuple[int, Any]]]:
+    """The noun without the members that are about a person of their own, and these with their positions."""
+    if not kind.parts:
+        return noun, []
+    members = getattr(noun, kind.parts)
+    own = [(position, part) for position, part in enumerate(members) if getattr(part, "subject", None)]
+    if not own:
+        return noun, []
+    rest = tuple(part for part in members if not getattr(part, "subject", None))
+    return replace(noun, **{kind.parts: rest}), own
+
+
+def _member_type(cls: type[Any], field_name: str) -> Any:
+    return get_args(get_type_hints(cls)[field_name])[0]
+
+
+def _one(project: str, kind: str, id: str) -> Callable[[Any], tuple[Any, ...]]:
+    def where(table: Any) -> tuple[Any, ...]:
+        return (table.c.project == project, table.c.kind == kind, table.c.id == id)
+
+    return where
+
+
+def _created_us(noun: Any, kind: Kind) -> int:
+    created = getattr(noun, kind.created, None)
+    return _microseconds(created) if isinstance(created, datetime) else time.time_ns() // 1000
+
+
+def _microseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
