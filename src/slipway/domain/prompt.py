@@ -34,6 +34,19 @@ class Prompt:
     labels: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelMove:
+    """A label was put on a version of a prompt. `before` is the version it stood on, 0 when on none."""
+
+    id: str
+    prompt: str
+    label: str
+    version: int
+    before: int
+    by: str = ""
+    at: datetime
+
+
 Severity = Literal["error", "warning", "hint"]
 
 

@@ -1,0 +1,1 @@
+"""Guard: rails that check text before and after the model, on streams too."""

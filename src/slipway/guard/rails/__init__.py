@@ -1,0 +1,1 @@
+"""Rails: backends that look at one text and say what they found."""
