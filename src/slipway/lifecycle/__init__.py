@@ -1,0 +1,1 @@
+"""An application through all its stages: start one, bring it up, show a whole life."""
