@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -49,13 +50,15 @@ class Transport(Protocol):
 class HttpClient:
     """Sends requests and hands out responses whose bodies stream. One pool per running event loop, made when needed.
 
-    Certificates are verified. `per_host` caps the connections to one host; more requests wait for a free one. A
-    request whose reused connection turns out to have been closed in the meantime is sent once more on a new one.
-    Cancelling a task that waits for an answer closes its connection.
+    Certificates are verified, against `tls` where it is given. `per_host` caps the connections to one host; more
+    requests wait for a free one. A request whose reused connection turns out to have been closed in the meantime is
+    sent once more on a new one. Cancelling a task that waits for an answer closes its connection.
     """
 
-    def __init__(self, *, per_host: int = 512, transport: Transport | None = None) -> None:
-        self._transport: Transport = transport or Pools(per_host=per_host)
+    def __init__(
+        self, *, per_host: int = 512, tls: ssl.SSLContext | None = None, transport: Transport | None = None
+    ) -> None:
+        self._transport: Transport = transport or Pools(per_host=per_host, tls=tls)
 
     async def send(
         self,

@@ -237,6 +237,10 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
         if exchange.started:
             exchange.wake()
+        else:
+            self._header_bytes += len(data)
+            if self._header_bytes > HEADERS_LIMIT:
+                self._fail(ResponseGarbled(self.origin, f"headers above {HEADERS_LIMIT // 1024} KB"))
 
     def eof_received(self) -> bool:
         self._at_end = True
@@ -264,11 +268,7 @@ class Connection(asyncio.Protocol):
         if self._exchange is None:
             self.abort()  # a second response that nobody asked for
 
-    def on_status(self, status: bytes) -> None:
-        self._count_header(len(status))
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_header(len(name) + len(value))
         exchange = self._exchange
         if exchange is None:
             return
@@ -285,7 +285,6 @@ class Connection(asyncio.Protocol):
         if status >= 200:
             exchange.status = status
             exchange.started = True
-            self._header_bytes = 0
 
     def on_body(self, body: bytes) -> None:
         exchange = self._exchange
@@ -307,11 +306,6 @@ class Connection(asyncio.Protocol):
             self._reads_to_end = True
             return
         self._finish()
-
-    def _count_header(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > HEADERS_LIMIT:
-            self._fail(ResponseGarbled(self.origin, f"headers above {HEADERS_LIMIT // 1024} KB"))
 
     # Ends of an exchange ---------------------------------------------------------------------------------------
 

@@ -114,11 +114,11 @@ class Place:
 class Pool:
     """The connections of one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, per_host: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, per_host: int, tls: ssl.SSLContext | None) -> None:
         self._loop = loop
         self._per_host = per_host
         self._hosts: dict[str, Host] = {}
-        self._tls: ssl.SSLContext | None = None
+        self._tls = tls
         self._closer: AsyncGenerator[None, None] | None = None
 
     async def send(
@@ -130,8 +130,11 @@ class Pool:
         host = self._hosts.get(request.origin)
         if host is None:
             host = self._hosts[request.origin] = Host()
+        fresh = False
         while True:
-            connection = self._free_connection(host) or await self._new_connection(host, request, deadlines)
+            connection = None if fresh else self._free_connection(host)
+            if connection is None:
+                connection = await self._new_connection(host, request, deadlines)
             reused = connection.used > 0
             sent_at = self._loop.time()
             exchange = connection.start(head, body, deadlines=deadlines, max_bytes=max_bytes)
@@ -148,10 +151,12 @@ class Pool:
             # asking again on a new connection repeats nothing.
             if (
                 reused
+                and not fresh
                 and isinstance(error, ConnectionBroken)
                 and not error.answered
                 and self._loop.time() - sent_at < STALE_WITHIN_S
             ):
+                fresh = True
                 continue
             raise error
 
@@ -238,8 +243,9 @@ class Pool:
 class Pools:
     """A pool for each running event loop; satisfies `Transport`."""
 
-    def __init__(self, *, per_host: int) -> None:
+    def __init__(self, *, per_host: int, tls: ssl.SSLContext | None) -> None:
         self._per_host = per_host
+        self._tls = tls
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
 
     async def send(
@@ -250,7 +256,7 @@ class Pools:
         if pool is None:
             for other in [other for other in self._pools if other.is_closed()]:
                 del self._pools[other]
-            pool = self._pools[loop] = Pool(loop, per_host=self._per_host)
+            pool = self._pools[loop] = Pool(loop, per_host=self._per_host, tls=self._tls)
         return await pool.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes)
 
 
