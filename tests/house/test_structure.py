@@ -14,22 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "slipway"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-# Packages that cost time or memory to import: they are loaded when something uses them, inside the function that does.
-HEAVY = {
-    "accelerate",
-    "datasets",
-    "genai_prices",
-    "peft",
-    "pypdfium2",
-    "ray",
-    "safetensors",
-    "selectolax",
-    "tokenizers",
-    "torch",
-    "transformers",
-    "trl",
-    "vllm",
-}
+# Packages that cost time or memory to import: they are loaded by the function that uses them.
+HEAVY = {"accelerate", "datasets", "peft", "ray", "safetensors", "tokenizers", "torch", "transformers", "trl", "vllm"}
+# A backend is loaded only when it is named, so these may stand at the top of one (a folder of backends holds `base.py`).
+HEAVY_OUTSIDE_BACKENDS = {"genai_prices", "pypdfium2", "selectolax"}
 # A drawer for everything ends up holding everything.
 DRAWERS = {"base_utils", "common", "helper", "helpers", "misc", "shared", "tools", "util", "utils"}
 
@@ -43,13 +31,22 @@ def test_a_module_opens_with_a_sentence_that_says_what_it_is_for(module: Path) -
     opening = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
     assert opening, f"{shown(module)} has no docstring"
     sentence = opening.split("\n")[0].strip()
-    assert sentence[0].isupper() or not sentence[0].isalpha(), f"{shown(module)} opens with {sentence!r}"
-    assert sentence.endswith((".", ":", "?")), f"{shown(module)} opens with half a sentence: {sentence!r}"
+    assert sentence.endswith((".", "?")), f"{shown(module)} opens with half a sentence: {sentence!r}"
 
 
 def test_no_file_is_a_drawer_for_everything() -> None:
     drawers = [shown(path) for path in [*SOURCE.rglob("*"), *(ROOT / "tests").rglob("*")] if path.stem in DRAWERS]
     assert drawers == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=shown)
+def test_a_function_can_be_read_on_two_screens(module: Path) -> None:
+    functions = [
+        node
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [f"{f.name}: {f.end_lineno - f.lineno} lines" for f in functions if f.end_lineno - f.lineno > 100] == []
 
 
 def tracked_files() -> list[Path]:
@@ -60,9 +57,18 @@ def tracked_files() -> list[Path]:
 
 
 def test_no_tracked_file_names_a_path_or_a_host_of_one_machine() -> None:
-    # Spelled in pieces, so that this file does not hold what it looks for.
-    words = ["/work/", "/root/", "/opt/wheels", "/opt/pypi", "/farm/", "files.pythonhosted"]
-    words += ["registry.npmjs", "deb.debian", "pypi.org/simple"]
+    # Spelled backwards, so that this file does not hold what it looks for.
+    backwards = [
+        "/krow/",
+        "/toor/",
+        "sleehw/tpo/",
+        "ipyp/tpo/",
+        "/mraf/",
+        "detsohnohtyp.selif",
+        "sjmpn.yrtsiger",
+        "naibed.bed",
+    ]
+    words = [word[::-1] for word in backwards]
     forbidden = re.compile("|".join(re.escape(word) for word in words))
     found: list[str] = []
     for file in tracked_files():
@@ -96,7 +102,9 @@ def imports_at_import_time(module: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", MODULES, ids=shown)
 def test_a_heavy_package_is_loaded_when_it_is_used_and_not_before(module: Path) -> None:
-    assert set(imports_at_import_time(module)) & HEAVY == set()
+    is_backend = (module.parent / "base.py").exists() and module.name != "base.py"
+    too_early = HEAVY if is_backend else HEAVY | HEAVY_OUTSIDE_BACKENDS
+    assert set(imports_at_import_time(module)) & too_early == set()
 
 
 def test_every_room_with_a_stage_name_has_its_own_folder_and_chapter() -> None:
