@@ -43,13 +43,20 @@ class CostLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One road with its costs and properties. `rejected` carries the reason when a hard constraint rules it out."""
+    """One road with its costs and properties. `rejected` carries the reason when a hard constraint rules it out.
+
+    `monthly` is the whole cost of a month at launch, with what is paid `upfront` written off over the horizon;
+    `horizon_total` follows the growth of traffic over the horizon, `horizon_low` and `horizon_high` are its band.
+    """
 
     road: Road
     name: str
     model: str
     monthly: float
     upfront: float
+    horizon_total: float = 0.0
+    horizon_low: float = 0.0
+    horizon_high: float = 0.0
     lines: tuple[CostLine, ...]
     rejected: str = ""
     control: str = ""
@@ -110,7 +117,12 @@ class MemoryBill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOption:
-    """One way to run a model: hardware, parallelism, replicas, and what it would do."""
+    """One way to run a model: hardware, parallelism, replicas, and what it would do.
+
+    `first_token_ms` and `end_to_end_ms` are 99th percentiles, `token_ms` is the mean time between two tokens after the
+    first; `requests_per_second` is what all replicas carry within the limits, `utilisation` the share that the mean
+    load takes of it.
+    """
 
     hardware: str
     devices_per_replica: int
@@ -122,6 +134,10 @@ class PlanOption:
     tokens_per_second: float
     utilisation: float
     monthly: float
+    requests_per_second: float = 0.0
+    end_to_end_ms: float = 0.0
+    sequences: int = 0
+    """Requests that one replica works on at once."""
     rejected: str = ""
     origin: Origin = "estimated"
 
@@ -137,4 +153,6 @@ class Plan:
     chosen: PlanOption | None
     others: tuple[PlanOption, ...]
     reasons: tuple[str, ...]
+    assumptions: tuple[tuple[str, str, str], ...] = ()
+    """(what, value, source with date)"""
     created_at: datetime
