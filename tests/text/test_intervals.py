@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.evaluate.intervals import (
+from slipway.intervals import (
     bootstrap,
     clopper_pearson,
     incomplete_beta,

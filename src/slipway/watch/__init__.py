@@ -1,0 +1,1 @@
+"""After launch: quality, drift, resources and alerts, from the traces."""
