@@ -14,7 +14,7 @@ from slipway.watch.sampler import choose_sample
 from slipway.workspace import Workspace
 
 GROUNDED = 0.5
-"""An answer with less of its content words in its passages counts as not grounded; docs/watch.md says what it misses."""
+"""An answer with less of its content words in its passages counts as not grounded; its limits: docs/watch.md."""
 FEWEST = 5
 """Fewest answers on each side before a fall is looked for."""
 
