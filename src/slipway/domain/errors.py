@@ -376,6 +376,29 @@ class TemplateTooBig(InputError):
         super().__init__(f"Prompt '{prompt}' was stopped while its template was filled: more than {limit}. Shorten it.")
 
 
+class NothingToIndex(InputError):
+    """None of the files that were named holds readable text."""
+
+    def __init__(self, index: str, *, files: int, examples: Sequence[str] = ()) -> None:
+        self.index, self.files, self.examples = index, files, tuple(examples)
+        why = "There are no files." if not files else f"{files} files cannot be read: {'; '.join(examples)}."
+        super().__init__(
+            f"Index '{index}' was not built, because no document was found. {why} "
+            f"Name a folder or file with text: slipway retrieve build {index} --documents PATH"
+        )
+
+
+class EmbedderChanged(SlipwayError):
+    """An index was built with another embedder than the one that is there now."""
+
+    def __init__(self, index: str, *, built_with: str, there: str) -> None:
+        self.index, self.built_with, self.there = index, built_with, there
+        super().__init__(
+            f"Index '{index}' was built with the embedder '{built_with}', but {there or 'none'} is there now. "
+            "Install it again (slipway doctor), or rebuild the index: slipway retrieve build"
+        )
+
+
 # Guard -----------------------------------------------------------------------------------------------------------
 
 
@@ -403,6 +426,100 @@ class GateClosed(SlipwayError):
     def __init__(self, release: str, reasons: Sequence[str]) -> None:
         self.release, self.reasons = release, tuple(reasons)
         super().__init__(f"The gate of {release} is closed: " + "; ".join(reasons))
+
+
+# Gateway ---------------------------------------------------------------------------------------------------------
+
+
+class RequestInvalid(InputError):
+    """A client's request is not what the API takes; `param` names the field."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        self.param = param
+        super().__init__(message)
+
+
+class RequestTooLarge(InputError):
+    """A request's body is larger than the server takes."""
+
+    http_status = 413
+    code = "request_too_large"
+
+    def __init__(self, limit_mb: float) -> None:
+        self.limit_mb = limit_mb
+        super().__init__(
+            f"The body of the request is larger than {limit_mb:g} MB. Send less, or raise [server] max_body_mb."
+        )
+
+
+class ModelNotFound(NotFound):
+    """A client asked for a model that no channel, release or engine answers to."""
+
+    code = "model_not_found"
+    param = "model"
+
+    def __init__(self, name: str, *, known: Sequence[str], next_step: str) -> None:
+        super().__init__("model", name, known=known, next_step=next_step)
+
+
+# Evaluate and review ---------------------------------------------------------------------------------------------
+
+
+class DatasetRowInvalid(InputError):
+    """A row of a dataset's file is not a case; nothing of the file was imported."""
+
+    def __init__(self, path: object, line: int, reason: str) -> None:
+        self.path, self.line, self.reason = str(path), line, reason
+        super().__init__(f"'{path}', line {line}: {reason}. Mend this line; nothing was imported.")
+
+
+class DatasetEmpty(InputError):
+    """Nothing is there to make a dataset of, or a suite found no case that it could ask."""
+
+    def __init__(self, what: str, *, next_step: str) -> None:
+        super().__init__(f"{what} holds no questions. {next_step}")
+
+
+class EvaluationStopped(SlipwayError):
+    """An evaluation ended early because the engine fails; the finished cases are kept."""
+
+    http_status = 502
+    code = "evaluation_stopped"
+
+    def __init__(self, suite: str, release: str, *, done: int, total: int, reason: str) -> None:
+        self.suite, self.release, self.done, self.total, self.reason = suite, release, done, total, reason
+        super().__init__(
+            f"The suite '{suite}' of {release} stopped: {reason} {done} of {total} cases are finished and kept; "
+            f"continue with: slipway evaluate run {release} --suite {suite}"
+        )
+
+
+class NotComparable(InputError):
+    """Two releases have no evaluation over the same cases."""
+
+    code = "not_comparable"
+
+    def __init__(self, before: str, after: str, suite: str, reason: str) -> None:
+        self.before, self.after, self.suite = before, after, suite
+        super().__init__(
+            f"{before} and {after} cannot be compared: {reason}. Run the suite '{suite}' for both over the same "
+            f"dataset: slipway evaluate run {before} --suite {suite}, then the same for {after}"
+        )
+
+
+class RoleUnknown(InputError):
+    """A sign-off was given for a role that slipway.toml does not name."""
+
+    def __init__(self, role: str, known: Sequence[str]) -> None:
+        self.role, self.known = role, tuple(known)
+        hint = did_you_mean(role, known) if known else ""
+        super().__init__(f"[review] roles in slipway.toml does not name '{role}'.{hint} Add it there to ask for it.")
+
+
+class ReviewInvalid(InputError):
+    """A rating, a name or a background of a review is not usable."""
 
 
 # Access ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 from slipway.domain.dataset import Dataset
 from slipway.domain.deployment import DecisionRecord, Plan
 from slipway.domain.errors import ContentErased, NotFound
-from slipway.domain.evaluation import Comparison, Evaluation
+from slipway.domain.evaluation import Comparison, Evaluation, FinishedCase
 from slipway.domain.feedback import Alert, Draft, Feedback, Finding
 from slipway.domain.ids import hash_bytes
 from slipway.domain.index import Index
@@ -52,6 +52,7 @@ KINDS: dict[type[Any], Kind] = {
     Evidence: Kind(kind="evidence", name="suite", links=("release", "kind")),
     Channel: Kind(kind="channel", name="name", created="changed_at", id=lambda channel: str(channel.name)),
     Evaluation: Kind(kind="evaluation", name="suite", created="started_at", links=("release",), parts="results"),
+    FinishedCase: Kind(kind="finished_case", links=("run",)),
     Comparison: Kind(kind="comparison", name="metric", links=("before_release", "after_release")),
     ReviewItem: Kind(kind="review_item", links=("release", "trace")),
     Review: Kind(kind="review", links=("item", "release")),
