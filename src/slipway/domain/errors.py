@@ -326,6 +326,19 @@ class ContentDamaged(StoreError):
         )
 
 
+class QueryInvalid(InputError):
+    """A filter over traces cannot be understood; the place is named."""
+
+    code = "invalid_query"
+
+    def __init__(self, query: str, position: int, reason: str) -> None:
+        self.query, self.position, self.reason = query, position, reason
+        super().__init__(
+            f"The filter cannot be understood at character {position + 1} ('{query[position : position + 20]}'): {reason} "
+            'Example: model = "small" and latency > 2s and not status = ok'
+        )
+
+
 # Retrieve --------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from slipway.domain.coverage import Coverage
 from slipway.domain.ids import ContentHash
 
 Similarity = Literal["cosine", "dot", "euclid"]
@@ -47,4 +48,6 @@ class Index:
     created_at: datetime
     dimensions: int = 0
     unanswered_below: float = 0.0
-    """Calibrated score below which the question counts as not covered by these documents; 0 when not calibrated."""
+    """Probability below which a question counts as not covered by these documents; 0 when not calibrated."""
+    coverage: Coverage | None = None
+    """How questions that are not covered are told; None when there were too few documents to calibrate on."""

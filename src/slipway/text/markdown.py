@@ -146,8 +146,10 @@ def split_units(text: str) -> list[tuple[Span, BlockKind]]:
         if block.kind in {"front", "rule"}:
             continue
         if block.kind in {"paragraph", "item"}:
-            for span in split_sentences(text[block.start : block.end]):
-                units.append((Span(block.start + span.start, block.start + span.end), block.kind))
+            units += [
+                (Span(block.start + span.start, block.start + span.end), block.kind)
+                for span in split_sentences(text[block.start : block.end])
+            ]
         else:
             units.append((Span(block.start, block.end), block.kind))
     return units

@@ -12,12 +12,13 @@ class Span(NamedTuple):
 
 
 # A point behind one of these ends no sentence. Kept to words that seldom do, so that 'etc.' and 'Inc.' still can.
-ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st sr jr rev gen col lt sgt capt hon vs viz cf e.g i.e al approx ca no nos fig figs eq eqs sec "
-    "vol vols pp ed eds dept est ext tel jan feb mar apr jun jul aug sep sept oct nov dec mt ft inc ltd co corp".split()
-)
-# What follows these is often a name that belongs to them; others of the list end a sentence before a capital letter.
-MAY_END = frozenset("inc ltd co corp al ext jr sr".split())
+TITLES = "mr mrs ms dr prof st sr jr rev gen col lt sgt capt hon"
+MONTHS = "jan feb mar apr jun jul aug sep sept oct nov dec"
+SHORT_WORDS = "vs viz cf e.g i.e al approx ca no nos fig figs eq eqs sec vol vols pp ed eds dept est ext tel mt ft"
+COMPANIES = "inc ltd co corp"
+ABBREVIATIONS = frozenset(f"{TITLES} {MONTHS} {SHORT_WORDS} {COMPANIES}".split())
+# These end a sentence before a capital letter all the same; behind the others stands a name that belongs to them.
+MAY_END = frozenset(f"{COMPANIES} al ext jr sr".split())
 TERMINATOR = re.compile(r"[.!?…]+[\"'”’)\]*_`]*(?=\s)|[。！？]+[」』”）]*")
 BLANK_LINE = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 LAST_WORD = re.compile(r"[\w.]+$")

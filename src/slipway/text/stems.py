@@ -20,9 +20,8 @@ STEP_2 = {
     "bli": "ble", "logi": "log",
 }  # fmt: skip
 STEP_3 = {"icate": "ic", "ative": "", "alize": "al", "iciti": "ic", "ical": "ic", "ful": "", "ness": ""}
-STEP_4 = (
-    "al ance ence er ic able ible ant ement ment ent ou ism ate iti ous ive ize".split()
-)  # 'ion' needs an s or t before it
+ENDINGS_4 = "al ance ence er ic able ible ant ement ment ent ou ism ate iti ous ive ize"
+STEP_4 = ENDINGS_4.split()  # 'ion' too, behind an s or t
 
 
 @lru_cache(maxsize=65536)

@@ -4,6 +4,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from slipway.domain.document import Chunk, Document
 from slipway.retrieve.chunkers.base import TokenRuler, chunkers, chunks_from, headings_of
@@ -73,7 +74,7 @@ class Recursive:
 
     def _with_overlap(self, pieces: list[Span], borders: "Borders", ruler: TokenRuler) -> Iterator[Span]:
         yield from pieces[:1]
-        for before, piece in zip(pieces, pieces[1:], strict=False):
+        for before, piece in pairwise(pieces):
             if self.overlap:
                 earliest = max(ruler.before(piece.start, self.overlap), before.start)
                 words = borders.inside(Span(max(earliest - 1, 0), piece.start), WEAKEST - 1)

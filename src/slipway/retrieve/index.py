@@ -1,0 +1,249 @@
+"""Builds index versions from documents, and loads them; what did not change is not cut or embedded again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from slipway.domain.document import Chunk, Document
+from slipway.domain.errors import ConfigError, IndexOutdated, NameInvalid, NotFound, NothingToIndex, SlipwayError
+from slipway.domain.ids import ContentHash, hash_parts, is_name
+from slipway.domain.index import DocumentEntry, Index, SearchSettings
+from slipway.embedders.base import Embedder, Vectors
+from slipway.retrieve.chunkers.base import Chunker, chunker_id, chunkers
+from slipway.retrieve.documents import Loaded, Progress, load_documents
+from slipway.retrieve.embeddings import Embeddings
+from slipway.text.markdown import plain_text
+from slipway.text.tokens import EstimatedTokens, TokenCounter
+from slipway.vectors.base import IndexReader
+from slipway.workspace import Workspace
+
+FORMAT = 1
+"""Raised when the same documents and settings would give another index than before."""
+REFERENCE = re.compile(r"(?P<name>[^@]+)(?:@(?P<version>\d+))?")
+
+
+def load_sources(workspace: Workspace, *, name: str | None = None, on_progress: Progress | None = None) -> Loaded:
+    """The documents of `[application] documents`; what the latest version holds unchanged is not parsed again.
+
+    Raises `FileMissing`.
+    """
+    paths = [workspace.folder / source for source in workspace.settings.application.documents]
+    return load_documents(paths, known=known_documents(workspace, name), on_progress=on_progress)
+
+
+def known_documents(workspace: Workspace, name: str | None = None) -> dict[ContentHash, Document]:
+    """Documents of the latest version of an index by the hash of their file."""
+    before = _latest(workspace, name or workspace.settings.retrieve.index)
+    if before is None:
+        return {}
+    index, reader = before
+    documents = [reader.document(entry.id) for entry in index.documents]
+    return {
+        ContentHash(file_hash): document for document in documents if (file_hash := document.metadata.get("file_hash"))
+    }
+
+
+def build_index(
+    workspace: Workspace,
+    name: str | None = None,
+    *,
+    documents: Sequence[Document] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Index:
+    """A new version of an index, saved; the latest one where documents and settings are the same.
+
+    Without `documents` those of slipway.toml are loaded. `on_progress` counts chunks that have their embedding.
+    Raises `NothingToIndex`, `NameInvalid`, `ConfigError` for a wrong chunker, `DiskFull`; then nothing was saved.
+    """
+    name = name or workspace.settings.retrieve.index
+    if not is_name(name):
+        raise NameInvalid("an index", name)
+    if documents is None:
+        loaded = load_sources(workspace, name=name)
+        documents = loaded.documents
+        if not documents:
+            named = [f"{item.source}: {item.reason}" for item in loaded.unreadable[:3]]
+            raise NothingToIndex(name, files=len(loaded.unreadable), examples=named)
+    if not documents:
+        raise NothingToIndex(name, files=0)
+    documents = sorted(documents, key=lambda document: document.id)
+    chunker, cut_id, tokens = chosen_chunker(workspace)
+    embedder = workspace.embedder
+    search = search_settings(workspace)
+    documents_hash = hash_documents(documents)
+    version_hash = hash_parts(
+        {
+            "format": FORMAT,
+            "documents": documents_hash,
+            "chunker": cut_id,
+            "embedder": embedder.id if embedder else "",
+            "search": [search.similarity, search.alpha, search.cut, search.limit],
+        }
+    )
+    latest = _latest(workspace, name)
+    if latest is not None and latest[0].hash == version_hash:
+        return latest[0]
+    chunks = cut_documents(documents, chunker, cut_id, tokens, before=latest)
+    vectors = embed_chunks(workspace, embedder, documents, chunks, on_progress=on_progress)
+    workspace.indexes.write(version_hash, documents=documents, chunks=chunks, vectors=vectors)
+    counts = {document: len(list(group)) for document, group in groupby(chunks, key=lambda chunk: chunk.document)}
+    index = Index(
+        name=name,
+        version=0,
+        hash=version_hash,
+        documents=tuple(
+            DocumentEntry(
+                id=document.id,
+                title=document.title,
+                source=document.source,
+                content_hash=document.content_hash,
+                characters=len(document.text),
+                chunks=counts.get(document.id, 0),
+            )
+            for document in documents
+        ),
+        documents_hash=documents_hash,
+        chunker=cut_id,
+        embedder=embedder.id if embedder else "",
+        search=search,
+        chunks=len(chunks),
+        created_at=workspace.now(),
+        dimensions=embedder.dimensions if embedder else 0,
+    )
+    return _save(workspace, index)
+
+
+def load_index(workspace: Workspace, reference: str) -> Index:
+    """`documents@3`, or the latest version of `documents`. Raises `NotFound` with near names."""
+    wanted = REFERENCE.fullmatch(reference)
+    records = workspace.store.records
+    if wanted and wanted["version"]:
+        return records.get(Index, reference)
+    latest = records.latest(Index, reference)
+    if latest is None:
+        raise NotFound(
+            "index", reference, known=records.names(Index), next_step=f"Build it: slipway retrieve build {reference}"
+        )
+    return latest
+
+
+def check_current(workspace: Workspace, index: Index, loaded: Loaded) -> None:
+    """Raises `IndexOutdated` when documents were added, changed or removed after the index was built."""
+    changed = outdated(index, loaded.documents)
+    if changed:
+        raise IndexOutdated(index.name, built_from=len(index.documents), changed=len(changed))
+
+
+def outdated(index: Index, documents: Sequence[Document]) -> list[str]:
+    """Ids of the documents that were added, changed or removed after the index was built."""
+    then = {entry.id: entry.content_hash for entry in index.documents}
+    now = {document.id: document.content_hash for document in documents}
+    return sorted(id for id in then.keys() | now.keys() if then.get(id) != now.get(id))
+
+
+def remove_index(workspace: Workspace, index: Index) -> None:
+    """Removes a version: its record, and its file where no other version shares it."""
+    records = workspace.store.records
+    records.delete(Index, f"{index.name}@{index.version}")
+    if not any(other.hash == index.hash for other in records.list(Index)):
+        workspace.indexes.remove(index.hash)
+
+
+def chosen_chunker(workspace: Workspace) -> tuple[Chunker, str, TokenCounter]:
+    """The chunker of `[retrieve] chunker`, its id, and the tokens that it counts in. Raises `ConfigError`."""
+    return make_chunker(workspace.settings.retrieve.chunker, workspace.embedder)
+
+
+def make_chunker(table: dict[str, object], embedder: Embedder | None) -> tuple[Chunker, str, TokenCounter]:
+    """A chunker from its table, its id, and the tokens that it counts in. Raises `ConfigError`."""
+    settings = dict(table)
+    kind = str(settings.pop("kind", "recursive"))
+    tokens = token_counter(embedder)
+    try:
+        chunker = chunkers.make(kind, settings)
+    except SlipwayError as wrong:
+        raise ConfigError("[retrieve] chunker", str(wrong)) from wrong
+    return chunker, chunker_id(kind, chunker, tokens), tokens
+
+
+def token_counter(embedder: Embedder | None) -> TokenCounter:
+    """The embedder's own tokenizer where it has one, else an estimate."""
+    own = getattr(embedder, "token_counter", None)
+    counter: TokenCounter = own() if own is not None else EstimatedTokens()
+    return counter
+
+
+def search_settings(workspace: Workspace) -> SearchSettings:
+    """How slipway.toml says that the index is to be searched."""
+    settings = workspace.settings.retrieve
+    return SearchSettings(similarity=settings.similarity, alpha=settings.alpha, cut=settings.cut, limit=settings.limit)
+
+
+def hash_documents(documents: Sequence[Document]) -> ContentHash:
+    """Covers ids, titles and texts, not where the files lay."""
+    return hash_parts({document.id: [document.title, document.content_hash] for document in documents})
+
+
+def cut_documents(
+    documents: Sequence[Document],
+    chunker: Chunker,
+    cut_id: str,
+    tokens: TokenCounter,
+    *,
+    before: tuple[Index, IndexReader] | None = None,
+) -> list[Chunk]:
+    """Chunks of the documents in order; those of an unchanged document come from the version before."""
+    kept: dict[tuple[str, str], str] = {}
+    if before is not None and before[0].chunker == cut_id:
+        kept = {(entry.id, entry.content_hash): entry.id for entry in before[0].documents}
+    chunks: list[Chunk] = []
+    for document in documents:
+        if before is not None and (document.id, document.content_hash) in kept:
+            chunks += before[1].chunks(before[1].chunk_numbers(document.id))
+        else:
+            chunks += chunker.cut(document, tokens)
+    return chunks
+
+
+def embed_chunks(
+    workspace: Workspace,
+    embedder: Embedder | None,
+    documents: Sequence[Document],
+    chunks: Sequence[Chunk],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Vectors | None:
+    """Shape (chunks, dimensions), or None without an embedder."""
+    if embedder is None:
+        return None
+    titles = {document.id: document.title for document in documents}
+    with Embeddings(workspace.state) as kept:
+        texts = [embedded_text(chunk, titles[chunk.document]) for chunk in chunks]
+        return kept.embed(embedder, texts, on_progress=on_progress)
+
+
+def embedded_text(chunk: Chunk, title: str) -> str:
+    """What is embedded for a chunk: its text without Markdown's marks."""
+    return plain_text(chunk.text)
+
+
+def _latest(workspace: Workspace, name: str) -> tuple[Index, IndexReader] | None:
+    """The latest version with its file open; None when there is no version or its file is gone."""
+    index = workspace.store.records.latest(Index, name)
+    if index is None:
+        return None
+    try:
+        return index, workspace.indexes.open(index.hash)
+    except NotFound:
+        return None
+
+
+def _save(workspace: Workspace, index: Index) -> Index:
+    records = workspace.store.records
+    with workspace.store.transaction():
+        numbered = replace(index, version=records.next_version(Index, index.name))
+        records.save(numbered)
+    return numbered

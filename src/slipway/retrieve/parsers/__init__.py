@@ -1,0 +1,1 @@
+"""Backends that read the clean text of one kind of file."""

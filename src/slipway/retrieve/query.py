@@ -1,0 +1,110 @@
+"""Searches an index version; every passage slices back to exactly its place in its document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slipway.domain.document import Document, Passage
+from slipway.domain.errors import EmbedderChanged
+from slipway.domain.index import Index, SearchSettings
+from slipway.embedders.base import Vectors
+from slipway.retrieve.fusion import Fused, cut_off, fuse, scores_of
+from slipway.vectors.base import IndexReader
+from slipway.workspace import Workspace
+
+POOL = 100
+"""Candidates that each leg brings to the fusion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legs:
+    """What both legs found for one question: raw BM25 and raw similarity by chunk."""
+
+    lexical: dict[int, float]
+    dense: dict[int, float]
+
+
+def search_index(
+    workspace: Workspace,
+    index: Index,
+    question: str,
+    *,
+    limit: int | None = None,
+    documents: Sequence[str] | None = None,
+    settings: SearchSettings | None = None,
+) -> list[Passage]:
+    """Passages that may answer the question, best first; none when nothing matches.
+
+    `documents` keeps the search to these documents. `settings` replaces those of the index for this search. An index
+    without vectors is searched by words only, whatever alpha says. Raises `EmbedderChanged`, `NotFound` when the
+    index file is gone.
+    """
+    search = settings or index.search
+    reader = workspace.indexes.open(index.hash)
+    vector = embed_question(workspace, index, question)
+    legs = search_legs(reader, question, vector, search, documents=documents)
+    hits = fuse(legs.lexical, legs.dense, alpha=search.alpha)
+    return passages_of(reader, index, cut_off(hits, cut=search.cut, limit=limit or search.limit))
+
+
+def search_legs(
+    reader: IndexReader,
+    question: str,
+    vector: Vectors | None,
+    search: SearchSettings,
+    *,
+    documents: Sequence[str] | None = None,
+) -> Legs:
+    """The candidates of both legs; the dense leg scores what the lexical leg found as well."""
+    lexical = scores_of(reader.lexical(question, limit=POOL, documents=documents))
+    if vector is None:
+        return Legs(lexical=lexical, dense={})
+    dense = scores_of(reader.dense(vector, similarity=search.similarity, limit=POOL, documents=documents))
+    missing = [chunk for chunk in lexical if chunk not in dense]
+    dense |= dict(zip(missing, reader.similarities(vector, missing, similarity=search.similarity), strict=True))
+    return Legs(lexical=lexical, dense=dense)
+
+
+def embed_question(workspace: Workspace, index: Index, question: str) -> Vectors | None:
+    """Shape (dimensions,), or None for an index without vectors. Raises `EmbedderChanged`."""
+    if not index.dimensions:
+        return None
+    embedder = workspace.embedder
+    if embedder is None or embedder.id != index.embedder:
+        raise EmbedderChanged(
+            f"{index.name}@{index.version}",
+            built_with=index.embedder,
+            there=f"'{embedder.id}'" if embedder else "",
+        )
+    vector: Vectors = embedder.embed([question])[0]
+    return vector
+
+
+def passages_of(reader: IndexReader, index: Index, hits: Sequence[Fused]) -> list[Passage]:
+    """The hits with their texts, in the same order."""
+    titles = {entry.id: entry.title for entry in index.documents}
+    return [
+        Passage(
+            document=chunk.document,
+            title=titles.get(chunk.document, chunk.document),
+            start=chunk.start,
+            end=chunk.end,
+            text=chunk.text,
+            score=hit.score,
+            lexical=hit.lexical,
+            dense=hit.dense,
+            heading=chunk.heading,
+        )
+        for hit, chunk in zip(hits, reader.chunks([hit.chunk for hit in hits]), strict=True)
+    ]
+
+
+def read_document(workspace: Workspace, index: Index, document: str) -> Document:
+    """A document as this index version knows it. Raises `NotFound`."""
+    return workspace.indexes.open(index.hash).document(document)
+
+
+def document_text(workspace: Workspace, index: Index, document: str) -> str:
+    """The text that offsets of passages and citations refer to. Raises `NotFound`."""
+    return read_document(workspace, index, document).text
