@@ -8,7 +8,7 @@ from typing import Literal
 from slipway.domain.errors import Blocked
 from slipway.domain.guardrail import Decision, Hit, RailSpec, TextSource, Verdict
 from slipway.guard.cuts import CONTEXT, LONGEST, pieces
-from slipway.guard.rails.base import NOTHING, Found, Rail, Scene, rails
+from slipway.guard.rails.base import NOTHING, Found, Rail, Scene, rails, reason_of
 
 WhenUndecided = Literal["allow", "block"]
 STAGES: dict[TextSource, str] = {
@@ -132,14 +132,6 @@ def shift(found: Found, by: int) -> Found:
         return found
     moved = tuple(Hit(kind=hit.kind, start=hit.start + by, end=hit.end + by, score=hit.score) for hit in found.hits)
     return Found(fired=found.fired, reason=found.reason, score=found.score, hits=moved)
-
-
-def reason_of(hits: Sequence[Hit]) -> str:
-    """`2 email, 1 iban`: what was found, without quoting it."""
-    counts: dict[str, int] = {}
-    for hit in hits:
-        counts[hit.kind] = counts.get(hit.kind, 0) + 1
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def undecided(spec: RailSpec, source: TextSource, failure: Exception, *, seconds: float) -> Verdict:

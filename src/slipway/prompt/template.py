@@ -53,8 +53,9 @@ def render(prompt: Prompt, variables: Mapping[str, Value]) -> tuple[Message, ...
     """The messages of one request: system, examples as turns, user.
 
     Values are put in as they are and are never read as templates, but they cannot close a delimiter of the template:
-    where the template writes `</passages>`, the same text inside a value becomes `< /passages>`. A schema that no template places is added to the end of
-    the system message. Raises `VariablesMissing`, `PromptInvalid`, `TemplateTooBig`.
+    where the template writes `</passages>`, the same text inside a value becomes `< /passages>`. A schema that no
+    template places is added to the end of the system message.
+    Raises `VariablesMissing`, `PromptInvalid`, `TemplateTooBig`.
     """
     known = {SCHEMA_VARIABLE: prompt.output_schema, **variables}
     needed = variables_of(prompt)

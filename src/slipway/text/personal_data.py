@@ -46,7 +46,9 @@ _ETHEREUM = re.compile(r"0x[0-9A-Fa-f]{40}(?!\w)")
 _BITCOIN = re.compile(r"[13][1-9A-HJ-NP-Za-km-z]{25,34}(?!\w)")
 _BECH32 = re.compile(r"bc1[02-9ac-hj-np-z]{11,71}(?!\w)|BC1[02-9AC-HJ-NP-Z]{11,71}(?!\w)")
 _IBAN = re.compile(r"[A-Za-z]{2}\d\d(?:[ \-]?[A-Za-z0-9]){11,30}+")
-_CODE = re.compile(r"[A-Za-z0-9]{1,10}(?:[ \-+.][A-Za-z0-9]{1,10}){0,5}")
+_CODE = re.compile(r"[A-Za-z0-9]{1,20}(?:[ \-+.][A-Za-z0-9]{1,10}){0,5}")
+_EXTENSION = re.compile(r" ?(?:x|ext\.?) ?\d{1,6}(?!\w)")
+_CARD_GROUPS = re.compile(r"\d{4}(?:[ -]\d{4}){3}|\d{4}[ -]\d{6}[ -]\d{4,5}")
 _WORD = re.compile(r"\w+")
 _BEFORE_AT = re.compile(r"[A-Za-z0-9\u00c0-\u024f_.+%'\-]{1,64}")
 _AFTER_AT = re.compile(r"[A-Za-z0-9\u00c0-\u024f-]{1,63}(?:\.[A-Za-z0-9\u00c0-\u024f-]{1,63}){1,8}+")
@@ -61,40 +63,53 @@ _DATE = re.compile(
 )
 _MONTH_FIRST = re.compile(r"[A-Z][a-z]{2,8}\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4}")
 
-_IBAN_LENGTHS = {
-    **{"AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28},
-    **{"CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18},
-    **{"FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22},
-    **{"IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20},
-    **{"LU": 20, "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MR": 27, "MT": 31, "MU": 30, "NL": 18},
-    **{"NO": 15, "PK": 24, "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SC": 31, "SE": 24},
-    **{"SI": 19, "SK": 24, "SM": 27, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24},
-    "XK": 20,
+_GOES_ON = re.compile(r"[-/.]?\d")
+
+_IBAN_COUNTRIES = {
+    15: "NO",
+    16: "BE",
+    18: "DK FI FO GL NL",
+    19: "MK SI",
+    20: "AT BA EE KZ LT LU XK",
+    21: "CH HR LI LV",
+    22: "BG BH CR DE GB GE IE ME RS VA",
+    23: "AE GI IL IQ TL",
+    24: "AD CZ ES MD PK RO SA SE SK TN VG",
+    25: "LY PT ST",
+    26: "IS TR",
+    27: "FR GR IT MC MR SM",
+    28: "AL AZ BY CY DO GT HU LB PL SV",
+    29: "BR EG PS QA UA",
+    30: "JO KW MU",
+    31: "MT SC",
+    32: "LC",
 }
-"""Characters of an IBAN by country (SWIFT IBAN registry)."""
+"""Countries by the length of their IBANs (SWIFT IBAN registry)."""
+_IBAN_LENGTHS = {country: length for length, countries in _IBAN_COUNTRIES.items() for country in countries.split()}
 
 _PHONE_WORDS = re.compile(
-    r"phone|\btel\b|tel[.:]|t[eé]l[eé]f|telef|mobil|mobiel|m[oó]vil|celular|\bcell\b|\bcall\b|calls|called|calling|fax|"
-    r"whatsapp|\breach|contact|handy|\bgsm\b|\bsms\b|text me|\bdial|messages? to|answering at|\bring\b|rufnummer|hotline",
+    r"phone|\btel\b|tel[.:]|t[eé]l[eé]f|telef|mobil|mobiel|m[oó]vil|celular|\bcell\b|\bcall\b|calls|called|"
+    r"calling|fax|whatsapp|\breach|contact|handy|\bgsm\b|\bsms\b|text me|\bdial|messages? to|answering at|"
+    r"\bring\b|rufnummer|hotline",
     re.I,
 )
 _ID_WORDS = re.compile(
-    r"\bid\b|\bssn|social security|national|identi|insurance|\btax|citizen|\bnin\b|\bnino\b|pesel|\bbsn\b|burgerservice|"
-    r"\bcpf\b|\bcnp\b|codice fiscale|\bnif\b|\bnie\b|\bdni\b|\bnir\b|s[eé]curit[eé] sociale|steuer|sozialvers|rentenvers|"
-    r"aadhaar|\bpan\b|personnummer|personal number|f[oø]dselsnummer|\bcpr\b|hetu|rijksregister|registre national|\bsin\b|"
-    r"\btfn\b|contribuinte|numer|nummer|licen[cs]e",
+    r"\bid\b|\bssn|social security|national|identi|insurance|\btax|citizen|\bnin\b|\bnino\b|pesel|\bbsn\b|"
+    r"burgerservice|\bcpf\b|\bcnp\b|codice fiscale|\bnif\b|\bnie\b|\bdni\b|\bnir\b|s[eé]curit[eé] sociale|"
+    r"steuer|sozialvers|rentenvers|aadhaar|\bpan\b|personnummer|personal number|f[oø]dselsnummer|\bcpr\b|hetu|"
+    r"rijksregister|registre national|\bsin\b|\btfn\b|contribuinte|numer|nummer|licen[cs]e",
     re.I,
 )
 _CARD_WORDS = re.compile(r"card|karte|carte|tarjeta|carta|kaart|karta|visa|maestro|debit|credit", re.I)
 _BIRTH_WORDS = re.compile(
-    r"\bborn\b|birth|\bdob\b|\bd\.o\.b|geboren|geburt|\bn[eé]e? le\b|naissance|nacid[oa]|nacimiento|nascid[oa]|nascita|"
-    r"\bnat[oa] il\b|geboorte|urodz|f[oö]dd|f[oø]dt|syntynyt",
+    r"\bborn\b|birth|\bdob\b|\bd\.o\.b|geboren|geburt|\bn[eé]e? le\b|naissance|nacid[oa]|nacimiento|"
+    r"nascid[oa]|nascita|\bnat[oa] il\b|geboorte|urodz|f[oö]dd|f[oø]dt|syntynyt",
     re.I,
 )
 _PASSPORT_WORDS = re.compile(r"passport|passeport|reisepass|pasaporte|passaporto|paspoort|paszport", re.I)
 _OTHER_NUMBERS = re.compile(
-    r"\border|invoice|batch|ticket|isbn|issn|version|build|error|serial|tracking|\bref\b|reference|article|\bsku\b|"
-    r"commit|bestell|rechnung|factura|facture|timestamp",
+    r"\border|invoice|batch|ticket|isbn|issn|version|build|error|serial|tracking|\bref\b|reference|article|"
+    r"\bsku\b|commit|bestell|rechnung|factura|facture|timestamp",
     re.I,
 )
 _VERSION_WORDS = re.compile(r"(?:\bv|version|build|release|firmware|\bos)[ :=]*$", re.I)
@@ -196,23 +211,20 @@ def _is_ipv6(text: str) -> bool:
 
 def _after_letters(text: str, begin: int) -> tuple[str, int]:
     """IBANs, national numbers and passports that begin with letters, months before a date of birth."""
-    if match := _IBAN.match(text, begin):
-        if end := _iban_end(match.group()):
-            return "iban", begin + end
+    if (match := _IBAN.match(text, begin)) and (end := _iban_end(match.group())):
+        return "iban", begin + end
     if match := _MAC.match(text, begin):
         return "mac", match.end()
     token = _WORD.match(text, begin)
     after_token = token.end() if token else begin + 1
     for candidate in _prefixes(text, begin):
         certainty = national_id(candidate)
-        if certainty == "sure" or (certainty and _said(_ID_WORDS, text, begin)):
+        if certainty == "sure" or (certainty and _said_last(_ID_WORDS, _PHONE_WORDS, text, begin)):
             return "national_id", begin + len(candidate)
     if token and 6 <= len(token.group()) <= 10 and _said(_PASSPORT_WORDS, text, begin):
         return "passport", after_token
     if (match := _MONTH_FIRST.match(text, begin)) and _said(_BIRTH_WORDS, text, begin):
         return "date_of_birth", match.end()
-    if "-" in text[begin:after_token + 1] or text[begin:begin + 1].isupper():
-        return "", after_token
     return "", after_token
 
 
@@ -271,7 +283,7 @@ def _after_digit(text: str, begin: int) -> tuple[str, int]:
     if match := _DATE.match(text, begin):
         if _said(_BIRTH_WORDS, text, begin):
             return "date_of_birth", match.end()
-        if not text[match.end() : match.end() + 1].isdigit():
+        if not _GOES_ON.match(text, match.end()):
             return "", match.end()
     if match := _MAC.match(text, begin):
         return "mac", match.end()
@@ -283,8 +295,11 @@ def _number(text: str, begin: int, shown: str, end: int) -> tuple[str, int]:
     digits = _digits(shown)
     for candidate in _prefixes(text, begin):
         certainty = national_id(candidate)
-        if certainty == "sure" or (certainty and _said(_ID_WORDS, text, begin)):
+        if certainty == "sure" or (certainty and _said_last(_ID_WORDS, _PHONE_WORDS, text, begin)):
             return "national_id", begin + len(candidate)
+    extension = _EXTENSION.match(text, end)
+    if extension and _is_phone(shown, digits, text, begin):
+        return "phone", extension.end()
     if text[end : end + 1].isalpha() or text[end : end + 1] == "_":
         return "", _end_of_word(text, end)
     if len(digits) == 13 and digits.startswith(("978", "979")) and ean(digits):
@@ -301,7 +316,7 @@ def _number(text: str, begin: int, shown: str, end: int) -> tuple[str, int]:
         if 6 <= len(digits) <= 9 and digits == candidate and _said(_PASSPORT_WORDS, text, begin):
             return "passport", begin + len(candidate)
         cut = max(candidate.rfind(" "), candidate.rfind("\u00a0"))
-        if cut < 0:
+        if cut < 0 or _CARD_GROUPS.fullmatch(candidate):
             break
         candidate = candidate[:cut].rstrip(" -/.(")
     first_space = re.search(r"[ \u00a0]", shown)
@@ -331,10 +346,9 @@ def _is_card(candidate: str, digits: str, text: str, begin: int) -> bool:
     elif digits.startswith(("6011", "65", "62", "644", "645", "646", "647", "648", "649")):
         known = 16 <= size <= 19
     else:
-        known = digits[:2] in ("50", "56", "57", "58", "60", "61", "63", "64", "66", "67", "68", "69") and _said(
-            _CARD_WORDS, text, begin
-        )
-    return known
+        known = False
+    # Maestro and some older ranges have no clear prefix: only where the text speaks of a card.
+    return known or _said(_CARD_WORDS, text, begin)
 
 
 def _is_phone(candidate: str, digits: str, text: str, begin: int) -> bool:
@@ -342,8 +356,8 @@ def _is_phone(candidate: str, digits: str, text: str, begin: int) -> bool:
     size = len(digits)
     if size > 15 or candidate.count("(") != candidate.count(")"):
         return False
-    if _INTERNATIONAL.match(candidate):
-        return size >= 8 and (candidate[0] == "+" or candidate != digits or size >= 11)
+    if _INTERNATIONAL.match(candidate) and size >= 8 and (candidate[0] == "+" or candidate != digits or size >= 11):
+        return True
     if candidate.startswith("("):
         return _BRACKETS.match(candidate) is not None and 7 <= size <= 13
     if _NORTH_AMERICA.fullmatch(candidate):
@@ -356,12 +370,21 @@ def _is_phone(candidate: str, digits: str, text: str, begin: int) -> bool:
         return True
     if candidate[0] == "0" and candidate[1] != "0":
         return (9 <= size <= 12) if candidate != digits else size in (10, 11)
-    return size >= 9 and _GROUPS.fullmatch(candidate) is not None and "." not in candidate and len(candidate) - size >= 2
+    return (
+        size >= 9 and _GROUPS.fullmatch(candidate) is not None and "." not in candidate and len(candidate) - size >= 2
+    )
 
 
 def _said(words: re.Pattern[str], text: str, begin: int) -> bool:
     """Whether one of the words stands shortly before a place."""
     return words.search(text, max(0, begin - LOOK_BACK), begin) is not None
+
+
+def _said_last(words: re.Pattern[str], others: re.Pattern[str], text: str, begin: int) -> bool:
+    """Whether one of the words stands shortly before a place, and none of the others after it."""
+    window = max(0, begin - LOOK_BACK)
+    last = max((match.end() for match in words.finditer(text, window, begin)), default=-1)
+    return last >= 0 and others.search(text, last, begin) is None
 
 
 def _digits(text: str) -> str:

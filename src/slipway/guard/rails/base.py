@@ -1,5 +1,6 @@
 """What a rail promises, and the registry of rails."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
@@ -34,6 +35,19 @@ class Found:
 
 
 NOTHING = Found()
+
+
+def found_hits(hits: Sequence[Hit]) -> Found:
+    """A rail that fired on these hits."""
+    return Found(fired=True, reason=reason_of(hits), score=1.0, hits=tuple(hits))
+
+
+def reason_of(hits: Sequence[Hit]) -> str:
+    """`2 email, 1 iban`: what was found, without quoting it."""
+    counts: dict[str, int] = {}
+    for hit in hits:
+        counts[hit.kind] = counts.get(hit.kind, 0) + 1
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 class Rail(Protocol):
