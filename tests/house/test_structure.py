@@ -16,7 +16,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # Packages that cost time or memory to import: they are loaded by the function that uses them.
 HEAVY = {"accelerate", "datasets", "peft", "ray", "safetensors", "tokenizers", "torch", "transformers", "trl", "vllm"}
-# A backend is loaded only when it is named, so these may stand at the top of one (a folder of backends holds `base.py`).
+# A backend is loaded only when it is named, so these may stand at the top of one (its folder holds `base.py`).
 HEAVY_OUTSIDE_BACKENDS = {"genai_prices", "pypdfium2", "selectolax"}
 # A drawer for everything ends up holding everything.
 DRAWERS = {"base_utils", "common", "helper", "helpers", "misc", "shared", "tools", "util", "utils"}
