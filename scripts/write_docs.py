@@ -66,8 +66,8 @@ def first_line(file: Path) -> str:
 
 
 def house() -> list[str]:
-    """The map: every file by floor and room, with its first line."""
-    lines: list[str] = []
+    """The map: the floors, then every file by floor and room, with its first line."""
+    lines = ["```", *(" | ".join(floor) for floor in floors()), "```", ""]
     for floor in floors():
         for room in floor:
             files = files_of(room)
@@ -230,8 +230,8 @@ def one_command(path: str, command: Any) -> list[str]:
         names = parameter.name.upper() if is_argument else ", ".join(parameter.opts + parameter.secondary_opts)
         if not getattr(parameter, "help", None):
             raise Undocumented(f"`{path}`: {names} has no help: add help=… to it in cli/.")
-        rows.append((f"`{names}`", parameter.help, "required" if parameter.required else ""))
-    return lines + ([*table(("parameter", "meaning", ""), rows), ""] if rows else [])
+        rows.append((f"`{names}`", parameter.help, "yes" if parameter.required else ""))
+    return lines + ([*table(("parameter", "meaning", "required"), rows), ""] if rows else [])
 
 
 # --- docs/errors.md ---------------------------------------------------------------------------------------------------
