@@ -333,8 +333,9 @@ class QueryInvalid(InputError):
 
     def __init__(self, query: str, position: int, reason: str) -> None:
         self.query, self.position, self.reason = query, position, reason
+        near = query[position : position + 20]
         super().__init__(
-            f"The filter cannot be understood at character {position + 1} ('{query[position : position + 20]}'): {reason} "
+            f"The filter cannot be understood at character {position + 1} ('{near}'): {reason} "
             'Example: model = "small" and latency > 2s and not status = ok'
         )
 

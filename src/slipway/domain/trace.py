@@ -88,3 +88,11 @@ class TraceSummary:
     session: str
     preview: str = ""
     verdicts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracePage:
+    """Lines of the list of traces, newest first. `next` continues after the last one; None at the end."""
+
+    rows: tuple[TraceSummary, ...]
+    next: str | None = None

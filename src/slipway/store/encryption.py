@@ -63,7 +63,9 @@ class Keys:
     def __init__(self, database: Database, project: str, master: bytes) -> None:
         self.database = database
         self.project = project
+        self._master_bytes = master
         self._master = AESGCM(master)
+        self._siblings: dict[str, Keys] = {}
         self._lock = threading.Lock()
         self._by_id: OrderedDict[int, AESGCM] = OrderedDict()
         self._by_subject: OrderedDict[str, int] = OrderedDict()
@@ -110,6 +112,15 @@ class Keys:
         except InvalidTag:
             raise ContentDamaged(kind, id) from None
 
+    def of(self, project_name: str) -> "Keys":
+        """The keys of another project under the same master key."""
+        if project_name == self.project:
+            return self
+        with self._lock:
+            if project_name not in self._siblings:
+                self._siblings[project_name] = Keys(self.database, project_name, self._master_bytes)
+            return self._siblings[project_name]
+
     def subjects(self) -> list[str]:
         """Everybody whose key is there, in order."""
         with self.database.reading() as connection:
@@ -135,7 +146,8 @@ class Keys:
 
     def rewrap(self, new_master: Secret) -> int:
         """Wraps every key of the project with another master key and returns their number; no content is rewritten."""
-        master = AESGCM(master_key_bytes(new_master))
+        raw_master = master_key_bytes(new_master)
+        master = AESGCM(raw_master)
         with self.database.transaction() as connection:
             self._next_epoch(connection)
             rows = connection.execute(
@@ -151,7 +163,7 @@ class Keys:
             nonce = os.urandom(NONCE_BYTES)
             check = nonce + master.encrypt(nonce, CHECK, self.project.encode())
             connection.execute(update(project).where(project.c.name == self.project).values(master_check=check))
-        self._master = master
+        self._master, self._master_bytes = master, raw_master
         self._forget()
         return len(rows)
 

@@ -13,6 +13,7 @@ from slipway.store.encryption import Keys, key_count, master_key_bytes, read_or_
 from slipway.store.lineage import Lineage
 from slipway.store.opening import open_database
 from slipway.store.records import Records
+from slipway.store.traces import Traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Store:
     keys: Keys
     lineage: Lineage
     records: Records
+    traces: Traces
     blobs: Blobs
     _master: bytes
 
@@ -85,6 +87,7 @@ def _handles(database: Database, project: str, folder: Path, master: bytes, *, s
         keys=keys,
         lineage=lineage,
         records=Records(database, project, keys, lineage),
+        traces=Traces(database, project, keys),
         blobs=Blobs(folder / "blobs"),
         _master=master,
     )

@@ -43,6 +43,10 @@ class Dialect(Protocol):
         """Removes pages from the index; the words must be exactly those that were added."""
         ...
 
+    def forget_all_words(self, connection: Connection) -> None:
+        """Empties the index, to build it anew."""
+        ...
+
     def pages_with(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """A SQL select of the pages that hold every word, and its parameters. `word*` matches beginnings."""
         ...

@@ -62,10 +62,11 @@ class Sqlite:
         """Nothing to do, as for the schema."""
 
     def create_word_index(self, connection: Connection) -> None:
-        # detail=none keeps no positions: the words of a page come sorted and unique anyway.
+        # detail=none keeps no positions: the words of a page come sorted and unique anyway. The ascii tokenizer takes
+        # every other letter as part of a word, so that it cuts exactly where `words.py` did.
         connection.exec_driver_sql(
             "create virtual table if not exists trace_words using fts5(words, content='', detail=none, "
-            "tokenize=\"unicode61 remove_diacritics 0 tokenchars '_'\")"
+            "tokenize='ascii')"
         )
 
     def index_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
@@ -77,6 +78,9 @@ class Sqlite:
             connection.exec_driver_sql(
                 "insert into trace_words(trace_words, rowid, words) values ('delete', ?, ?)", list(rows)
             )
+
+    def forget_all_words(self, connection: Connection) -> None:
+        connection.exec_driver_sql("insert into trace_words(trace_words) values ('delete-all')")
 
     def pages_with(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         terms = [f'"{word[:-1]}"*' if word.endswith("*") else f'"{word}"' for word in words]

@@ -1,0 +1,287 @@
+"""The journal: what workers append before they answer, so that a killed process loses nothing it acknowledged.
+
+A folder holds segments, each written by one worker: a header of 8 bytes, then records of length (4 bytes), CRC-32 of
+the payload (4 bytes) and payload. A record is one write to the kernel, which outlives the process: `kill -9` loses
+nothing. Segments are synced to the disk when they end and when they are closed; a power cut may take the last seconds.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from slipway.domain.errors import DiskFull
+
+MAGIC = b"SLIPJRN1"
+RECORD = struct.Struct("<II")
+SEGMENT_BYTES = 16 << 20
+LARGEST_RECORD = 64 << 20
+_SEGMENT = re.compile(r"(?P<worker>[A-Za-z0-9_.]+)-(?P<started>[0-9a-f]{16})-(?P<number>[0-9]{6})\.journal")
+
+
+class Journal:
+    """One worker's own segments; `append` may be called from any thread.
+
+    Every start opens new segments, so nothing is ever written behind the torn tail of a process that was killed.
+    """
+
+    def __init__(self, folder: Path, worker: str, segment_bytes: int) -> None:
+        self.folder, self.worker, self.segment_bytes = folder, worker, segment_bytes
+        self.refused = 0
+        """Records that could not be written since the start (disk full)."""
+        self._lock = threading.Lock()
+        self._started = time.time_ns()
+        self._number = 0
+        self._handle = -1
+        self._size = 0
+
+    @classmethod
+    def open(cls, folder: Path, *, worker: str, segment_bytes: int = SEGMENT_BYTES) -> Self:
+        """Makes the folder if needed; the first segment appears with the first record."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return cls(folder, re.sub(r"[^A-Za-z0-9_.]", "_", worker) or "worker", segment_bytes)
+
+    def append(self, payload: bytes) -> None:
+        """Returns when the kernel has the whole record. Raises `DiskFull`; then the journal is as it was before."""
+        if not 0 < len(payload) <= LARGEST_RECORD:
+            raise ValueError(f"a journal record holds 1 to {LARGEST_RECORD} bytes, not {len(payload)}")
+        line = RECORD.pack(len(payload), zlib.crc32(payload)) + payload
+        with self._lock:
+            try:
+                full = self._size > len(MAGIC) and self._size + len(line) > self.segment_bytes
+                if self._handle < 0 or full:
+                    self._next_segment()
+                written = os.write(self._handle, line)
+            except OSError as wrong:
+                self._cut_back()
+                self.refused += 1
+                if wrong.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise DiskFull(self.folder) from wrong
+                raise
+            if written != len(line):
+                self._cut_back()
+                self.refused += 1
+                raise DiskFull(self.folder)
+            self._size += written
+
+    def close(self) -> None:
+        """Syncs and ends the current segment; a later `append` opens another."""
+        with self._lock:
+            self._end_segment()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _next_segment(self) -> None:
+        self._end_segment()
+        path = self.folder / f"{self.worker}-{self._started:016x}-{self._number:06d}.journal"
+        unfinished = path.with_suffix(".new")
+        handle = os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND, 0o600)
+        try:
+            # Held while the segment is written: readers see by it that more may come. The kernel drops it with the
+            # process. Renamed after that, so that no reader ever sees the segment without its writer.
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.write(handle, MAGIC) != len(MAGIC):
+                raise OSError(errno.ENOSPC, "short write")
+            os.rename(unfinished, path)
+        except OSError:
+            os.close(handle)
+            raise
+        self._number += 1
+        self._handle, self._size = handle, len(MAGIC)
+        _sync_folder(self.folder)
+
+    def _end_segment(self) -> None:
+        if self._handle < 0:
+            return
+        handle, self._handle = self._handle, -1
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _cut_back(self) -> None:
+        """Takes away a half-written record, so that the next one starts where it should."""
+        if self._handle >= 0:
+            os.ftruncate(self._handle, self._size)
+
+
+class Record(NamedTuple):
+    """A payload and the position after it."""
+
+    payload: bytes
+    end: int
+
+
+class Segment(NamedTuple):
+    """One file of the journal."""
+
+    path: Path
+    worker: str
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file; 0 when it is gone."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def live(self) -> bool:
+        """Whether its writer still holds it."""
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+
+class Reading(NamedTuple):
+    """Records from one position on. `end` is where the next reading starts, `damaged` counts records left out."""
+
+    records: list[Record]
+    end: int
+    damaged: int
+    finished: bool
+    """No more will come: the writer is gone and everything whole was read."""
+
+
+def segments(folder: Path) -> list[Segment]:
+    """Every segment, in order of its start."""
+    found = [
+        ((match["started"], match["worker"], match["number"]), Segment(path, match["worker"]))
+        for path in folder.glob("*.journal")
+        if (match := _SEGMENT.fullmatch(path.name))
+    ]
+    return [segment for _, segment in sorted(found)]
+
+
+def read_segment(segment: Segment, position: int = 0, *, most_bytes: int = 4 << 20) -> Reading:
+    """Whole records from `position` on. The torn tail of a writer that is gone is cut off: it was never acknowledged.
+
+    A record whose checksum is wrong although more follow was damaged on the disk; it is counted and left out.
+    """
+    live = segment.live()
+    try:
+        handle = os.open(segment.path, os.O_RDONLY)
+    except FileNotFoundError:
+        return Reading([], position, 0, True)
+    with os.fdopen(handle, "rb") as file:
+        size = os.fstat(handle).st_size
+        if position == 0:
+            if file.read(len(MAGIC)) != MAGIC:
+                return Reading([], 0 if live else size, 0 if live or size <= len(MAGIC) else 1, not live)
+            position = len(MAGIC)
+        file.seek(position)
+        records: list[Record] = []
+        damaged = taken = 0
+        while taken < most_bytes:
+            head = file.read(RECORD.size)
+            if len(head) < RECORD.size:
+                break
+            length, checksum = RECORD.unpack(head)
+            end = position + RECORD.size + length
+            if length == 0 or end > size:
+                break
+            payload = file.read(length)
+            if len(payload) < length:
+                break
+            if zlib.crc32(payload) == checksum:
+                # Zeros stand where content was overwritten after it had been read.
+                if payload[0] or any(payload):
+                    records.append(Record(payload, end))
+                taken += length
+            elif live and end == size:
+                break
+            else:
+                damaged += 1
+            position = end
+        else:
+            return Reading(records, position, damaged, False)
+    if live:
+        return Reading(records, position, damaged, False)
+    # What is left after the last whole record is the torn tail, or the rest of a segment whose lengths are damaged.
+    return Reading(records, size, damaged, True)
+
+
+def read_journal(folder: Path) -> Iterator[bytes]:
+    """Every whole payload of every segment, oldest segment first."""
+    for segment in segments(folder):
+        position = 0
+        while True:
+            reading = read_segment(segment, position)
+            yield from (record.payload for record in reading.records)
+            if reading.finished or reading.end == position:
+                break
+            position = reading.end
+
+
+def overwrite_consumed(segment: Segment, position: int) -> None:
+    """Puts one record of zeros over everything before `position`: it is in the database, and was erased there perhaps.
+
+    Safe while the writer appends, because it never touches what lies before its end.
+    """
+    length = position - len(MAGIC) - RECORD.size
+    if length <= 0:
+        return
+    handle = os.open(segment.path, os.O_WRONLY)
+    try:
+        zeros = bytes(length)
+        os.pwrite(handle, RECORD.pack(length, zlib.crc32(zeros)), len(MAGIC))
+        at = len(MAGIC) + RECORD.size
+        while at < position:
+            at += os.pwrite(handle, zeros[: position - at], at)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def only_reader(folder: Path, *, wait_s: float = 0.0) -> Iterator[bool]:
+    """Holds the folder's lock, so that one process at a time empties the journal; yields whether it was free."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(folder / "reader.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    give_up = time.monotonic() + wait_s
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= give_up:
+                    yield False
+                    return
+                time.sleep(0.02)
+            else:
+                yield True
+                return
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Traces on their way: recorded while a request runs, journalled, priced, taken into the store, exported."""
