@@ -290,7 +290,7 @@ def main() -> int:
     ]:
         try:
             wanted[DOCS / name] = make()
-        except Undocumented as missing:
+        except (Undocumented, ImportError) as missing:
             problems.append(f"docs/{name}: {missing}")
     for file, text in wanted.items():
         if file.exists() and file.read_text(encoding="utf-8") == text:
