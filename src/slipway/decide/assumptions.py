@@ -1,0 +1,79 @@
+"""The numbers a decision leans on besides prices: each with its value and where it comes from."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from slipway.config.settings import DecideSettings
+from slipway.models.sizing import SAFE_UTILISATION
+
+Skills = Literal["none", "some", "strong"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumptions:
+    """What is assumed where the team gave no number. People are full-time engineers, money is dollars."""
+
+    engineer_monthly: float = 12_000.0
+    people_api: float = 0.1
+    people_hosting: float = 0.5
+    people_own: float = 0.25
+    """On top of hosting, for machines of one's own."""
+    safe: float = SAFE_UTILISATION
+    rack_factor: float = 1.5
+    pue: float = 1.5
+    kwh: float = 0.15
+    kw_space: float = 150.0
+    tokens_per_parameter: float = 20.0
+    experiments: float = 2.0
+    builders: float = 4.0
+    build_months: float = 9.0
+
+    def listed(self) -> tuple[tuple[str, str, str], ...]:
+        """(what, value, source) of each, for the record."""
+        return (
+            ("Cost of an engineer a month", f"${self.engineer_monthly:,.0f}", "[decide] engineer_monthly"),
+            ("Engineers for an API", f"{self.people_api:g}", "estimate: keys, updates, incidents"),
+            (
+                "Engineers for hosting",
+                f"{self.people_hosting:g}",
+                "estimate by [decide] skills: none 1, some 0.5, strong 0.25",
+            ),
+            ("More engineers for own machines", f"{self.people_own:g}", "estimate"),
+            (
+                "Safe utilisation in the busiest minute",
+                f"{self.safe:.0%}",
+                "Azure conversation trace 2023, replayed: 1.44 / 2.2",
+            ),
+            (
+                "Server around an accelerator",
+                f"x {self.rack_factor:g}",
+                "estimate: chassis, processors, memory, network",
+            ),
+            (
+                "Power usage effectiveness",
+                f"{self.pue:g}",
+                "estimate, near the mean of the Uptime Institute's yearly survey",
+            ),
+            ("Electricity", f"${self.kwh:g} a kWh", "estimate"),
+            ("Space", f"${self.kw_space:g} a kW and month", "estimate, colocation without energy"),
+            (
+                "Tokens to train on",
+                f"{self.tokens_per_parameter:g} a parameter",
+                "Hoffmann et al. 2022, a lower bound today",
+            ),
+            ("Experiments before the final run", f"x {self.experiments:g}", "estimate, published projects 1.2 to 4"),
+            (
+                "Team that builds a model",
+                f"{self.builders:g} for {self.build_months:g} months",
+                "estimate; staff is 29-49 % of development (Epoch AI 2024)",
+            ),
+            ("Prices over the horizon", "unchanged", "a simplification: API prices have fallen 3 to 10 times a year"),
+        )
+
+
+PEOPLE_BY_SKILLS: dict[Skills, float] = {"none": 1.0, "some": 0.5, "strong": 0.25}
+
+
+def assume(settings: DecideSettings) -> Assumptions:
+    """The assumptions that follow from [decide]."""
+    return Assumptions(engineer_monthly=settings.engineer_monthly, people_hosting=PEOPLE_BY_SKILLS[settings.skills])
