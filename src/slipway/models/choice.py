@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -117,6 +118,10 @@ def _make(
         for key, value in values.items():
             if hints.get(key) is Secret and isinstance(value, str):
                 values[key] = read_secret(value, place=f"{place} {key}", folder=folder)
+        for field in dataclasses.fields(cls):
+            needed = field.init and field.default is MISSING and field.default_factory is MISSING
+            if needed and field.name not in values:
+                raise ConfigError(place, f"the key '{field.name}' is missing. Add it.")
         return registry.make(kind, values)
     except UnknownBackend as unknown:
         raise ConfigError(place, str(unknown)) from unknown

@@ -1,0 +1,135 @@
+"""The engine for every endpoint in the shape of the OpenAI API: OpenAI itself, vLLM, Ollama, llama.cpp and more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from slipway.config.secrets import Secret
+from slipway.domain.errors import EngineError, EngineGarbled, UpstreamError
+from slipway.domain.message import Delta, FinishReason, Reply, Request, Usage
+from slipway.engines.base import Tools, engines
+from slipway.text.tokens import count_tokens
+from slipway.upstream.client import Deadlines, Prepared, Response, prepare
+from slipway.upstream.engine_errors import engine_error, refused
+from slipway.wire.openai import error_text, read_piece, read_reply, write_chat
+from slipway.wire.sse import EventReader, EventTooLong
+
+LARGEST_REPLY = 64 * 1024 * 1024
+
+
+@engines.register("openai")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAI:
+    """Any endpoint in the shape of the OpenAI API; `base_url` ends in /v1 for most of them.
+
+    `fallback_urls` serve the same model and are asked in order where an earlier one fails before its first byte.
+    `leave_out` names request fields that the endpoint refuses, `extra` is added to every request, and `max_tokens_as`
+    is the field that caps the answer (`max_completion_tokens` for OpenAI's reasoning models). Times are seconds.
+    """
+
+    base_url: str
+    api_key: Secret = field(default_factory=lambda: Secret(""))
+    fallback_urls: tuple[str, ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+    leave_out: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+    max_tokens_as: str = "max_tokens"
+    connect_s: float = 5.0
+    first_byte_s: float = 60.0
+    idle_s: float = 30.0
+    total_s: float = 600.0
+    name: str = "openai"
+
+    @property
+    def deadlines(self) -> Deadlines:
+        return Deadlines(
+            connect_s=self.connect_s, first_byte_s=self.first_byte_s, idle_s=self.idle_s, total_s=self.total_s
+        )
+
+    def endpoints(self, path: str) -> tuple[Prepared, ...]:
+        """Where a client's own request can be forwarded to unchanged, in the order to ask."""
+        headers = [("content-type", "application/json"), ("accept-encoding", "identity"), *self.headers.items()]
+        if self.api_key:
+            headers.append(("authorization", f"Bearer {self.api_key.reveal()}"))
+        bases = (self.base_url, *self.fallback_urls)
+        return tuple(prepare("POST", f"{base.rstrip('/')}/{path}", headers) for base in bases)
+
+    async def complete(self, request: Request, *, tools: Tools) -> Reply:
+        response = await self._ask(request, tools, stream=False)
+        try:
+            body = await response.read()
+        except UpstreamError as error:
+            raise engine_error(self.name, self.base_url, error) from error
+        try:
+            reply = read_reply(body, model=request.model)
+        except ValueError as wrong:
+            raise EngineGarbled(self.name, str(wrong)) from wrong
+        return replace(reply, usage=_estimate(request, reply.text)) if reply.usage.estimated else reply
+
+    async def stream(self, request: Request, *, tools: Tools) -> AsyncIterator[Delta]:
+        response = await self._ask(request, tools, stream=True)
+        reader = EventReader()
+        finish: FinishReason | None = None
+        usage: Usage | None = None
+        texts: list[str] = []
+        try:
+            done = False
+            while not done and (piece := await response.piece()):
+                for data in reader.feed(piece):
+                    if data == b"[DONE]":
+                        done = True
+                        break
+                    event = read_piece(data)
+                    if event.error:
+                        raise EngineGarbled(self.name, f"it ended with the error '{event.error}'")
+                    finish, usage = event.finish or finish, event.usage or usage
+                    if event.text:
+                        texts.append(event.text)
+                        yield Delta(text=event.text)
+            if finish is None and not done:
+                raise EngineGarbled(self.name, "the stream ended in the middle")
+            yield Delta(finish=finish or "stop", usage=usage or _estimate(request, "".join(texts)))
+        except UpstreamError as error:
+            raise engine_error(self.name, self.base_url, error) from error
+        except (msgspec.DecodeError, EventTooLong) as wrong:
+            raise EngineGarbled(self.name, str(wrong)) from wrong
+        finally:
+            response.close()
+
+    async def _ask(self, request: Request, tools: Tools, *, stream: bool) -> Response:
+        body = write_chat(
+            request,
+            stream=stream,
+            max_tokens_as=self.max_tokens_as,
+            leave_out=self.leave_out,
+            extra=self.extra,
+        )
+        *others, last = self.endpoints("chat/completions")
+        for endpoint in others:
+            try:
+                return await self._send(endpoint, body, tools)
+            except EngineError as failed:
+                if not failed.retryable:
+                    raise
+        return await self._send(last, body, tools)
+
+    async def _send(self, endpoint: Prepared, body: bytes, tools: Tools) -> Response:
+        try:
+            response = await tools.http.send_prepared(
+                endpoint, body=body, deadlines=self.deadlines, max_bytes=LARGEST_REPLY
+            )
+            if response.status >= 400:
+                raise refused(self.name, response, error_text(await response.read()))
+        except UpstreamError as error:
+            raise engine_error(self.name, endpoint.origin, error) from error
+        return response
+
+
+def _estimate(request: Request, text: str) -> Usage:
+    """Tokens by a rule of thumb, where the endpoint did not count."""
+    asked = sum(count_tokens(message.text) for message in request.messages)
+    return Usage(input_tokens=asked, output_tokens=count_tokens(text), estimated=True)

@@ -1,0 +1,467 @@
+"""The OpenAI API's shapes and our nouns: chat completions, their streams, embeddings, models, errors."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from slipway.domain.decoding import Decoding
+from slipway.domain.errors import RequestInvalid, SlipwayError
+from slipway.domain.message import FinishReason, Message, Reply, Request, Role, Usage
+
+FINISHES: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+}
+ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+
+# What clients send ---------------------------------------------------------------------------------------------------
+
+
+class ContentPart(msgspec.Struct):
+    """A part of a message: text, or something that only a model can take (an image, audio)."""
+
+    type: str
+    text: str = ""
+    refusal: str = ""
+
+
+class ChatMessage(msgspec.Struct):
+    """One turn as a client wrote it."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    """What a client wants of a stream."""
+
+    include_usage: bool | None = None
+
+
+class ResponseFormat(msgspec.Struct):
+    """The form that a client wants the reply in."""
+
+    type: str
+
+
+class ChatRequest(msgspec.Struct):
+    """A chat completion request: the fields that a release may have to look at; others pass through unread."""
+
+    model: str
+    messages: list[ChatMessage]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    tools: list[msgspec.Raw] | None = None
+    response_format: ResponseFormat | None = None
+
+
+class EmbeddingRequest(msgspec.Struct):
+    """An embedding request; texts only, since a list of token numbers fits one tokenizer alone."""
+
+    model: str
+    input: str | list[str]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = None
+
+
+_chat = msgspec.json.Decoder(ChatRequest)
+_embedding = msgspec.json.Decoder(EmbeddingRequest)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The top level of a JSON object, its values unread. Raises `RequestInvalid`."""
+    try:
+        return _fields.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise _invalid(wrong) from None
+
+
+def read_chat(body: bytes) -> ChatRequest:
+    """A chat completion request. Raises `RequestInvalid` naming the field that is wrong."""
+    try:
+        chat = _chat.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise _invalid(wrong) from None
+    if not chat.messages:
+        raise RequestInvalid("'messages' is empty: send at least one message.", param="messages")
+    return chat
+
+
+def read_embedding_request(body: bytes) -> EmbeddingRequest:
+    """An embedding request. Raises `RequestInvalid` naming the field that is wrong."""
+    try:
+        request = _embedding.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise _invalid(wrong) from None
+    if not request.input:
+        raise RequestInvalid("'input' is empty: send a text or a list of texts.", param="input")
+    return request
+
+
+def _invalid(wrong: Exception) -> RequestInvalid:
+    reason, _, place = str(wrong).partition(" - at `$")
+    place = place.rstrip("`").lstrip(".")
+    if isinstance(wrong, msgspec.ValidationError):
+        if place:
+            return RequestInvalid(f"'{place}' is wrong: {reason[:1].lower()}{reason[1:]}.", param=place)
+        missing = reason.rpartition("missing required field `")[2].rstrip("`")
+        if missing != reason:
+            return RequestInvalid(f"The field '{missing}' is missing.", param=missing)
+        return RequestInvalid(f"The body of the request is not what it should be: {reason}.")
+    return RequestInvalid(f"The body of the request is not JSON: {wrong}.")
+
+
+def message_text(message: ChatMessage) -> str:
+    """The text of a message. Raises `RequestInvalid` where it holds something that is not text."""
+    content = message.content
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    for part in content:
+        if part.type not in ("text", "input_text", "output_text", "refusal"):
+            raise RequestInvalid(
+                f"A message holds a part of type '{part.type}'; this model reads text only.", param="messages"
+            )
+    return "".join(part.text or part.refusal for part in content)
+
+
+def visible_text(message: ChatMessage) -> str:
+    """As `message_text`, for records: other parts are named in brackets."""
+    if isinstance(message.content, list):
+        return "".join(part.text or part.refusal or f"[{part.type}]" for part in message.content)
+    return message.content or ""
+
+
+def read_messages(messages: Iterable[ChatMessage]) -> tuple[Message, ...]:
+    return tuple(Message(role=ROLES[message.role], text=message_text(message)) for message in messages)
+
+
+def read_decoding(chat: ChatRequest) -> Decoding:
+    """What the client asked for; what it left open stays open."""
+    stop = chat.stop or ()
+    return Decoding(
+        temperature=chat.temperature,
+        top_p=chat.top_p,
+        max_tokens=chat.max_completion_tokens or chat.max_tokens,
+        seed=chat.seed,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+    )
+
+
+# What an endpoint replies --------------------------------------------------------------------------------------------
+
+
+class TokenDetails(msgspec.Struct):
+    """Which of the tokens were cached, which were spent on reasoning."""
+
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct):
+    """Token counts under the names of chat completions and of responses."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    prompt_tokens_details: TokenDetails | None = None
+    completion_tokens_details: TokenDetails | None = None
+
+
+class ChoiceMessage(msgspec.Struct):
+    """The message of a choice, or its delta."""
+
+    content: str | None = None
+    refusal: str | None = None
+
+
+class Choice(msgspec.Struct):
+    """One of the alternatives that were asked for."""
+
+    index: int = 0
+    message: ChoiceMessage | None = None
+    delta: ChoiceMessage | None = None
+    finish_reason: str | None = None
+
+
+class Completion(msgspec.Struct):
+    """A chat completion or a chunk of its stream. vLLM sends `choices: null` beside the usage."""
+
+    choices: list[Choice] | None = None
+    usage: WireUsage | None = None
+    model: str | None = None
+    error: Any = None
+
+
+class _Embedding(msgspec.Struct):
+    embedding: list[float] | str
+    index: int = 0
+
+
+class _Embeddings(msgspec.Struct):
+    data: list[_Embedding]
+
+
+class Piece(NamedTuple):
+    """What one event of a chat stream says."""
+
+    text: str
+    finish: FinishReason | None
+    usage: Usage | None
+    error: str
+
+
+_completion = msgspec.json.Decoder(Completion)
+_embeddings = msgspec.json.Decoder(_Embeddings)
+
+
+def read_completion(body: bytes) -> Completion:
+    """A completion or a chunk. Raises `msgspec.DecodeError` (a `ValueError`)."""
+    return _completion.decode(body)
+
+
+def read_reply(body: bytes, *, model: str) -> Reply:
+    """A whole chat completion. Raises `ValueError` with the reason where there is no message in it."""
+    completion = read_completion(body)
+    if completion.error is not None:
+        raise ValueError(_error_text(completion.error))
+    if not completion.choices or completion.choices[0].message is None:
+        raise ValueError("it holds no message")
+    choice = completion.choices[0]
+    message = choice.message
+    assert message is not None
+    return Reply(
+        text=message.content or message.refusal or "",
+        model=completion.model or model,
+        usage=read_usage(completion.usage) or Usage(estimated=True),
+        finish=FINISHES.get(choice.finish_reason or "stop", "stop"),
+    )
+
+
+def read_piece(data: bytes) -> Piece:
+    """One event of a chat stream (not `[DONE]`). Raises `msgspec.DecodeError`."""
+    completion = read_completion(data)
+    error = "" if completion.error is None else _error_text(completion.error)
+    text, finish = "", None
+    for choice in completion.choices or ():
+        if choice.index == 0:
+            if choice.delta is not None:
+                text += choice.delta.content or choice.delta.refusal or ""
+            if choice.finish_reason is not None:
+                finish = FINISHES.get(choice.finish_reason, "stop")
+    return Piece(text, finish, read_usage(completion.usage), error)
+
+
+def read_usage(usage: WireUsage | None) -> Usage | None:
+    if usage is None:
+        return None
+    asked, wrote = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Usage(
+        input_tokens=usage.prompt_tokens or usage.input_tokens or 0,
+        output_tokens=usage.completion_tokens or usage.output_tokens or 0,
+        cached_tokens=(asked.cached_tokens or 0) if asked else 0,
+        reasoning_tokens=(wrote.reasoning_tokens or 0) if wrote else 0,
+    )
+
+
+def read_embeddings(body: bytes) -> list[list[float]]:
+    """Vectors in the order of the texts. Raises `ValueError`."""
+    data = sorted(_embeddings.decode(body).data, key=lambda item: item.index)
+    return [_vector(item.embedding) for item in data]
+
+
+def _vector(embedding: list[float] | str) -> list[float]:
+    if isinstance(embedding, str):
+        import struct
+
+        packed = base64.b64decode(embedding)
+        return list(struct.unpack(f"<{len(packed) // 4}f", packed))
+    return embedding
+
+
+def error_text(body: bytes) -> str:
+    """The message in an error answer, whatever its shape; the beginning of the body where there is none."""
+    try:
+        found: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body[:300].decode("utf-8", "replace").strip()
+    return _error_text(found)
+
+
+def _error_text(found: Any) -> str:
+    for key in ("error", "message", "detail"):
+        if isinstance(found, dict) and found.get(key):
+            found = found[key]
+    return found if isinstance(found, str) else msgspec.json.encode(found)[:300].decode("utf-8", "replace")
+
+
+# What an engine asks -------------------------------------------------------------------------------------------------
+
+
+def write_chat(
+    request: Request,
+    *,
+    stream: bool,
+    max_tokens_as: str = "max_tokens",
+    leave_out: Sequence[str] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> bytes:
+    """A chat completion request. `leave_out` names keys that this endpoint refuses; `extra` is added as it is."""
+    decoding = request.decoding
+    fields: dict[str, Any] = {
+        "model": request.model,
+        "messages": [{"role": message.role, "content": message.text} for message in request.messages],
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        max_tokens_as: decoding.max_tokens,
+        "seed": decoding.seed,
+        "stop": list(decoding.stop) or None,
+    }
+    if stream:
+        fields |= {"stream": True, "stream_options": {"include_usage": True}}
+    fields = {key: value for key, value in fields.items() if value is not None and key not in leave_out}
+    return msgspec.json.encode(fields | dict(extra or {}))
+
+
+def write_embedding_request(model: str, texts: Sequence[str], *, dimensions: int = 0) -> bytes:
+    fields: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "float"}
+    if dimensions:
+        fields["dimensions"] = dimensions
+    return msgspec.json.encode(fields)
+
+
+# What clients get ----------------------------------------------------------------------------------------------------
+
+
+def usage_shape(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def write_completion(
+    *, id: str, model: str, created: int, text: str, finish: str, usage: Usage, more: Mapping[str, Any]
+) -> bytes:
+    """A whole chat completion; `more` stands beside the standard fields."""
+    return msgspec.json.encode(
+        {
+            "id": id,
+            "object": "chat.completion",
+            "created": created,
+            "model": model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text, "refusal": None},
+                    "logprobs": None,
+                    "finish_reason": finish,
+                }
+            ],
+            "usage": usage_shape(usage),
+            **more,
+        },
+        enc_hook=str,
+    )
+
+
+class ChunkWriter:
+    """Writes the chunks of one chat stream."""
+
+    def __init__(self, *, id: str, model: str, created: int) -> None:
+        self._fields = {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
+        self._begun = False
+
+    def text(self, text: str) -> bytes:
+        delta: dict[str, Any] = {"content": text}
+        if not self._begun:
+            self._begun = True
+            delta = {"role": "assistant", "content": text, "refusal": None}
+        return self._write([self._choice(delta, None)], {})
+
+    def finish(self, finish: str, more: Mapping[str, Any]) -> bytes:
+        return self._write([self._choice({}, finish)], more)
+
+    def usage(self, usage: Usage) -> bytes:
+        return self._write([], {"usage": usage_shape(usage)})
+
+    @staticmethod
+    def _choice(delta: Mapping[str, Any], finish: str | None) -> dict[str, Any]:
+        return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+
+    def _write(self, choices: list[dict[str, Any]], more: Mapping[str, Any]) -> bytes:
+        chunk = {**self._fields, "choices": choices, **more}
+        return b"data: %b\n\n" % msgspec.json.encode(chunk, enc_hook=str)
+
+
+def write_embeddings(vectors: Any, *, model: str, as_base64: bool, tokens: int) -> bytes:
+    """An embeddings answer. `vectors` is an array of float32 with shape (texts, dimensions)."""
+    rows = [
+        base64.b64encode(row.astype("<f4").tobytes()).decode("ascii") if as_base64 else row.tolist() for row in vectors
+    ]
+    return msgspec.json.encode(
+        {
+            "object": "list",
+            "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)],
+            "model": model,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+    )
+
+
+def model_shape(id: str, *, created: int, owner: str) -> dict[str, Any]:
+    return {"id": id, "object": "model", "created": created, "owned_by": owner}
+
+
+def write_error(message: str, *, kind: str, code: str | None, param: str | None = None) -> bytes:
+    """`{"error": {"message", "type", "param", "code"}}`, as every OpenAI client reads it."""
+    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def error_kind(status: int) -> str:
+    """The `type` of an error with this status."""
+    match status:
+        case 401:
+            return "authentication_error"
+        case 403:
+            return "permission_error"
+        case 429:
+            return "rate_limit_error"
+        case _ if status >= 500:
+            return "server_error"
+        case _:
+            return "invalid_request_error"
+
+
+def write_slipway_error(error: SlipwayError) -> bytes:
+    return write_error(
+        str(error), kind=error_kind(error.http_status), code=error.code, param=getattr(error, "param", None)
+    )
