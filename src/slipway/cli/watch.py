@@ -167,7 +167,7 @@ def _drained(folder: "Any") -> "Workspace":
     from slipway.tracing.ingest import drain
 
     workspace = open_here(folder)
-    drain(workspace.store.journal_folder, workspace.store)
+    drain(workspace.store)
     return workspace
 
 

@@ -46,7 +46,7 @@ def set_state(workspace: Workspace, finding: Finding, state: FindingState) -> Fi
 
 def list_drafts(workspace: Workspace, finding: Finding) -> list[Draft]:
     """Drafts that answer a finding, newest first."""
-    return workspace.store.records.list(Draft, name=finding.id)
+    return workspace.store.records.list(Draft, where={"finding": finding.id})
 
 
 def _save(workspace: Workspace, finding: Finding) -> Finding:

@@ -40,10 +40,10 @@ def find_from_gaps(workspace: Workspace, release: Release, *, since: datetime | 
 
 def find_from_failures(workspace: Workspace, release: Release) -> list[Finding]:
     """Cases of the newest quality run that went wrong, grouped by the likely cause."""
-    runs = workspace.store.records.list(Evaluation, name=release.id)
-    run = next((run for run in runs if run.suite == "quality"), None)
-    if run is None:
+    runs = workspace.store.records.list(Evaluation, name="quality", where={"release": release.id}, limit=1)
+    if not runs:
         return []
+    run = runs[0]
     by_cause: dict[tuple[str, Route], list[CaseResult]] = {}
     for result in run.results:
         if (cause := likely_cause(result)) is not None:

@@ -16,8 +16,8 @@ from slipway.release.channels import promote
 from slipway.release.evidence import latest_evidence
 from slipway.release.gate import gate_release
 from slipway.release.parts import cut_release
-from slipway.retrieve.documents import Loaded, load_documents
-from slipway.retrieve.index import build_index
+from slipway.retrieve.documents import Loaded
+from slipway.retrieve.index import build_index, load_sources
 from slipway.retrieve.questions import make_questions
 from slipway.review.queue import queue_answers
 from slipway.workspace import Workspace

@@ -15,7 +15,7 @@ def attach(workspace: Workspace, evidence: Evidence, *, parents: Sequence[tuple[
 
 def list_evidence(workspace: Workspace, release: Release) -> list[Evidence]:
     """All evidence about a release, newest first."""
-    return workspace.store.records.list(Evidence, name=release.id)
+    return workspace.store.records.list(Evidence, where={"release": release.id})
 
 
 def latest_evidence(workspace: Workspace, release: Release) -> dict[str, Evidence]:
@@ -28,4 +28,4 @@ def latest_evidence(workspace: Workspace, release: Release) -> dict[str, Evidenc
 
 def list_signoffs(workspace: Workspace, release: Release) -> list[SignOff]:
     """All sign-offs of a release, newest first; dissent stays."""
-    return workspace.store.records.list(SignOff, name=release.id)
+    return workspace.store.records.list(SignOff, where={"release": release.id})

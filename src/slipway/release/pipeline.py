@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -13,16 +13,19 @@ from slipway.domain.errors import Blocked
 from slipway.domain.guardrail import TextSource, Verdict
 from slipway.domain.ids import SubjectId, TraceId
 from slipway.domain.message import ABSTENTION, Delta, FinishReason, Message, Quote, Reply, Request, Usage
+from slipway.domain.money import Money
 from slipway.domain.release import Release
 from slipway.engines.base import Engine, Tools
-from slipway.guard.checker import Checked, StreamChecker, check
+from slipway.guard.checker import check
+from slipway.guard.stream import StreamChecker
+from slipway.models.catalog import price_of
 from slipway.models.choice import choose_engine
 from slipway.prompt.library import load_prompt
 from slipway.prompt.template import render
 from slipway.retrieve.index import load_index
 from slipway.retrieve.query import search_index
 from slipway.tracing.cost import cost_of
-from slipway.tracing.recorder import OpenTrace, Recorder, store_sink
+from slipway.tracing.recorder import Recorder, SpanRecording, TraceRecording, store_sink
 from slipway.workspace import Workspace
 
 MARK = re.compile(r"\[(\d{1,3})\]")
@@ -49,7 +52,7 @@ class _Turn:
     """The state of one request on its way through the release."""
 
     release: Release
-    trace: OpenTrace
+    trace: TraceRecording
     began: float
     verdicts: list[Verdict] = field(default_factory=list)
     passages: tuple[Passage, ...] = ()
@@ -90,24 +93,30 @@ async def stream_answer(
     asked = _asked(question)
     with _traced(release, asked, workspace, recorder) as turn:
         request, engine, tools = await _prepare(turn, asked, workspace)
-        checker = StreamChecker(release.guardrails.after, hold_back=workspace.settings.guard.hold_back)
+        checker = StreamChecker(
+            release.guardrails.after,
+            hold_back=workspace.settings.guard.hold_back,
+            when_undecided=release.guardrails.when_undecided,
+        )
         sent: list[str] = []
         collected = _Collected()
         with turn.trace.span(f"chat {request.model}", kind="chat") as span:
             async for delta in engine.stream(request, tools=tools):
-                if delta.text and not collected.parts:
-                    span.set(first_token_ns=time.time_ns() - span.start_ns)
+                if delta.text:
+                    span.first_token()
                 collected.add(delta)
-                if piece := _guarded(checker.feed, delta.text, turn):
+                if piece := checker.feed(delta.text):
                     sent.append(piece)
                     yield AnswerPiece(text=piece)
             reply = collected.reply(request)
             _describe_chat(span, release, request, reply)
-        if piece := _guarded(lambda _: checker.finish(), "", turn):
+        if piece := checker.finish():
             sent.append(piece)
             yield AnswerPiece(text=piece)
         turn.verdicts.extend(checker.verdicts)
-        yield _finish(turn, asked, "".join(sent), reply)
+        whole = _finish(turn, asked, "".join(sent), reply)
+    # The trace is kept before the last event goes out.
+    yield whole
 
 
 @contextmanager
@@ -212,13 +221,12 @@ def _check(turn: _Turn, text: str, source: TextSource, side: str) -> str:
         checked = check(text, rails, source=source, when_undecided=turn.release.guardrails.when_undecided)
         turn.verdicts.extend(checked.verdicts)
         span.set(verdicts=_by_rail(checked.verdicts))
-        return _allowed(checked, "question" if side == "before" else "answer")
+        checked.raise_if_blocked()
+        return checked.text
 
 
-def _allowed(checked: Checked, what: str) -> str:
-    if checked.blocked is not None:
-        raise Blocked(checked.blocked.rail, what, checked.blocked.reason)
-    return checked.text
+def _cost(release: Release, usage: Usage) -> Money:
+    return cost_of(usage, price_of(release.model.engine, release.model.name)).money
 
 
 def _check_passages(turn: _Turn, passages: Sequence[Passage]) -> Iterator[Passage]:
@@ -232,19 +240,11 @@ def _check_passages(turn: _Turn, passages: Sequence[Passage]) -> Iterator[Passag
             yield passage
 
 
-def _guarded(step: Callable[[str], str], text: str, turn: _Turn) -> str:
-    try:
-        return step(text)
-    except Blocked:
-        turn.trace.set(status="blocked")
-        raise
-
-
 def _finish(turn: _Turn, asked: Asked, text: str, reply: Reply) -> Answer:
     release = turn.release
     abstained = reply.abstained or ABSTENTION in reply.text
     citations = () if abstained else cite(reply, turn.passages)
-    cost = cost_of(reply.usage, engine=release.model.engine, model=release.model.name)
+    cost = _cost(release, reply.usage)
     turn.trace.set(
         status="abstained" if abstained else "ok",
         finish=reply.finish,
@@ -275,7 +275,7 @@ def _finish(turn: _Turn, asked: Asked, text: str, reply: Reply) -> Answer:
         usage=reply.usage,
         cost=cost,
         seconds=time.perf_counter() - turn.began,
-        trace=turn.trace.id,
+        trace=turn.trace.trace_id,
         release=release.id,
     )
 
@@ -309,8 +309,8 @@ class _Collected:
         )
 
 
-def _describe_chat(span: "OpenTrace", release: Release, request: Request, reply: Reply) -> None:
-    cost = cost_of(reply.usage, engine=release.model.engine, model=release.model.name)
+def _describe_chat(span: SpanRecording, release: Release, request: Request, reply: Reply) -> None:
+    cost = _cost(release, reply.usage)
     span.set(
         provider=release.model.engine,
         model=request.model,

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from slipway.domain.errors import ConfigError, did_you_mean
 from slipway.domain.feedback import Alert
 from slipway.domain.ids import new_id
+from slipway.domain.rollup import Histogram
 from slipway.upstream.client import HttpClient
 from slipway.workspace import Workspace
 
@@ -69,7 +69,7 @@ def check_alerts(workspace: Workspace, *, fewest: int = 20) -> list[Alert]:
         condition = parse_condition(text)
         values = measure_window(workspace, since=now - condition.window, until=now)
         value = values[condition.measure]
-        enough = condition.measure == "requests" or values["requests"] >= fewest
+        enough = condition.measure == "requests" or (values["requests"] or 0) >= fewest
         holds = enough and value is not None and condition.holds(value)
         standing = next((alert for alert in open_alerts(workspace) if alert.key == condition.text), None)
         if holds and standing is None and value is not None:
@@ -97,16 +97,15 @@ def measure_window(workspace: Workspace, *, since: datetime, until: datetime) ->
     """Every measure of conditions over a window, from the per-minute roll-ups; None where there was no request."""
     points = workspace.store.traces.series(since=since, until=until)
     count = sum(point.count for point in points)
-    latency: Any = None
-    for point in points:
-        latency = point.latency if latency is None else latency + point.latency
+    latency = sum((point.latency for point in points), Histogram())
+    p50, p95 = latency.percentile(0.5), latency.percentile(0.95)
     return {
         "requests": float(count),
         "error_rate": sum(point.errors for point in points) / count if count else None,
         "unanswered_rate": sum(point.abstained for point in points) / count if count else None,
         "blocked_rate": sum(point.blocked for point in points) / count if count else None,
-        "p50_ms": latency.quantile(0.5) if count else None,
-        "p95_ms": latency.quantile(0.95) if count else None,
+        "p50_ms": None if p50 is None else p50 * 1000,
+        "p95_ms": None if p95 is None else p95 * 1000,
         "cost": sum(point.cost_micros for point in points) / 1e6,
     }
 

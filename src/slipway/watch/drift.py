@@ -10,7 +10,7 @@ from typing import Literal
 import numpy
 
 from slipway.embedders.base import Embedder
-from slipway.text.tokens import words
+from slipway.text.overlap import words
 
 STEADY, NOTABLE = 0.1, 0.25
 """Usual reading of the population stability index: below 0.1 steady, above 0.25 a shift."""

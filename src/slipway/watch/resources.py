@@ -5,8 +5,12 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
+from slipway.domain.rollup import Histogram
 from slipway.workspace import Workspace
+
+Key = Literal["release", "model", "channel"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,7 @@ def measure_machine(workspace: Workspace) -> Machine:
 
 
 def spending(
-    workspace: Workspace, *, since: datetime, until: datetime | None = None, by: str = "release"
+    workspace: Workspace, *, since: datetime, until: datetime | None = None, by: Key = "release"
 ) -> list[Spending]:
     """Requests, tokens and money by `release`, `model` or `channel`, the dearest first; read from the roll-ups."""
     rows: dict[str, Spending] = {}
@@ -65,9 +69,7 @@ def spending(
         own = [point for point in points if point.key == key]
         requests = sum(point.count for point in own)
         cost = sum(point.cost_micros for point in own)
-        latency = own[0].latency
-        for point in own[1:]:
-            latency = latency + point.latency
+        latency = sum((point.latency for point in own), Histogram())
         rows[key] = Spending(
             key=key,
             requests=requests,
@@ -76,10 +78,14 @@ def spending(
             output_tokens=sum(point.output_tokens for point in own),
             cost_micros=cost,
             per_request_micros=cost / requests if requests else 0.0,
-            p50_ms=latency.quantile(0.5),
-            p95_ms=latency.quantile(0.95),
+            p50_ms=_milliseconds(latency.percentile(0.5)),
+            p95_ms=_milliseconds(latency.percentile(0.95)),
         )
     return sorted(rows.values(), key=lambda row: -row.cost_micros)
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
 
 
 def _size(folder: Path) -> int:
