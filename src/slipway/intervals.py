@@ -42,6 +42,25 @@ def wilson_of_mean(mean: float, n: int, *, level: float = 0.95) -> Interval:
     return Interval(low, high)
 
 
+def clustered_share(clusters: Sequence[tuple[int, int]], *, level: float = 0.95) -> Interval:
+    """Interval of a share when several trials belong together, as (successes, trials) of each cluster.
+
+    Wilson's interval with the sample size divided by the design effect. Source: Rao and Scott, Biometrics 48 (1992).
+    """
+    kept = [(successes, trials) for successes, trials in clusters if trials]
+    successes, n = sum(hits for hits, _ in kept), sum(trials for _, trials in kept)
+    if n == 0:
+        return Interval(0.0, 1.0)
+    share = successes / n
+    effect = 1.0
+    if len(kept) > 1 and 0 < share < 1:
+        m = len(kept)
+        variance = m / (m - 1) * math.fsum((hits - share * trials) ** 2 for hits, trials in kept) / n**2
+        effect = max(1.0, variance / (share * (1 - share) / n))
+    # A cluster is worth at least one trial.
+    return wilson_of_mean(share, max(len(kept), round(n / effect)), level=level)
+
+
 def clopper_pearson(successes: int, n: int, *, level: float = 0.95) -> Interval:
     """Exact interval of a share: it covers at least `level`. Source: Clopper and Pearson, Biometrika 26 (1934)."""
     if n == 0:

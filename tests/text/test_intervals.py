@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from slipway.intervals import (
     bootstrap,
     clopper_pearson,
+    clustered_share,
     incomplete_beta,
     mcnemar,
     mean_interval,
@@ -151,3 +152,13 @@ def test_a_small_sample_is_wider_than_its_plain_bootstrap() -> None:
     differences = [0.0, 0.4, 0.1, 0.3, -0.1]
     paired, plain = paired_bootstrap(differences), bootstrap(differences)
     assert paired.high - paired.low > plain.high - plain.low
+
+
+def test_trials_that_belong_together_widen_the_interval() -> None:
+    alone = clustered_share([(1, 1)] * 10 + [(0, 1)] * 30)
+    together = clustered_share([(4, 4), (4, 4), (2, 4)] + [(0, 4)] * 7)
+    assert alone == pytest.approx(wilson(10, 40))
+    assert together.low < alone.low
+    assert together.high > alone.high
+    assert clustered_share([]) == (0.0, 1.0)
+    assert clustered_share([(0, 4)] * 10) == pytest.approx(wilson(0, 40))

@@ -22,6 +22,8 @@ class AnswerView:
     abstained: bool = False
     blocked: bool = False
     seconds: float = 0.0
+    first_piece_s: float | None = None
+    """Seconds to the first piece, where the answer was streamed."""
     usage: Usage = field(default_factory=Usage)
     cost: Money = field(default_factory=Money)
 
