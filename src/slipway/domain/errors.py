@@ -340,6 +340,16 @@ class QueryInvalid(InputError):
         )
 
 
+class OtlpRefused(InputError):
+    """A body of spans that cannot be used at all."""
+
+    code = "otlp_refused"
+
+    def __init__(self, reason: str, *, http_status: int) -> None:
+        self.reason, self.http_status = reason, http_status
+        super().__init__(f"These spans were not taken: {reason}.")
+
+
 # Retrieve --------------------------------------------------------------------------------------------------------
 
 

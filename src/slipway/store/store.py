@@ -12,6 +12,7 @@ from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys, key_count, master_key_bytes, read_or_make_master_key
 from slipway.store.lineage import Lineage
 from slipway.store.opening import open_database
+from slipway.store.positions import Positions
 from slipway.store.records import Records
 from slipway.store.traces import Traces
 
@@ -28,6 +29,7 @@ class Store:
     lineage: Lineage
     records: Records
     traces: Traces
+    positions: Positions
     blobs: Blobs
     _master: bytes
 
@@ -88,6 +90,7 @@ def _handles(database: Database, project: str, folder: Path, master: bytes, *, s
         lineage=lineage,
         records=Records(database, project, keys, lineage),
         traces=Traces(database, project, keys),
+        positions=Positions(database, project),
         blobs=Blobs(folder / "blobs"),
         _master=master,
     )

@@ -1,0 +1,68 @@
+"""What tokens cost at the price of the day."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import NamedTuple
+
+from slipway.domain.message import Usage
+from slipway.domain.model import Price
+from slipway.domain.money import Money
+from slipway.domain.trace import Span
+
+PriceOf = Callable[[str, str, date], Price | None]
+"""(engine or provider, model, day) to the price of that day, or None when nobody knows it."""
+
+
+class Cost(NamedTuple):
+    """`known` is False when there is no price: then the money is 0 and stands for nothing."""
+
+    money: Money
+    known: bool
+
+
+def cost_of(usage: Usage, price: Price | None) -> Cost:
+    """Input and output tokens times price. `usage.input_tokens` includes the cached ones, which may be cheaper.
+
+    Reasoning tokens are part of the output tokens, as providers bill them.
+    """
+    if price is None:
+        return Cost(Money(), False)
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    cached_price = price.cached_input_per_million
+    micros = (
+        (usage.input_tokens - cached) * price.input_per_million
+        + cached * (price.input_per_million if cached_price is None else cached_price)
+        + usage.output_tokens * price.output_per_million
+    )
+    # Dollars per million tokens times tokens are millionths of a dollar.
+    return Cost(Money(micros=round(micros), currency=price.currency), True)
+
+
+def catalog_price(engine_or_provider: str, model: str, day: date) -> Price | None:
+    """The price that the model catalogue knows."""
+    from slipway.models.catalog import price_of
+
+    return price_of(engine_or_provider, model, at=day)
+
+
+def with_cost(span: Span, *, price_of: PriceOf = catalog_price) -> Span:
+    """The span with its cost where tokens were counted and nobody has said the cost yet.
+
+    Only prices in dollars count: `cost_micros` is in millionths of a dollar.
+    """
+    if span.cost_micros or not (span.input_tokens or span.output_tokens):
+        return span
+    model = span.response_model or span.model
+    if not model or span.kind not in ("chat", "embeddings", "rerank", "evaluator", "request"):
+        return span
+    usage = Usage(input_tokens=span.input_tokens, output_tokens=span.output_tokens, cached_tokens=span.cached_tokens)
+    day = datetime.fromtimestamp(span.start_ns // 1_000_000_000, UTC).date()
+    price = price_of(span.provider, model, day)
+    if price is None and span.response_model and span.model:
+        # Providers answer with dated names that price lists may not have.
+        price = price_of(span.provider, span.model, day)
+    money, known = cost_of(usage, price)
+    if not known or money.currency != "USD" or not money.micros:
+        return span
+    return replace(span, cost_micros=money.micros)

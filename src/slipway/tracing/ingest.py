@@ -1,0 +1,230 @@
+"""Empties the journal into the store: one process at a time, each record once, whatever is killed in between."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from slipway.config.reader import load_settings
+from slipway.config.secrets import read_secret
+from slipway.domain.errors import DiskFull, SlipwayError, StoreError
+from slipway.domain.trace import Span
+from slipway.store.journal import Record, Segment, only_reader, read_segment, segments
+from slipway.store.store import Store, open_store
+from slipway.tracing.cost import PriceOf, catalog_price, with_cost
+from slipway.tracing.recorder import decode_spans
+
+BATCH_BYTES = 1 << 20
+log = logging.getLogger("slipway.ingest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """What one pass over the journal did. `busy`: another process is at it."""
+
+    records: int = 0
+    spans: int = 0
+    damaged: int = 0
+    busy: bool = False
+
+    def __add__(self, other: "Drained") -> "Drained":
+        return Drained(
+            records=self.records + other.records,
+            spans=self.spans + other.spans,
+            damaged=self.damaged + other.damaged,
+            busy=self.busy or other.busy,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What the journal holds that the store does not yet: segments and bytes. `damaged` records were left out."""
+
+    segments: int
+    bytes: int
+    damaged: int
+
+
+def drain(store: Store, *, price_of: PriceOf = catalog_price, wait_s: float = 0.0) -> Drained:
+    """Takes in everything that was journalled until now; segments that are done with are deleted.
+
+    The position in a segment is written in the same transaction as its spans: nothing is doubled, nothing is lost.
+    When another process holds the journal, `wait_s` is how long to wait for it. Raises `StoreUnavailable`; then the
+    journal stays as it is.
+    """
+    folder = store.journal_folder
+    if not folder.is_dir():
+        return Drained()
+    with only_reader(folder, wait_s=wait_s) as free:
+        if not free:
+            return Drained(busy=True)
+        done = Drained()
+        for segment in segments(folder):
+            done += _drain_segment(store, segment, price_of)
+        return done
+
+
+def backlog(store: Store) -> Backlog:
+    """For /metrics and `slipway doctor`: how far behind the store is."""
+    waiting = [(segment.bytes, store.positions.of(segment.name)) for segment in segments(store.journal_folder)]
+    behind = [size - position for size, position in waiting if size > position]
+    return Backlog(segments=len(waiting), bytes=sum(behind), damaged=store.positions.damaged())
+
+
+def run(
+    store: Store,
+    *,
+    stop: Callable[[], bool],
+    idle_s: float = 0.2,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Drained:
+    """Drains again and again until `stop` says so, then once more. A store that fails is tried again, ever slower."""
+    total, pause = Drained(), idle_s
+    while not stop():
+        try:
+            pass_ = drain(store)
+        except (StoreError, DiskFull) as wrong:
+            log.warning("the journal waits: %s", wrong)
+            pause = min(pause * 2, 30.0)
+        else:
+            total += pass_
+            pause = idle_s
+        sleep(pause)
+    return total + drain(store, wait_s=2.0)
+
+
+def _drain_segment(store: Store, segment: Segment, price_of: PriceOf) -> Drained:
+    done = Drained()
+    position = store.positions.of(segment.name)
+    while True:
+        reading = read_segment(segment, position, most_bytes=BATCH_BYTES)
+        if reading.records or reading.damaged or reading.end != position:
+            done += _take_in(store, segment, reading.records, reading.end, reading.damaged, price_of)
+        if reading.finished:
+            # Deleted after its spans are in; a crash in between only means that an empty rest is read again.
+            segment.path.unlink(missing_ok=True)
+            store.positions.forget(segment.name)
+            return done
+        if reading.end == position:
+            return done
+        position = reading.end
+
+
+def _take_in(
+    store: Store,
+    segment: Segment,
+    records: Sequence[Record],
+    end: int,
+    damaged: int,
+    price_of: PriceOf,
+) -> Drained:
+    spans: list[Span] = []
+    for record in records:
+        try:
+            spans += decode_spans(record.payload)
+        except ValueError:
+            damaged += 1
+    spans = [with_cost(span, price_of=price_of) for span in spans]
+    try:
+        with store.transaction():
+            new = _add(store, spans)
+            store.positions.move(segment.name, end, damaged=damaged)
+    except SlipwayError:
+        raise
+    except Exception:
+        # One span that the store cannot take must not hold up all others for ever: they go in one by one.
+        log.exception("a batch of %d spans was refused", len(spans))
+        new, refused = _one_by_one(store, spans)
+        damaged += refused
+        store.positions.move(segment.name, end, damaged=damaged)
+    return Drained(records=len(records), spans=new, damaged=damaged)
+
+
+def _add(store: Store, spans: Iterable[Span]) -> int:
+    by_project: dict[str, list[Span]] = {}
+    for span in spans:
+        by_project.setdefault(span.project, []).append(span)
+    return sum(
+        (store if project == store.project else store.of(project)).traces.add(members)
+        for project, members in by_project.items()
+    )
+
+
+def _one_by_one(store: Store, spans: Sequence[Span]) -> tuple[int, int]:
+    """(taken in, refused). Spans of the same trace and batch go together, so that what belongs together stays so."""
+    traces: dict[tuple[str, str], list[Span]] = {}
+    for span in spans:
+        traces.setdefault((span.project, span.trace), []).append(span)
+    new = refused = 0
+    for members in traces.values():
+        try:
+            with store.transaction():
+                new += _add(store, members)
+        except SlipwayError:
+            raise
+        except Exception:
+            log.exception("trace %s was refused", members[0].trace)
+            refused += len(members)
+    return new, refused
+
+
+def open_for_ingest(folder: Path) -> Store:
+    """The store of the application in `folder`, without the rest of its workspace."""
+    settings = load_settings(folder)
+    state = folder / ".slipway"
+    url = settings.store.url
+    if url.startswith(("env:", "file:")):
+        url = read_secret(url, place="[store] url", folder=folder).reveal()
+    return open_store(
+        url or f"sqlite:///{state / 'store.db'}",
+        project=settings.application.name,
+        folder=state,
+        master_key=read_secret(settings.privacy.master_key, place="[privacy] master_key", folder=folder),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m slipway.tracing.ingest FOLDER`: the process that the server starts beside itself."""
+    parser = argparse.ArgumentParser(prog="slipway.tracing.ingest", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder of the application")
+    parser.add_argument("--once", action="store_true", help="drain what is there and end")
+    parser.add_argument("--idle", type=float, default=0.2, help="seconds between looks at the journal")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    parent, stopped = os.getppid(), threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    # Answers come first: the ingester takes what the machine has left.
+    os.nice(10)
+    try:
+        store = open_for_ingest(options.folder.resolve())
+    except SlipwayError as wrong:
+        sys.stderr.write(f"{wrong}\n")
+        return wrong.exit_code
+    with store:
+        if options.once:
+            drain(store, wait_s=10.0)
+            return 0
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+        # A server that was killed cannot tell its ingester; the ingester sees that it was handed to another parent.
+        run(
+            store,
+            stop=lambda: stopped.is_set() or os.getppid() != parent,
+            idle_s=options.idle,
+            sleep=stopped.wait,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
