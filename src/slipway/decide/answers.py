@@ -5,6 +5,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +14,8 @@ import msgspec
 
 from slipway.config.reader import FILE_NAME, parse_settings
 from slipway.config.settings import DecideSettings
-from slipway.decide.demand import NEEDED
-from slipway.domain.errors import ConfigError, InputError, NotAnApplication, did_you_mean
+from slipway.decide.demand import NEEDED, read_demand
+from slipway.domain.errors import ConfigError, InputError, NotAnApplication, RequirementMissing, did_you_mean
 
 Answer = str | float | int | bool | list[str]
 HEADER = re.compile(r"^\s*\[")
@@ -76,11 +77,24 @@ def read_answer(question: Question, text: str) -> Answer:
             return text
 
 
+def parse_pairs(questions: list[Question], pairs: list[str]) -> dict[str, Answer]:
+    """Answers written as `key=value`. Raises `InputError` for a key that is no question."""
+    known = {question.key: question for question in questions}
+    found: dict[str, Answer] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or key.strip() not in known:
+            raise InputError(f"'{pair}' is no answer: write key=value.{did_you_mean(key.strip(), known)}")
+        found[key.strip()] = read_answer(known[key.strip()], value)
+    return found
+
+
 def write_answers(folder: Path, answers: Mapping[str, Answer]) -> None:
     """Writes answers into [decide] of slipway.toml; comments and everything else stay as they are.
 
     The file is checked before it is replaced, at once or not at all. Raises `ConfigError` for an answer that the
-    settings refuse, `NotAnApplication` where there is no slipway.toml.
+    settings refuse, `RequirementContradiction` for answers that exclude each other, `NotAnApplication` where there is
+    no slipway.toml.
     """
     path = folder / FILE_NAME
     try:
@@ -92,7 +106,8 @@ def write_answers(folder: Path, answers: Mapping[str, Answer]) -> None:
     wanted = {**tomllib.loads(before).get("decide", {}), **answers}
     if read.get("decide") != wanted:
         raise ConfigError("decide", "the table is written in a way that cannot be edited safely. Edit it by hand.")
-    parse_settings(read, path=path)
+    with suppress(RequirementMissing):
+        read_demand(parse_settings(read, path=path).decide)
     temporary = path.with_suffix(".toml.new")
     temporary.write_text(after, encoding="utf-8")
     os.replace(temporary, path)
