@@ -26,6 +26,8 @@ EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "experts_pe
 TWO_MATRICES = frozenset({"gpt_neox", "mpt", "gpt2", "gptj", "bloom", "falcon", "opt", "starcoder2", "gpt_bigcode"})
 """Families whose feed-forward block has no gate."""
 TIED_BY_DEFAULT = frozenset({"mpt", "gpt2", "gemma", "gemma2", "gemma3", "gemma3_text", "bloom", "opt", "falcon"})
+LEARNED_POSITIONS = frozenset({"gpt2", "opt", "gpt_bigcode"})
+"""Families with a vector for each position."""
 FULL_EVERY = {"gemma2": 2, "gpt_oss": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 """Families in which one layer in so many sees all tokens, where the config does not list its layers."""
 
@@ -102,6 +104,8 @@ def count_parameters(shape: Architecture) -> tuple[int, int]:
     Norms and biases, below 0.1 %, are left out, and so are experts that every token uses.
     """
     embeddings = shape.vocabulary * shape.hidden * (1 if shape.tied else 2)
+    if shape.family in LEARNED_POSITIONS:
+        embeddings += shape.context * shape.hidden
     if shape.latent_rank:
         # Queries and outputs at full width, keys and values through the latent: Llama's rule would overcount them.
         attention = 2 * shape.hidden * shape.heads * shape.head_dim
