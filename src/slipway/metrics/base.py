@@ -32,7 +32,7 @@ class AnswerView:
         return not self.abstained and not self.blocked
 
 
-def view_of(answer: Answer) -> AnswerView:
+def view_of(answer: Answer, *, first_piece_s: float | None = None) -> AnswerView:
     """An answer as metrics see it."""
     return AnswerView(
         text=answer.text,
@@ -40,6 +40,7 @@ def view_of(answer: Answer) -> AnswerView:
         citations=answer.citations,
         abstained=answer.abstained,
         seconds=answer.seconds,
+        first_piece_s=first_piece_s,
         usage=answer.usage,
         cost=answer.cost,
     )
