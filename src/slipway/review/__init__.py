@@ -1,0 +1,1 @@
+"""What do people say? The queue of answers, agreement between reviewers, and sign-offs by role."""
