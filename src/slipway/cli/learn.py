@@ -1,5 +1,6 @@
 """`slipway learn`: findings, drafts of the change, and what is closed."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -75,11 +76,18 @@ def route(finding: FindingId, folder: Folder = HERE, as_json: AsJson = False) ->
 
 
 @app.command()
-def apply(finding: FindingId, folder: Folder = HERE, as_json: AsJson = False) -> None:
+def apply(
+    finding: FindingId,
+    document: Annotated[
+        Path | None, typer.Option("--document", help="Document that answers the finding, instead of the draft.")
+    ] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
     """Put the draft of a finding where it belongs."""
     from slipway.domain.errors import NotFound
     from slipway.learn.inbox import list_drafts, load_finding
-    from slipway.learn.routes import apply_draft
+    from slipway.learn.routes import accept_document, apply_draft
 
     with open_here(folder) as workspace:
         found = load_finding(workspace, finding)
@@ -88,7 +96,7 @@ def apply(finding: FindingId, folder: Folder = HERE, as_json: AsJson = False) ->
             raise NotFound(
                 "draft of finding", found.id[:12], next_step=f"Make one: slipway learn route {found.id[:12]}"
             )
-        path = apply_draft(workspace, drafts[0])
+        path = accept_document(workspace, drafts[0], document) if document else apply_draft(workspace, drafts[0])
     show({"path": str(path)}, as_json=as_json, text=f"{path} is written. Take it into a release: slipway up")
 
 

@@ -11,7 +11,7 @@ from slipway.domain.feedback import Draft, Finding
 from slipway.domain.ids import hash_text, new_id
 from slipway.learn.inbox import set_state
 from slipway.prompt.library import load_prompt
-from slipway.store.files import write_text
+from slipway.store.files import write_bytes, write_text
 from slipway.workspace import Workspace
 
 WRITE_HERE = "(Write the answer here.)"
@@ -76,6 +76,26 @@ def apply_draft(workspace: Workspace, draft: Draft, *, text: str | None = None) 
     workspace.store.records.save(
         replace(draft, text=text, applied=True), parents=[("finding", draft.finding)], state="applied"
     )
+    return target
+
+
+def accept_document(workspace: Workspace, draft: Draft, document: Path, *, name: str = "") -> Path:
+    """Answers a knowledge draft with a document that somebody wrote elsewhere; returns where it now lies.
+
+    Raises `Conflict` for a draft of another kind, or when a document of that name is there already.
+    """
+    if draft.route != "knowledge":
+        raise Conflict(
+            f"The draft for {draft.path} asks for no document. Apply it: slipway learn apply {draft.finding[:12]}"
+        )
+    if not document.is_file():
+        raise FileMissing(document, next_step="Name the document that answers the finding.")
+    target = workspace.folder / "documents" / (name or document.name)
+    if target.exists():
+        raise Conflict(f"'{target}' is there already. Give the document another name.")
+    write_bytes(target, document.read_bytes())
+    applied = replace(draft, path=str(target.relative_to(workspace.folder)), applied=True)
+    workspace.store.records.save(applied, parents=[("finding", draft.finding)], state="applied")
     return target
 
 

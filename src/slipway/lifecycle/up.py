@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slipway.domain.dataset import Dataset
-from slipway.domain.errors import Conflict, FileMissing
+from slipway.domain.errors import FileMissing, NothingToIndex
 from slipway.domain.index import Index
 from slipway.domain.release import Channel, Gate, Release
 from slipway.evaluate.dataset import import_dataset, save_cases
@@ -59,7 +59,7 @@ async def bring_up(
     """Prompts, index, questions, release, evidence, gate and, when the gate is open, promotion.
 
     A second call with nothing changed does nothing. Raises `FileMissing` when a configured folder is not there,
-    `Conflict` when no document could be read, `EngineError` when the engine fails (finished cases are kept).
+    `NothingToIndex` when no document could be read, `EngineError` when the engine fails (finished cases are kept).
     """
     steps: list[Step] = []
 
@@ -74,7 +74,7 @@ async def bring_up(
     tell("prompt", began, f"{len(prompts)} prompts in step with their files", changed=False)
 
     began = time.perf_counter()
-    loaded = load_sources(workspace, on_progress=lambda done, total: on_progress("documents", done, total))
+    loaded = read_documents(workspace, on_progress=lambda done, total: on_progress("documents", done, total))
     index = build_index(
         workspace, documents=loaded.documents, on_progress=lambda done, total: on_progress("index", done, total)
     )
@@ -122,19 +122,12 @@ async def bring_up(
     return Brought(release=release, gate=gate, live=live, steps=tuple(steps))
 
 
-def load_sources(workspace: Workspace, *, on_progress: Callable[[int, int], None] | None = None) -> Loaded:
-    """The documents that slipway.toml names. Raises `FileMissing`, or `Conflict` when none can be read."""
-    paths = [workspace.folder / source for source in workspace.settings.application.documents]
-    for path in paths:
-        if not path.exists():
-            raise FileMissing(path, next_step="Correct [application] documents in slipway.toml.")
-    loaded = load_documents(paths, on_progress=on_progress)
+def read_documents(workspace: Workspace, *, on_progress: Callable[[int, int], None] | None = None) -> Loaded:
+    """The documents that slipway.toml names. Raises `FileMissing`, or `NothingToIndex` when none can be read."""
+    loaded = load_sources(workspace, on_progress=on_progress)
     if not loaded.documents:
-        named = "; ".join(f"{item.source}: {item.reason}" for item in loaded.unreadable[:3])
-        raise Conflict(
-            f"No document could be read from {', '.join(map(str, paths))}. {named or 'The folders are empty.'} "
-            "Put Markdown, HTML, PDF or text files there and run slipway up again."
-        )
+        named = [f"{item.source}: {item.reason}" for item in loaded.unreadable[:3]]
+        raise NothingToIndex(workspace.settings.retrieve.index, files=len(loaded.unreadable), examples=named)
     return loaded
 
 
