@@ -234,7 +234,8 @@ class EngineRefused(EngineError):
     def __init__(self, engine: str, status: int, body: str, *, retry_after_s: float | None = None) -> None:
         self.engine, self.status, self.body, self.retry_after_s = engine, status, body, retry_after_s
         self.retryable = status == 429 or status >= 500
-        self.http_status = status if 400 <= status < 500 else 502
+        # That our own credentials were refused is no fault of the client's.
+        self.http_status = status if 400 <= status < 500 and status not in (401, 403, 407) else 502
         super().__init__(f"Engine '{engine}' answered {status}: {body[:300]}")
 
 
@@ -478,6 +479,17 @@ class RequestTooLarge(InputError):
         )
 
 
+class ReleaseUnavailable(SlipwayError):
+    """A release is known but cannot answer on this server: its engine, index or prompt is missing here."""
+
+    http_status = 503
+    code = "release_unavailable"
+
+    def __init__(self, release: str, reason: str) -> None:
+        self.release, self.reason = release, reason
+        super().__init__(f"Release {release} cannot answer here: {reason}")
+
+
 class ModelNotFound(NotFound):
     """A client asked for a model that no channel, release or engine answers to."""
 
@@ -554,6 +566,31 @@ class AccessDenied(SlipwayError):
 
     http_status = 401
     code = "invalid_api_key"
+
+
+class ScopeMissing(AccessDenied):
+    """The key is good, but not for this."""
+
+    http_status = 403
+    code = "insufficient_scope"
+
+    def __init__(self, key: str, scope: str) -> None:
+        self.key, self.scope = key, scope
+        super().__init__(
+            f"The API key '{key}' lacks the scope '{scope}'. "
+            f"Make one that has it: slipway keys create NAME --scope {scope}"
+        )
+
+
+class RoleMissing(AccessDenied):
+    """Somebody is signed in, but the role does not allow this."""
+
+    http_status = 403
+    code = "insufficient_role"
+
+    def __init__(self, action: str, role: str, needed: str) -> None:
+        self.action, self.role, self.needed = action, role, needed
+        super().__init__(f"'{action}' needs the role {needed}; this is {role}. Ask an admin of the project.")
 
 
 class OverLimit(SlipwayError):

@@ -44,5 +44,5 @@ def _bring_up(database: Database) -> None:
         from slipway.store.migrations.run import known_versions, migrate
 
         if found not in known_versions():
-            raise StoreTooNew(database.dialect.url, found)
+            raise StoreTooNew(database.dialect.shown, found)
         migrate(connection)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, select, update
 
+from slipway.domain.access import ApiKey
 from slipway.domain.dataset import Dataset
 from slipway.domain.deployment import DecisionRecord, Plan
 from slipway.domain.errors import ContentErased, NotFound
@@ -63,6 +64,7 @@ KINDS: dict[type[Any], Kind] = {
     Alert: Kind(kind="alert", name="key", links=("release",)),
     DecisionRecord: Kind(kind="decision", name="application"),
     Plan: Kind(kind="plan", name="application"),
+    ApiKey: Kind(kind="api_key", name="name", links=("hash",)),
 }
 
 

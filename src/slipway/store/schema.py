@@ -235,23 +235,6 @@ journal_position = Table(
     comment="How far each journal segment was read, written in the transaction that stores what was read.",
 )
 
-api_key = Table(
-    "api_key",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("project", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("prefix", Text, nullable=False),
-    Column("hash", Text, nullable=False, unique=True),
-    Column("scopes", Text, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("limits", Text, nullable=False),
-    Column("created_us", Number, nullable=False),
-    Column("expires_us", Number),
-    Column("revoked_us", Number),
-    UniqueConstraint("project", "name"),
-)
-
 spending = Table(
     "spending",
     metadata,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from slipway.config.secrets import Secret
+from slipway.store.audit_log import AuditLog
 from slipway.store.blobs import Blobs
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys, key_count, master_key_bytes, read_or_make_master_key
@@ -14,6 +15,7 @@ from slipway.store.lineage import Lineage
 from slipway.store.opening import open_database
 from slipway.store.positions import Positions
 from slipway.store.records import Records
+from slipway.store.spending import SpendingBook
 from slipway.store.traces import Traces
 
 
@@ -30,6 +32,8 @@ class Store:
     records: Records
     traces: Traces
     positions: Positions
+    spending: SpendingBook
+    audit: AuditLog
     blobs: Blobs
     _master: bytes
 
@@ -91,6 +95,8 @@ def _handles(database: Database, project: str, folder: Path, master: bytes, *, s
         records=Records(database, project, keys, lineage),
         traces=Traces(database, project, keys),
         positions=Positions(database, project),
+        spending=SpendingBook(database, project),
+        audit=AuditLog(database, project),
         blobs=Blobs(folder / "blobs"),
         _master=master,
     )

@@ -5,6 +5,7 @@ import unicodedata
 
 LONGEST_WORD = 64
 MOST_WORDS = 20_000
+MOST_BYTES = 500_000
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 _WORD = re.compile(r"[^\W_]+")
 # Scripts without spaces are searched by pairs of characters.
@@ -33,8 +34,11 @@ def words_of(text: str) -> set[str]:
 
 
 def index_line(words: set[str]) -> str:
-    """What the index is given: sorted, so that the same words can be taken out again; at most 20,000."""
-    return " ".join(sorted(words)[:MOST_WORDS])
+    """What the index is given: sorted, so that the same words can be taken out again; at most 20,000 and 500 KB."""
+    line = " ".join(sorted(words)[:MOST_WORDS])
+    if len(line) <= MOST_BYTES // 4:
+        return line
+    return line.encode()[:MOST_BYTES].decode(errors="ignore").rpartition(" ")[0]
 
 
 def query_words(text: str) -> list[str]:

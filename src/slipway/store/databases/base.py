@@ -21,8 +21,17 @@ class Dialect(Protocol):
     @property
     def url(self) -> str: ...
 
+    @property
+    def shown(self) -> str:
+        """The address as messages may show it: without a password."""
+        ...
+
     def engine(self) -> Engine:
         """A pool of connections whose transactions begin as this database needs. Raises `StoreUnavailable`."""
+        ...
+
+    def reading(self) -> dict[str, Any]:
+        """Execution options under which several selects see one state."""
         ...
 
     def lock_schema(self, connection: Connection) -> None:
@@ -59,8 +68,8 @@ class Dialect(Protocol):
         """Whether rows can be claimed past rows that others hold."""
         ...
 
-    def scrub(self, engine: Engine) -> None:
-        """Makes sure that deleted content is in no file any more."""
+    def scrub(self, engine: Engine) -> str:
+        """Makes sure that deleted content is in no file any more; returns what is left to others, or nothing."""
         ...
 
     def explain(self, error: DBAPIError) -> StoreError | None:
@@ -80,6 +89,7 @@ class Database:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self.engine = dialect.engine()
+        self._reading = dialect.reading()
         self._local = threading.local()
         self._rolled_back: list[Callable[[], None]] = []
 
@@ -115,7 +125,7 @@ class Database:
             yield current
             return
         try:
-            with self.engine.connect() as connection:
+            with self.engine.connect().execution_options(**self._reading) as connection:
                 yield connection
         except DBAPIError as error:
             raise self._explained(error) from error

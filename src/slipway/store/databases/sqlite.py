@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,19 @@ class Sqlite:
         name = make_url(self.url).database
         return None if not name or name == ":memory:" else Path(name)
 
+    @property
+    def shown(self) -> str:
+        return str(self.path or self.url)
+
+    def reading(self) -> dict[str, Any]:
+        # A deferred transaction sees the state of its first select until it ends.
+        return {}
+
     def engine(self) -> Engine:
         path = self.path
         if path is None:
             raise StoreUnavailable(
-                self.url, "it would live in memory only", next_step="Name a file: sqlite:///.slipway/store.db"
+                self.shown, "it would live in memory only", next_step="Name a file: sqlite:///.slipway/store.db"
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -43,7 +52,7 @@ class Sqlite:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         except OSError as wrong:
             raise StoreUnavailable(
-                self.url, f"'{path}' cannot be written ({wrong.strerror})", next_step="Check the folder and the disk."
+                self.shown, f"'{path}' cannot be written ({wrong.strerror})", next_step="Check the folder and the disk."
             ) from wrong
         engine = create_engine(
             make_url(self.url),
@@ -92,33 +101,38 @@ class Sqlite:
     def skip_locked(self) -> bool:
         return False
 
-    def scrub(self, engine: Engine) -> None:
+    def scrub(self, engine: Engine) -> str:
+        # secure_delete writes zeros over what rows leave behind. What is left are words of the index, which are only
+        # rewritten when its segments are merged, and old pages in the log.
         with engine.connect() as connection:
             raw = connection.connection.driver_connection
             assert isinstance(raw, sqlite3.Connection)
             raw.execute("insert into trace_words(trace_words) values ('optimize')")
-            # A full vacuum rewrites the file, and the truncating checkpoint leaves the log empty.
-            raw.execute("vacuum")
-            raw.execute("pragma wal_checkpoint(truncate)")
+            for _ in range(50):
+                busy = raw.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
+                if not busy:
+                    return ""
+                time.sleep(0.1)
+        return "another process reads the database; its log is emptied when that process is done"
 
     def explain(self, error: DBAPIError) -> StoreError | None:
         reason = str(error.orig)
         if "locked" in reason or "busy" in reason:
             return StoreUnavailable(
-                self.url,
+                self.shown,
                 f"another process has held it for more than {BUSY_TIMEOUT_MS // 1000} s",
                 next_step="Wait for that process or stop it, then run the command again.",
             )
         if "disk is full" in reason or "disk I/O error" in reason:
             return StoreUnavailable(
-                self.url, reason, next_step="Free some space; nothing was half-written. Then run the command again."
+                self.shown, reason, next_step="Free some space; nothing was half-written. Then run the command again."
             )
         if "not a database" in reason or "malformed" in reason:
             return StoreUnavailable(
-                self.url, "the file is damaged or no SQLite database", next_step="Restore it from a backup."
+                self.shown, "the file is damaged or no SQLite database", next_step="Restore it from a backup."
             )
         if "readonly" in reason or "unable to open" in reason:
-            return StoreUnavailable(self.url, reason, next_step="Check who may write to the file and its folder.")
+            return StoreUnavailable(self.shown, reason, next_step="Check who may write to the file and its folder.")
         return None
 
 

@@ -1,0 +1,166 @@
+"""API keys: 256 bits of chance, shown once, kept as a hash."""
+
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import get_args
+
+from slipway.access.audit import record_event
+from slipway.domain.access import ApiKey, Limits, Role, Scope
+from slipway.domain.errors import AccessDenied, Conflict, InputError, NameInvalid, NotFound, ScopeMissing, did_you_mean
+from slipway.domain.ids import ContentHash, hash_text, is_name, new_id
+from slipway.store.store import Store
+
+KEY_PREFIX = "sk-slip-"
+SHOWN_CHARACTERS = len(KEY_PREFIX) + 6
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+ROLES: tuple[Role, ...] = get_args(Role)
+USUAL_SCOPES: tuple[Scope, ...] = ("chat", "feedback")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def create_key(
+    store: Store,
+    name: str,
+    *,
+    scopes: Sequence[str] = USUAL_SCOPES,
+    role: str | None = None,
+    expires_at: datetime | None = None,
+    limits: Limits | None = None,
+    actor: str = "cli",
+    now: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key and its text, which cannot be shown again.
+
+    Raises `NameInvalid`, `Conflict` when the name is taken, `InputError` for unknown scopes or roles.
+    """
+    if not is_name(name):
+        raise NameInvalid("an API key", name)
+    for scope in scopes:
+        if scope not in SCOPES:
+            raise InputError(f"There is no scope '{scope}'.{did_you_mean(scope, SCOPES)}")
+    if role is not None and role not in ROLES:
+        raise InputError(f"There is no role '{role}'.{did_you_mean(role, ROLES)}")
+    text = KEY_PREFIX + secrets.token_urlsafe(32)
+    key = ApiKey(
+        id=new_id(),
+        name=name,
+        hash=hash_key(text),
+        prefix=text[:SHOWN_CHARACTERS],
+        scopes=tuple(scope for scope in SCOPES if scope in scopes),
+        role=next((known for known in ROLES if known == role), None),
+        limits=limits or Limits(),
+        created_at=now or utc_now(),
+        expires_at=expires_at,
+    )
+    with store.transaction():
+        if store.records.latest(ApiKey, name) is not None:
+            raise Conflict(f"There is a key '{name}' already. Choose another name: keys are never given twice.")
+        store.records.save(key)
+        record_event(store, actor, "keys.create", key.name, detail={"scopes": " ".join(key.scopes)})
+    return key, text
+
+
+def hash_key(text: str) -> ContentHash:
+    """SHA-256 is enough for 256 bits of chance: nobody can try them all."""
+    return hash_text(text)
+
+
+def check_key(store: Store, text: str, *, scope: Scope | None = None, now: datetime | None = None) -> ApiKey:
+    """The key behind a text, by one look into the store. Raises `AccessDenied`, and `ScopeMissing` for its scope."""
+    hashed = hash_key(text)
+    found = store.records.list(ApiKey, where={"hash": hashed}, limit=1)
+    if not found or not hmac.compare_digest(found[0].hash, hashed):
+        raise _denied()
+    return _checked(found[0], scope, now or utc_now())
+
+
+def find_key(store: Store, name: str) -> ApiKey | None:
+    """A key by its name or id, revoked or not."""
+    return store.records.latest(ApiKey, name) or store.records.find(ApiKey, name)
+
+
+def list_keys(store: Store) -> list[ApiKey]:
+    """Every key, revoked and expired ones too, newest first."""
+    return store.records.list(ApiKey)
+
+
+def revoke_key(store: Store, name: str, *, actor: str = "cli", now: datetime | None = None) -> ApiKey:
+    """Ends a key (by name or id) for good. A gateway refuses it within `KeyRing.refresh_s`. Raises `NotFound`."""
+    with store.transaction():
+        key = find_key(store, name)
+        if key is None:
+            raise NotFound("API key", name, known=store.records.names(ApiKey))
+        if key.revoked_at is not None:
+            return key
+        revoked = replace(key, revoked_at=now or utc_now())
+        store.records.save(revoked)
+        record_event(store, actor, "keys.revoke", key.name)
+    return revoked
+
+
+class KeyRing:
+    """The keys of a project in memory, for the hot path: one dictionary look-up a request.
+
+    Keys are read again every `refresh_s` seconds by whoever comes first; until then a revoked key still passes. When
+    the store cannot be read, the last known keys stay valid.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        refresh_s: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.store, self.refresh_s, self._clock, self._now = store, refresh_s, clock, now
+        self._lock = threading.Lock()
+        self._keys: dict[str, ApiKey] = {}
+        self._read_at = float("-inf")
+
+    def check(self, text: str, *, scope: Scope | None = None) -> ApiKey:
+        """Raises `AccessDenied` (401) and `ScopeMissing` (403)."""
+        if self._clock() - self._read_at >= self.refresh_s:
+            self.refresh()
+        # A look-up by hash tells an attacker nothing about the key: its time depends on the hash alone.
+        key = self._keys.get(hash_key(text))
+        if key is None:
+            raise _denied()
+        return _checked(key, scope, self._now())
+
+    def refresh(self) -> None:
+        """Reads the keys now. One thread at a time; the others go on with what is known."""
+        if not self._lock.acquire(blocking=self._read_at == float("-inf")):
+            return
+        try:
+            self._keys = {key.hash: key for key in self.store.records.list(ApiKey)}
+        finally:
+            self._read_at = self._clock()
+            self._lock.release()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no key was ever made: then there is nobody who could be let in."""
+        if self._clock() - self._read_at >= self.refresh_s:
+            self.refresh()
+        return not self._keys
+
+
+def _denied() -> AccessDenied:
+    return AccessDenied("The API key is missing, unknown, expired or revoked. Make one: slipway keys create NAME")
+
+
+def _checked(key: ApiKey, scope: Scope | None, now: datetime) -> ApiKey:
+    if not key.valid_at(now):
+        raise _denied()
+    if scope is not None and scope not in key.scopes:
+        raise ScopeMissing(key.name, scope)
+    return key

@@ -1,0 +1,111 @@
+"""Postgres for a server that several machines share: the same tables, words as tsvector under a GIN index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from slipway.domain.errors import StoreError, StoreUnavailable
+from slipway.plugins import missing_package
+from slipway.store.databases.base import databases
+
+LOCK_TIMEOUT = "15s"
+SCHEMA_LOCK = 0x51177A7
+
+
+@databases.register("postgres")
+@dataclass(frozen=True)
+class Postgres:
+    """Postgres through psycopg; several machines can share it."""
+
+    url: str
+
+    @property
+    def shown(self) -> str:
+        return make_url(self.url).render_as_string(hide_password=True)
+
+    def engine(self) -> Engine:
+        url = make_url(self.url).set(drivername="postgresql+psycopg")
+        try:
+            return create_engine(
+                url,
+                pool_size=8,
+                max_overflow=32,
+                pool_pre_ping=True,
+                connect_args={"options": f"-c lock_timeout={LOCK_TIMEOUT}", "connect_timeout": 10},
+            )
+        except ModuleNotFoundError as missing:
+            raise missing_package("The Postgres store", missing) from missing
+
+    def reading(self) -> dict[str, Any]:
+        return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+    def lock_schema(self, connection: Connection) -> None:
+        connection.exec_driver_sql("select pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
+
+    def lock_project(self, connection: Connection, project: str) -> None:
+        connection.exec_driver_sql("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"slipway {project}",))
+
+    def create_word_index(self, connection: Connection) -> None:
+        connection.exec_driver_sql(
+            "create table if not exists trace_words (id bigint primary key "
+            "references trace_page (id) on delete cascade, words tsvector not null)"
+        )
+        connection.exec_driver_sql(
+            "create index if not exists ix_trace_words_words on trace_words using gin (words) with (fastupdate = off)"
+        )
+
+    def index_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
+        # The words are cut already: an array becomes a tsvector without a dictionary changing them.
+        if rows:
+            connection.exec_driver_sql(
+                "insert into trace_words (id, words) values (%s, array_to_tsvector(%s::text[]))",
+                [(page, words.split()) for page, words in rows],
+            )
+
+    def forget_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
+        if rows:
+            connection.exec_driver_sql("delete from trace_words where id = any(%s)", ([page for page, _ in rows],))
+
+    def forget_all_words(self, connection: Connection) -> None:
+        connection.exec_driver_sql("delete from trace_words")
+
+    def pages_with(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        terms = [f"'{word[:-1]}':*" if word.endswith("*") else f"'{word}'" for word in words]
+        return "select id from trace_words where words @@ cast(:words as tsquery)", {"words": " & ".join(terms)}
+
+    def insert(self, table: Table) -> Any:
+        return insert(table)
+
+    def skip_locked(self) -> bool:
+        return True
+
+    def scrub(self, engine: Engine) -> str:
+        # Deleted rows stay in the files until a vacuum; only a full one gives back every byte. It is run where content
+        # or keys lie readable; sealed bodies are unreadable anyway.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for table in ("trace_words", "data_key", "trace", "record_link"):
+                connection.exec_driver_sql(f"vacuum full {table}")
+            for table in ("span", "trace_page", "record", "record_part", "derived", "job"):
+                connection.exec_driver_sql(f"vacuum {table}")
+            connection.exec_driver_sql("checkpoint")
+        return "the server's write-ahead log and its backups keep old pages until they are recycled"
+
+    def explain(self, error: DBAPIError) -> StoreError | None:
+        state = getattr(error.orig, "sqlstate", None) or ""
+        reason = str(error.orig).strip().split("\n")[0]
+        if state in ("55P03", "40P01"):
+            return StoreUnavailable(
+                self.shown,
+                "another process holds what is needed",
+                next_step="Wait for it, then run the command again.",
+            )
+        if state.startswith("53"):
+            return StoreUnavailable(self.shown, reason, next_step="Free disk or connections of the server.")
+        if error.connection_invalidated or state.startswith(("08", "57", "28", "3D")) or not state:
+            return StoreUnavailable(self.shown, reason, next_step="Start the server, or correct [store] url.")
+        return None
