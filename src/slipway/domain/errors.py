@@ -634,6 +634,16 @@ class JobCancelled(SlipwayError):
     """A job was stopped on request; what it finished is kept and a new start resumes it."""
 
 
+class JobLost(SlipwayError):
+    """A worker held a job longer than its lease, and another worker has it now."""
+
+    http_status = 409
+
+    def __init__(self, job: str) -> None:
+        self.job = job
+        super().__init__(f"Job {job} was taken over by another worker when its lease ran out. Leave it to that one.")
+
+
 class DiskFull(SlipwayError):
     """A write failed because the disk is full; the file it would have replaced is unchanged."""
 

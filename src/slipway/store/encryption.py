@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from slipway.config.secrets import Secret
 from slipway.domain.errors import ContentDamaged, ContentErased, MasterKeyInvalid, MasterKeyWrong
@@ -166,13 +166,6 @@ class Keys:
         self._master, self._master_bytes = master, raw_master
         self._forget()
         return len(rows)
-
-    def remove_project(self) -> None:
-        """Destroys every key of the project."""
-        with self.database.transaction() as connection:
-            self._next_epoch(connection)
-            connection.execute(delete(data_key).where(data_key.c.project == self.project))
-        self._forget()
 
     def pseudonym(self, subject: str) -> str:
         """A keyed fingerprint of a person's id, for reports and the audit log: 16 hex digits."""

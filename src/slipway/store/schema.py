@@ -9,7 +9,9 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
+    String,
     Table,
     Text,
     UniqueConstraint,
@@ -24,7 +26,12 @@ metadata = MetaData(
 Number = BigInteger().with_variant(Integer, "sqlite")
 """64 bits on every database; on SQLite only the type INTEGER counts itself up."""
 
-version = Table("alembic_version", metadata, Column("version_num", Text, primary_key=True))
+version = Table(
+    "alembic_version",
+    metadata,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 setting = Table(
     "store_setting",

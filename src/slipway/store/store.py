@@ -11,6 +11,7 @@ from slipway.store.audit_log import AuditLog
 from slipway.store.blobs import Blobs
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys, key_count, master_key_bytes, read_or_make_master_key
+from slipway.store.job_rows import JobRows
 from slipway.store.lineage import Lineage
 from slipway.store.opening import open_database
 from slipway.store.positions import Positions
@@ -34,6 +35,7 @@ class Store:
     positions: Positions
     spending: SpendingBook
     audit: AuditLog
+    jobs: JobRows
     blobs: Blobs
     _master: bytes
 
@@ -97,6 +99,7 @@ def _handles(database: Database, project: str, folder: Path, master: bytes, *, s
         positions=Positions(database, project),
         spending=SpendingBook(database, project),
         audit=AuditLog(database, project),
+        jobs=JobRows(database, project, keys),
         blobs=Blobs(folder / "blobs"),
         _master=master,
     )
