@@ -60,8 +60,8 @@ data_key = Table(
     Column("created_us", Number, nullable=False),
     Column("erased_us", Number),
     UniqueConstraint("project", "subject"),
-    comment="Keys per (project, person), wrapped by the master key. The project's own key has subject ''. "
-    "An erased key keeps its row, without key and person.",
+    comment="Keys per (project, person), wrapped by the master key; the project's own has subject ''. "
+    "An erased one is empty.",
 )
 
 record = Table(

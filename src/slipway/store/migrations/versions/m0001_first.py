@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.Column("erased_us", Number, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "subject", name=op.f("uq_data_key_project_subject")),
-        comment="Keys per (project, person), wrapped by the master key. The project's own key has subject ''. An erased key keeps its row, without key and person.",
+        comment="Keys per (project, person), wrapped by the master key; the project's own has subject ''. An erased one is empty.",
     )
     op.create_table(
         "derived",
@@ -174,7 +174,6 @@ def upgrade() -> None:
         sa.Column("latency", sa.LargeBinary(), nullable=False),
         sa.Column("first_token", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("project", "minute", "root", "kind", "release", "channel", "model"),
-        sqlite_with_rowid=False,
         comment="Numbers per minute that pages, alerts and economics read; they outlive the traces.",
         sqlite_with_rowid=False,
     )
@@ -260,7 +259,6 @@ def upgrade() -> None:
         sa.Column("verdicts", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["trace_id"], ["trace.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("trace_id", "span"),
-        sqlite_with_rowid=False,
         comment="Steps of traces, narrow and typed; what may be about a person lies in trace_page.",
         sqlite_with_rowid=False,
     )
