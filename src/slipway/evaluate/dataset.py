@@ -15,6 +15,7 @@ from slipway.domain.trace import Trace
 from slipway.evaluate.cases import read_cases
 from slipway.retrieve.documents import load_documents
 from slipway.retrieve.questions import make_questions
+from slipway.tracing.ingest import drain
 from slipway.workspace import Workspace
 
 QUESTIONS = "questions"
@@ -121,6 +122,7 @@ def dataset_from_traces(
     leaves the expected answer open. `said` keeps only traces with such feedback. Content of erased people is left
     out. The version points to every trace it was made from. Raises `DatasetEmpty` when no trace fits.
     """
+    drain(workspace.store)
     voices: dict[TraceId, Feedback] = {}
     for feedback in workspace.store.records.list(Feedback, newest_first=False):
         voices[feedback.trace] = feedback

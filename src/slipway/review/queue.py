@@ -12,6 +12,7 @@ from slipway.domain.review import Review, ReviewItem
 from slipway.domain.trace import Trace
 from slipway.release.evidence import list_evidence
 from slipway.review.summary import refresh_evidence
+from slipway.tracing.ingest import drain
 from slipway.workspace import Workspace
 
 CHOSEN = 2 / 3
@@ -47,6 +48,7 @@ def queue_traces(workspace: Workspace, release: Release, *, query: str = "", lim
 
     Returns what waits for people now.
     """
+    drain(workspace.store)
     complaints = {voice.trace: voice for voice in workspace.store.records.list(Feedback) if voice.score < 0}
     page = workspace.store.traces.list(text=query, release=release.id, limit=max(100, 10 * limit))
     rows = [row for row in page.rows if row.channel != "evaluate" and row.status in ("ok", "abstained")]
