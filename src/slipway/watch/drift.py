@@ -64,10 +64,11 @@ def stability_index(before: Sequence[float], after: Sequence[float]) -> float:
 
 def _lengths(before: Sequence[str], after: Sequence[str]) -> Shift:
     old, new = ([len(words(text)) for text in side] for side in (before, after))
-    edges = sorted(set(numpy.quantile(old, [0.1, 0.25, 0.5, 0.75, 0.9]).tolist()))
+    # Between whole numbers, so that texts of one length are told from longer and from shorter ones.
+    edges = sorted({min(old) - 0.5, *(float(edge) + 0.5 for edge in numpy.quantile(old, [0.1, 0.25, 0.5, 0.75, 0.9]))})
     index = stability_index(_binned(old, edges), _binned(new, edges))
     detail = f"median {numpy.median(old):.0f} words before, {numpy.median(new):.0f} after"
-    return Shift(what="length", index=index, verdict=_verdict(index), detail=detail)
+    return Shift(what="length", index=index, verdict=_verdict(index, len(edges) + 1, before, after), detail=detail)
 
 
 def _words(before: Sequence[str], after: Sequence[str]) -> Shift:
@@ -82,7 +83,7 @@ def _words(before: Sequence[str], after: Sequence[str]) -> Shift:
     return Shift(
         what="words",
         index=index,
-        verdict=_verdict(index),
+        verdict=_verdict(index, len(edges) + 1, before, after),
         detail=f"{numpy.mean(share):.0%} of the words were never asked before ({numpy.mean(normal):.0%} is usual)",
         examples=tuple(text for unknown, text in strange if unknown > 0),
     )
@@ -95,7 +96,8 @@ def _scripts(before: Sequence[str], after: Sequence[str]) -> Shift:
     grown = max(zip(names, old, new, strict=True), key=lambda row: row[2] - row[1])
     detail = f"{grown[0]} {grown[1]:.0%} before, {grown[2]:.0%} after"
     examples = tuple(text for text in after if script_of(text) == grown[0])[:3] if index >= STEADY else ()
-    return Shift(what="script", index=index, verdict=_verdict(index), detail=detail, examples=examples)
+    verdict = _verdict(index, len(names), before, after)
+    return Shift(what="script", index=index, verdict=verdict, detail=detail, examples=examples)
 
 
 def _meaning(before: Sequence[str], after: Sequence[str], embedder: Embedder) -> Shift:
@@ -111,7 +113,7 @@ def _meaning(before: Sequence[str], after: Sequence[str], embedder: Embedder) ->
     return Shift(
         what="meaning",
         index=index,
-        verdict=_verdict(index),
+        verdict=_verdict(index, 2, before, after),
         detail=f"{far:.0%} of the questions are unlike any before (5 % is usual)",
         examples=tuple(after[number] for number in order if nearest[number] < limit),
     )
@@ -133,5 +135,21 @@ def _binned(values: Sequence[float], edges: Sequence[float]) -> list[float]:
     return [float(count) / len(values) for count in counts]
 
 
-def _verdict(index: float) -> Literal["steady", "notable", "shifted"]:
-    return "steady" if index < STEADY else "notable" if index < NOTABLE else "shifted"
+def _verdict(
+    index: float, bins: int, before: Sequence[str], after: Sequence[str]
+) -> Literal["steady", "notable", "shifted"]:
+    """An index that chance alone reaches once in a hundred times is steady, however large it looks."""
+    if index < max(STEADY, chance_index(bins, len(before), len(after))):
+        return "steady"
+    return "notable" if index < NOTABLE else "shifted"
+
+
+def chance_index(bins: int, before: int, after: int) -> float:
+    """The index that two samples of the same kind stay below 99 times of 100.
+
+    The index times n m / (n + m) follows a chi-square distribution with bins - 1 degrees of freedom (Yurdakul,
+    Statistical Properties of Population Stability Index, 2018); its quantile by Wilson and Hilferty (1931).
+    """
+    degrees, z = bins - 1, 2.326
+    quantile = degrees * (1 - 2 / (9 * degrees) + z * math.sqrt(2 / (9 * degrees))) ** 3
+    return quantile * (1 / before + 1 / after)
