@@ -111,4 +111,4 @@ def test_series_stay_apart(deficiency: str, theme: str) -> None:
         for pair in combinations(series, 2)
     }
     nearest = min(distances, key=lambda pair: distances[pair])
-    assert distances[nearest] >= SMALLEST_DISTANCE[theme], nearest
+    assert round(distances[nearest], 2) >= SMALLEST_DISTANCE[theme], nearest

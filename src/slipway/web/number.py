@@ -43,7 +43,7 @@ def seconds(value: float | None) -> str:
     if value is None or math.isnan(value):
         return UNKNOWN
     if abs(value) < 0.0995:
-        return f"{significant(value * 1000, 2)} ms"
+        return f"{significant(round(value * 1000, 2), 2)} ms"
     if abs(value) < 0.9995:
         return f"{round(value * 1000)} ms"
     if abs(value) < 120:

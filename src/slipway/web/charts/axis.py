@@ -7,6 +7,9 @@ from slipway.web.charts.chart import Frame
 from slipway.web.charts.scale import Scale
 from slipway.web.charts.svg import element, line, percent, text
 
+ROW = 14
+"""Pixels from one row of labels above a plot to the next."""
+
 
 class Mark(NamedTuple):
     """A marked place on the horizontal axis, with an uncertain range where it has one."""
@@ -46,10 +49,8 @@ def down(scale: Scale, frame: Frame, *, ticks: int = 5) -> str:
 def marked(marks: Sequence[Mark], scale: Scale, frame: Frame) -> str:
     """Dashed lines with their labels above the plot; a mark outside the scale is left out."""
     parts = []
-    for mark in marks:
+    for mark, row in mark_rows(marks, scale):
         at = scale.at(mark.x)
-        if not 0 <= at <= 100:
-            continue
         if mark.low is not None and mark.high is not None:
             left, right = max(0.0, scale.at(mark.low)), min(100.0, scale.at(mark.high))
             width = percent(max(0.0, right - left))
@@ -60,12 +61,53 @@ def marked(marks: Sequence[Mark], scale: Scale, frame: Frame) -> str:
             )
         anchor, dx = ("end", -4) if at > 60 else ("start", 4)
         parts.append(
-            line("var(--text-3)", x1=percent(at), x2=percent(at), y1=-14, y2=frame.inner, stroke_dasharray="3 3")
+            line(
+                "var(--text-3)",
+                x1=percent(at),
+                x2=percent(at),
+                y1=-14 - ROW * row,
+                y2=frame.inner,
+                stroke_dasharray="3 3",
+            )
         )
         parts.append(
-            text(mark.label, colour="var(--text-2)", x=percent(at), dx=dx, y=-6, text_anchor=anchor, font_weight=600)
+            text(
+                mark.label,
+                colour="var(--text-2)",
+                x=percent(at),
+                dx=dx,
+                y=-6 - ROW * row,
+                text_anchor=anchor,
+                font_weight=600,
+            )
         )
     return "".join(parts)
+
+
+def mark_rows(marks: Sequence[Mark], scale: Scale) -> list[tuple[Mark, int]]:
+    """Each mark that lies on the scale with the row of its label: labels that would touch stand in different rows.
+
+    Reckoned for a plot of 440 px, the narrowest beside a side panel.
+    """
+    taken: list[list[tuple[float, float]]] = []
+    placed = []
+    for mark in marks:
+        at = scale.at(mark.x)
+        if not 0 <= at <= 100:
+            continue
+        width = 100 * (words_wide(mark.label) + 8) / 440
+        left, right = (at - width, at) if at > 60 else (at, at + width)
+        row = next((row for row, spans in enumerate(taken) if all(right < a or left > b for a, b in spans)), len(taken))
+        taken += [[] for _ in range(row + 1 - len(taken))]
+        taken[row].append((left, right))
+        placed.append((mark, row))
+    return placed
+
+
+def marks_high(marks: Sequence[Mark], scale: Scale) -> int:
+    """Pixels above the plot that the labels of marks need."""
+    rows = [row for _, row in mark_rows(marks, scale)]
+    return 10 + ROW * (max(rows) + 1) if rows else 10
 
 
 def height(scale: Scale, frame: Frame, value: float) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from slipway.web.charts.axis import Mark, across, down, height, left_margin, marked
+from slipway.web.charts.axis import Mark, across, down, height, left_margin, marked, marks_high
 from slipway.web.charts.chart import Chart, Frame, Hover, Rows, colour, draw
 from slipway.web.charts.scale import Scale, nice_step
 from slipway.web.charts.svg import element, percent
@@ -49,7 +49,7 @@ class Histogram(Chart):
         x = Scale(kind="linear", low=steps[0].low, high=steps[-1].high) if steps else Scale.over([])
         y = Scale.over([step.many for step in steps], zero=True, format=compact)
         bottom = 40 if self.x_label else 24
-        frame = Frame(self.tall, left_margin(y), 12, top=24 if self.marks else 10, bottom=bottom)
+        frame = Frame(self.tall, left_margin(y), 12, top=marks_high(self.marks, x), bottom=bottom)
         bars = [
             element(
                 "rect",

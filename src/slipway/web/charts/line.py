@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from slipway.web.charts.axis import Mark, across, down, height, left_margin, marked, shorten, words_wide
+from slipway.web.charts.axis import Mark, across, down, height, left_margin, marked, marks_high, shorten, words_wide
 from slipway.web.charts.chart import Chart, Frame, Hover, Rows, colour, draw, stretched
 from slipway.web.charts.labels import spread
 from slipway.web.charts.scale import Scale, ScaleKind, time_label
@@ -51,6 +51,10 @@ class LineChart(Chart):
     zero: bool = True
     top: float | None = None
     tall: int = 260
+    span: tuple[float, float] | None = None
+    """Both ends of the horizontal axis, where several charts share one."""
+    margins: tuple[int, int] | None = None
+    """Pixels left and right of the plot, where several charts stand below each other."""
 
     def legend(self) -> list[tuple[int, str]]:
         named = [(position, series.name) for position, series in enumerate(self.series, 1)]
@@ -60,15 +64,18 @@ class LineChart(Chart):
         points = [point for series in self.series for point in series.points]
         xs = [point.x for point in points]
         ys = [value for point in points for value in (point.y, point.low, point.high) if value is not None]
-        x = Scale.over(xs, self.x_kind, format=self.x_format, nice=False)
+        x = Scale.over(self.span or xs, self.x_kind, format=self.x_format, nice=False)
         return x, Scale.over(ys, self.y_kind, format=self.axis_format, zero=self.zero, top=self.top)
 
     def svg(self) -> str:
         x, y = self.scales()
         ends = self._ends()
-        right = round(16 + max((words_wide(name) for _, name, _ in ends), default=0)) if self.legend() else 12
-        top = 24 if self.marks else 10
-        frame = Frame(self.tall, left_margin(y), right, top=top, bottom=40 if self.x_label else 24)
+        right = 12
+        if self.legend():
+            right = round(16 + max((words_wide(name) for _, name, _ in ends), default=0))
+        left, right = self.margins or (left_margin(y), right)
+        top = marks_high(self.marks, x)
+        frame = Frame(self.tall, left, right, top=top, bottom=40 if self.x_label else 24)
         lines = [self._drawn(position, series, x, y, frame) for position, series in enumerate(self.series, 1)]
         dots = [
             element("circle", cx=percent(x.at(point.x)), cy=height(y, frame, point.y), r=3, fill=colour(position))

@@ -195,6 +195,8 @@ class SlipLive extends HTMLElement {
   connectedCallback() { queueMicrotask(SlipLive.connect); }
   disconnectedCallback() { queueMicrotask(SlipLive.connect); }
   refresh() {
+    // Whoever works inside keeps what they see; the next change asks again.
+    if (this.matches(":focus-within")) return;
     htmx.ajax("GET", this.getAttribute("src") || location.href, { target: this, swap: this.getAttribute("swap") || "innerHTML" });
   }
 }

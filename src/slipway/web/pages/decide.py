@@ -1,0 +1,247 @@
+"""Build, buy or open weights, and from what traffic? Cost curves, sliders, requirements, the verdict."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.responses import HTMLResponse, Response
+
+from slipway.config.settings import DecideSettings
+from slipway.decide.answers import Question, list_questions, read_answer, write_answers
+from slipway.decide.decision import compare_roads, decide, latest_decision
+from slipway.decide.demand import read_demand
+from slipway.decide.memo import memo
+from slipway.decide.options import list_candidates
+from slipway.domain.deployment import DecisionRecord, Option
+from slipway.domain.errors import RequirementContradiction, RequirementMissing
+from slipway.web.charts import LineChart, Mark, Point, Series
+from slipway.web.frame import Crumb
+from slipway.web.number import UNKNOWN, compact, count, moment, money, significant
+from slipway.web.page import Done, View, Visit, act, page
+from slipway.web.report import render_report
+from slipway.web.table import Column, Row, Table, tag
+
+MOST_CURVES = 5
+NEAR = 0.1
+"""A break-even this near to the own traffic (in powers of ten) is not marked beside it."""
+ROADS = {"api": "API", "open": "open weights", "build": "own model"}
+ASSUMED = {"requests_per_day": 5000.0, "input_tokens": 1000.0, "output_tokens": 200.0}
+"""Where a slider stands while [decide] does not say."""
+
+
+class Slider(NamedTuple):
+    """A number that the page lets one try out; `log` moves on powers of ten."""
+
+    key: str
+    label: str
+    low: float
+    high: float
+    step: float
+    log: bool
+    write: Callable[[float], str]
+
+
+class SliderShown(NamedTuple):
+    """A slider at its place."""
+
+    slider: Slider
+    value: str
+    shown: str
+
+
+SLIDERS = (
+    Slider("requests_per_day", "Requests a day", 2, 7, 0.02, True, significant),
+    Slider("input_tokens", "Input tokens a request", 2, 5, 0.02, True, significant),
+    Slider("output_tokens", "Output tokens a request", 1, 4, 0.02, True, significant),
+    Slider("cached_share", "Share of input from the provider's cache", 0, 1, 0.05, False, significant),
+    Slider("peak_factor", "Busiest minute over the mean", 1, 20, 0.5, False, significant),
+    Slider("growth_per_year", "Traffic a year later over now", 0.5, 10, 0.1, False, significant),
+    Slider("gpu_hourly", "GPU hour, $", 0.2, 15, 0.1, False, significant),
+    Slider("engineer_monthly", "Engineer a month, $", 0, 30000, 500, False, significant),
+    Slider("horizon_months", "Months compared", 3, 60, 1, False, count),
+)
+COLUMNS = (
+    Column(key="name", label="Option"),
+    Column(key="road", label="Road"),
+    Column(key="monthly", label="A month", number=True),
+    Column(key="upfront", label="Up front", number=True),
+    Column(key="start", label="Months to start", number=True),
+    Column(key="verdict", label="Verdict", one_line=False),
+)
+
+
+def show(visit: Visit) -> View:
+    settings = visit.workspace.settings.decide
+    tried, changed = _tried(visit, settings)
+    data: dict[str, Any] = {
+        "questions": [_asked(question) for question in list_questions(settings)],
+        "sliders": [_shown(slider, tried) for slider in SLIDERS],
+        "changed": [(name, getattr(tried, name)) for name in changed],
+        "record": None,
+        "saved": visit.workspace.store.records.latest(DecisionRecord, visit.workspace.application),
+        "missing": [name for name in ASSUMED if getattr(settings, name) is None],
+        "refused": "",
+    }
+    try:
+        demand = read_demand(tried)
+        candidates = list_candidates(demand, tried, folder=visit.workspace.folder)
+        record = compare_roads(visit.workspace.application, demand, tried, candidates, now=visit.workspace.now())
+    except (RequirementContradiction, RequirementMissing) as wrong:
+        data["refused"] = str(wrong)
+    else:
+        data |= {
+            "record": record,
+            "chart": cost_chart(record),
+            "options": option_table(record),
+            "bill": next((option for option in record.options if option.name == record.recommended), None),
+        }
+    return View("decide.html", "Decide", data, (Crumb("Decide"),))
+
+
+def save(visit: Visit) -> Done:
+    """Decides for [decide] as it stands, and keeps the record."""
+    record = decide(visit.workspace)
+    return Done("/decide", f"The decision of {moment(record.created_at)} is kept.")
+
+
+def answer(visit: Visit) -> Done:
+    """Writes answers of the questionnaire, or what the sliders show, into slipway.toml."""
+    questions = {question.key: question for question in list_questions(visit.workspace.settings.decide)}
+    given = {key: read_answer(questions[key], value) for key, value in visit.form.items() if key in questions and value}
+    for key, question in questions.items():
+        if question.kind == "yes or no" and f"{key}-asked" in visit.form:
+            given[key] = key in visit.form
+    write_answers(visit.workspace.folder, given)
+    return Done("/decide", "slipway.toml has your answers.")
+
+
+def report(visit: Visit) -> Response:
+    """The memo as one file."""
+    record = latest_decision(visit.workspace)
+    html = render_report("reports/memo.html", memo=memo(record), chart=cost_chart(record))
+    return HTMLResponse(html, headers={"Cache-Control": "no-store"})
+
+
+def cost_chart(record: DecisionRecord) -> LineChart:
+    """Monthly cost over traffic: the recommended option, then the cheapest of each road, both axes logarithmic."""
+    names = _curves(record)
+    demand = record.demand.requests_per_day
+    marks = [Mark(demand, f"your traffic, {significant(demand)} a day")]
+    marks += [
+        Mark(even.requests_per_day, f"break-even {compact(even.requests_per_day)}", even.low, even.high)
+        for even in record.breakevens[:2]
+        if abs(math.log10(even.requests_per_day / demand)) > NEAR
+    ]
+    return LineChart(
+        title="Monthly cost by traffic",
+        x_kind="log",
+        y_kind="log",
+        x_label="requests a day",
+        format=money,
+        axis_format=lambda value: f"${compact(value)}",
+        marks=marks,
+        series=[
+            Series(
+                name=name,
+                points=[Point(point.requests_per_day, point.monthly.get(name)) for point in record.curve],
+            )
+            for name in names
+        ],
+    )
+
+
+def option_table(record: DecisionRecord) -> Table:
+    rows = [
+        Row(
+            cells={
+                "name": option.name,
+                "road": ROADS[option.road],
+                "monthly": money(option.monthly) if option.lines else UNKNOWN,
+                "upfront": money(option.upfront) if option.upfront else UNKNOWN,
+                "start": significant(option.months_to_start),
+                "verdict": _verdict(option, record),
+            }
+        )
+        for option in record.options
+    ]
+    return Table(caption="Options", columns=COLUMNS, rows=rows)
+
+
+def _verdict(option: Option, record: DecisionRecord) -> Any:
+    if option.rejected:
+        return f"ruled out: {option.rejected}"
+    return tag("recommended", "pass") if option.name == record.recommended else "possible"
+
+
+def _curves(record: DecisionRecord) -> list[str]:
+    """Names of the curves that fit on one chart: the chosen one, the cheapest of each road, then by cost."""
+    drawn = {name for point in record.curve for name in point.monthly}
+    options = [option for option in record.options if option.name in drawn]
+    first = [option.name for option in options if option.name == record.recommended]
+    for road in ROADS:
+        first += [option.name for option in options if option.road == road][:1]
+    return list(dict.fromkeys([*first, *(option.name for option in options)]))[:MOST_CURVES]
+
+
+def _tried(visit: Visit, settings: DecideSettings) -> tuple[DecideSettings, list[str]]:
+    """The settings with what the sliders say, and which of them differ."""
+    values: dict[str, Any] = {name: value for name, value in ASSUMED.items() if getattr(settings, name) is None}
+    changed = []
+    for slider in SLIDERS:
+        text = visit.ask(slider.key)
+        try:
+            place = float(text)
+        except ValueError:
+            continue
+        place = min(slider.high, max(slider.low, place))
+        value = float(f"{10**place:.3g}") if slider.log else place
+        before = getattr(settings, slider.key)
+        if _place(slider, before) != _place(slider, value):
+            values[slider.key] = round(value) if slider.key == "horizon_months" else value
+            changed.append(slider.key)
+    return msgspec.structs.replace(settings, **values), changed
+
+
+def _shown(slider: Slider, settings: DecideSettings) -> SliderShown:
+    value = getattr(settings, slider.key)
+    return SliderShown(slider, _place(slider, value), UNKNOWN if value is None else slider.write(value))
+
+
+def _place(slider: Slider, value: float | None) -> str:
+    """Where the handle stands, on the slider's steps."""
+    if value is None:
+        return f"{slider.low:g}"
+    place = math.log10(value) if slider.log else value
+    steps = round((min(slider.high, max(slider.low, place)) - slider.low) / slider.step)
+    return f"{slider.low + steps * slider.step:.4g}"
+
+
+def _asked(question: Question) -> dict[str, Any]:
+    """A question as the form shows it."""
+    now = question.now
+    written = (
+        ""
+        if now is None
+        else ", ".join(now)
+        if isinstance(now, list)
+        else f"{now:.10g}"
+        if isinstance(now, float)
+        else str(now)
+    )
+    return {
+        "key": question.key,
+        "text": question.text,
+        "kind": question.kind,
+        "now": now,
+        "now_text": written,
+        "pairs": [(choice, choice) for choice in question.choices],
+    }
+
+
+ROUTES = [
+    page("/decide", show),
+    act("/decide", save, back=show, needs="change_settings"),
+    act("/decide/answers", answer, back=show, needs="change_settings"),
+    page("/decide/memo", report),
+]

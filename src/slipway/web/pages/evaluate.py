@@ -1,0 +1,277 @@
+"""Where are the limits? The scorecard with its intervals, failures first, groups compared."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from slipway.domain.dataset import Dataset
+from slipway.domain.errors import InputError
+from slipway.domain.evaluation import CaseResult, Evaluation
+from slipway.domain.release import Measure, Release
+from slipway.evaluate.cases import read_cases
+from slipway.evaluate.comparison import compare_evaluations
+from slipway.evaluate.dataset import list_datasets, load_dataset, save_cases
+from slipway.evaluate.history import latest_evaluations, list_evaluations, load_evaluation
+from slipway.evaluate.suites.base import Suite, suites
+from slipway.release.parts import list_releases, load_release
+from slipway.web import work
+from slipway.web.charts import Bar, BarChart
+from slipway.web.filter import link
+from slipway.web.frame import Crumb
+from slipway.web.number import UNKNOWN, count, interval, micros, moment, plural, quantity, seconds, significant
+from slipway.web.page import Done, View, Visit, act, page
+from slipway.web.pages.traces import release_labels
+from slipway.web.table import Column, Row, Table, tag
+from slipway.workspace import Workspace
+
+MOST_RESULTS = 50
+RESULTS = (
+    Column(key="question", label="Case", one_line=False),
+    Column(key="answer", label="Answer", one_line=False),
+    Column(key="state", label="Result"),
+    Column(key="score", label="Scores", one_line=False),
+    Column(key="latency", label="Latency", number=True),
+    Column(key="cost", label="Cost", number=True),
+)
+HISTORY = (
+    Column(key="when", label="Run"),
+    Column(key="suite", label="Suite"),
+    Column(key="release", label="Release"),
+    Column(key="dataset", label="Dataset", mono=True),
+    Column(key="headline", label="Headline", number=True),
+    Column(key="cases", label="Cases", number=True),
+    Column(key="took", label="Took", number=True),
+)
+DATASETS = (
+    Column(key="name", label="Dataset", mono=True),
+    Column(key="cases", label="Cases", number=True),
+    Column(key="source", label="From", one_line=False),
+    Column(key="made", label="Made"),
+)
+
+
+def show(visit: Visit) -> View:
+    workspace = visit.workspace
+    releases = list_releases(workspace)
+    release = chosen_release(visit, releases)
+    data: dict[str, Any] = {
+        "release": release,
+        "releases": releases,
+        "pairs": [(release.label, release.label) for release in releases],
+        "suite_pairs": [(name, name) for name in suites.names()],
+        "suites": workspace.settings.evaluate.suites,
+        "all_suites": suites.names(),
+        "history": _history(workspace, list_evaluations(workspace)[:30]),
+        "datasets": _datasets(list_datasets(workspace)),
+        "jobs": work.running(workspace, kinds=("evaluate",)),
+        "cards": [],
+        "evaluation": None,
+    }
+    if release is not None:
+        newest = latest_evaluations(workspace, release)
+        data["cards"] = [_card(evaluation) for evaluation in newest.values()]
+        wanted = visit.ask("suite") or next(iter(newest), "")
+        if wanted in newest:
+            data |= _detail(newest[wanted], visit)
+    return View("evaluate.html", "Evaluate", data, (Crumb("Evaluate"),))
+
+
+def show_run(visit: Visit) -> View:
+    evaluation = load_evaluation(visit.workspace, visit.part("id"))
+    label = release_labels(visit.workspace).get(evaluation.release, evaluation.release[:12])
+    data = {**_detail(evaluation, visit), "label": label}
+    crumbs = (Crumb("Evaluate", "/evaluate"), Crumb(f"{evaluation.suite} of {label}"))
+    return View("evaluation.html", f"{evaluation.suite} of {label}", data, crumbs)
+
+
+def run(visit: Visit) -> Done:
+    """Starts the chosen suites as jobs, one after the other."""
+    release = load_release(visit.workspace, visit.said("release"))
+    chosen = visit.lists.get("suite", [])
+    if not chosen:
+        raise InputError("No suite was chosen. Tick at least one.")
+    for suite in chosen:
+        visit.start("evaluate", f"Evaluate {suite}", release=release.label, suite=suite)
+    return Done(f"/evaluate?release={release.number}", f"{plural(len(chosen), 'suite')} of {release.label} at work.")
+
+
+def compare(visit: Visit) -> Done:
+    before = load_release(visit.workspace, visit.said("before"))
+    after = load_release(visit.workspace, visit.said("after"))
+    compare_evaluations(visit.workspace, before, after, suite=visit.said("suite", "quality"))
+    return Done(f"/release/{after.number}/compare/{before.number}", "Compared case by case.")
+
+
+def import_cases(visit: Visit) -> Done:
+    """A file of cases, as `slipway evaluate import` reads it from disk."""
+    name, file = visit.said("name"), visit.files.get("file")
+    if file is None or not file.content:
+        raise InputError("No file was chosen. Take a JSONL or CSV file of questions.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / Path(file.name).name
+        path.write_bytes(file.content)
+        dataset = save_cases(visit.workspace, name, read_cases(path), source=file.name)
+    return Done("/evaluate", f"{dataset.name}@{dataset.version} has {plural(len(dataset.cases), 'case')}.")
+
+
+def show_dataset(visit: Visit) -> View:
+    dataset = load_dataset(visit.workspace, visit.part("reference"))
+    data = {"dataset": dataset, "cases": dataset.cases[:200]}
+    reference = f"{dataset.name}@{dataset.version}"
+    return View("dataset.html", reference, data, (Crumb("Evaluate", "/evaluate"), Crumb(reference)))
+
+
+def chosen_release(visit: Visit, releases: list[Release]) -> Release | None:
+    """The release that `?release=` names by number, else the newest."""
+    wanted = visit.ask("release")
+    return next((release for release in releases if str(release.number) == wanted), releases[0] if releases else None)
+
+
+def measure_bars(title: str, measures: dict[str, Measure]) -> BarChart:
+    """Shares and scores from 0 to 1 as bars with their intervals."""
+    bars = [Bar(label, item.value, item.low, item.high, item.n) for label, item in measures.items()]
+    return BarChart(title=title, bars=bars, top=1.0)
+
+
+def is_share(measure: Measure) -> bool:
+    """Whether a measure lies between 0 and 1, so that it can stand on a common axis."""
+    bounds = [value for value in (measure.value, measure.low, measure.high) if value is not None]
+    return not measure.unit and all(0 <= value <= 1 for value in bounds)
+
+
+def _card(evaluation: Evaluation) -> dict[str, Any]:
+    head = next((item for item in evaluation.measures if item.name == evaluation.headline), None)
+    head = head or (evaluation.measures[0] if evaluation.measures else None)
+    return {
+        "suite": evaluation.suite,
+        "name": head.name.replace("_", " ") if head else "nothing measured",
+        "value": quantity(head.value, head.unit) if head else UNKNOWN,
+        "note": _sure(head) if head else "",
+    }
+
+
+def _sure(measure: Measure) -> str:
+    """`0.81 to 0.92, n = 40`."""
+    bounds = interval(measure.low, measure.high, measure.unit)
+    cases = f"n = {count(measure.n)}" if measure.n else ""
+    return ", ".join(part for part in (bounds, cases) if part)
+
+
+def _detail(evaluation: Evaluation, visit: Visit) -> dict[str, Any]:
+    suite = suites.make(evaluation.suite) if evaluation.suite in suites.names() else None
+    shares = {item.name.replace("_", " "): item for item in evaluation.measures if is_share(item)}
+    others = [item for item in evaluation.measures if not is_share(item)]
+    failed = [result for result in evaluation.results if _failed(suite, result)]
+    rest = [result for result in evaluation.results if not _failed(suite, result)]
+    only_failed = visit.ask("show", "failed" if failed else "all") == "failed"
+    shown = failed if only_failed else [*failed, *rest]
+    start = max(0, int(visit.ask("from", "0"))) if visit.ask("from", "0").isdigit() else 0
+    path, query = visit.request.url.path, dict(visit.request.query_params)
+    more = link(path, query, **{"from": str(start + MOST_RESULTS)}) if len(shown) > start + MOST_RESULTS else ""
+    return {
+        "evaluation": evaluation,
+        "shares": measure_bars(f"{evaluation.suite} measures", shares) if shares else None,
+        "others": [(item.name.replace("_", " "), quantity(item.value, item.unit), _sure(item)) for item in others],
+        "groups": _group_charts(evaluation),
+        "failed": len(failed),
+        "total": len(evaluation.results),
+        "only_failed": only_failed,
+        "show_failed": link(path, query, show="failed", **{"from": ""}),
+        "show_all": link(path, query, show="all", **{"from": ""}),
+        "results": Table(
+            caption="Cases",
+            columns=RESULTS,
+            rows=[_row(result, _failed(suite, result)) for result in shown[start : start + MOST_RESULTS]],
+            more_href=more,
+            first_href=link(path, query, **{"from": ""}) if start else "",
+        ),
+    }
+
+
+def _group_charts(evaluation: Evaluation) -> list[BarChart]:
+    """One chart a measure over all groups that have it, for measures from 0 to 1."""
+    names = dict.fromkeys(item.name for measures in evaluation.groups.values() for item in measures if is_share(item))
+    charts = []
+    for name in list(names)[:4]:
+        found = {group: item for group, measures in evaluation.groups.items() for item in measures if item.name == name}
+        charts.append(measure_bars(name.replace("_", " "), found))
+    return charts
+
+
+def _failed(suite: Suite | None, result: CaseResult) -> bool:
+    return bool(result.error) or (suite is not None and suite.failed(result))
+
+
+def _row(result: CaseResult, failed: bool) -> Row:
+    word, tone = ("error", "fail") if result.error else ("failed", "fail") if failed else ("passed", "pass")
+    if not failed and result.blocked:
+        word = "passed, blocked"
+    scores = ", ".join(
+        f"{score.metric} {significant(score.value)}" for score in result.scores if score.value is not None
+    )
+    reasons = [score.reason for score in result.scores if score.reason and score.value is not None and score.value < 1]
+    return Row(
+        href=f"/traces/{result.trace}" if result.trace else "",
+        cells={
+            "question": result.question,
+            "answer": result.error or result.answer or UNKNOWN,
+            "state": tag(word, tone, "; ".join(reasons)),
+            "score": scores or UNKNOWN,
+            "latency": seconds(result.seconds) if result.seconds else UNKNOWN,
+            "cost": micros(result.cost_micros) if result.cost_micros else UNKNOWN,
+        },
+    )
+
+
+def _history(workspace: Workspace, evaluations: list[Evaluation]) -> Table:
+    labels = release_labels(workspace)
+    return Table(
+        caption="Runs",
+        columns=HISTORY,
+        rows=[
+            Row(
+                href=f"/evaluate/{evaluation.id}",
+                cells={
+                    "when": moment(evaluation.started_at),
+                    "suite": evaluation.suite,
+                    "release": labels.get(evaluation.release, UNKNOWN),
+                    "dataset": evaluation.dataset or UNKNOWN,
+                    "headline": " ".join((_card(evaluation)["name"], _card(evaluation)["value"])),
+                    "cases": count(len(evaluation.results)),
+                    "took": seconds(evaluation.seconds),
+                },
+            )
+            for evaluation in evaluations
+        ],
+        compact=True,
+    )
+
+
+def _datasets(datasets: list[Dataset]) -> Table:
+    return Table(
+        caption="Datasets",
+        columns=DATASETS,
+        rows=[
+            Row(
+                href=f"/evaluate/dataset/{dataset.name}@{dataset.version}",
+                cells={
+                    "name": f"{dataset.name}@{dataset.version}",
+                    "cases": count(len(dataset.cases)),
+                    "source": dataset.source + (", made by Slipway" if dataset.made else ""),
+                    "made": moment(dataset.created_at),
+                },
+            )
+            for dataset in datasets[:50]
+        ],
+        compact=True,
+    )
+
+
+ROUTES = [
+    page("/evaluate", show),
+    act("/evaluate", run, back=show, needs="run_evaluation"),
+    act("/evaluate/compare", compare, back=show, needs="run_evaluation"),
+    act("/evaluate/import", import_cases, back=show, needs="run_evaluation"),
+    page("/evaluate/dataset/{reference}", show_dataset, needs="see_content"),
+    page("/evaluate/{id}", show_run, needs="see_content"),
+]

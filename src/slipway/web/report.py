@@ -1,0 +1,22 @@
+"""A report as one file: the page's own components with styles inside, no script, ready for A4."""
+
+import re
+from functools import cache
+from typing import Any
+
+from slipway.web.rendering import templates
+from slipway.web.static_files import FOLDER
+
+
+def render_report(template: str, **data: Any) -> str:
+    """HTML of a template of `templates/reports/` that needs nothing else: no other file, no network, no script."""
+    html = templates().get_template(template).render({"styles": styles(), **data})
+    # Buttons and copy icons are for the live page; a printed report has neither script nor sprite.
+    return re.sub(r"<button\b.*?</button>", "", html, flags=re.DOTALL)
+
+
+@cache
+def styles() -> str:
+    """tokens.css and app.css without fonts: a report uses what the reader's machine has."""
+    text = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("tokens.css", "app.css"))
+    return re.sub(r"@font-face \{.*?\}\n?", "", text, flags=re.DOTALL)

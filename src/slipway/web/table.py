@@ -1,0 +1,102 @@
+"""A table as pages show it: columns that can be chosen and sorted, rows that open, paging by key."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+
+from slipway.web.rendering import component
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """`number` columns are right-aligned, `mono` ones in the code font, `clip` ones cut with an ellipsis."""
+
+    key: str
+    label: str
+    number: bool = False
+    mono: bool = False
+    clip: bool = False
+    one_line: bool = True
+    shown: bool = True
+    sort_href: str = ""
+    sorted: Literal["", "ascending", "descending"] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Cells by the key of their column; `href` opens the row."""
+
+    cells: Mapping[str, Any]
+    href: str = ""
+    selected: bool = False
+
+    def cell(self, column: Column) -> Any:
+        """The cell's text, escaped by the template unless it is markup already."""
+        value = self.cells.get(column.key, "")
+        if column.mono and not isinstance(value, Markup):
+            value = Markup('<span class="mono">{}</span>').format(value)
+        if column.clip:
+            title = "" if isinstance(value, Markup) else value
+            return Markup('<span class="clip" title="{}">{}</span>').format(title, value)
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """`more_href` leads to the next page of older rows, `first_href` back to the newest."""
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Row] = field(default_factory=tuple)
+    more_href: str = ""
+    first_href: str = ""
+    compact: bool = False
+
+    @property
+    def shown(self) -> list[Column]:
+        return [column for column in self.columns if column.shown]
+
+
+def choose_columns(columns: Sequence[Column], wanted: Sequence[str]) -> list[Column]:
+    """The same columns with only the wanted ones shown; nothing wanted leaves the choice as it is."""
+    if not wanted:
+        return list(columns)
+    return [replace(column, shown=column.key in wanted) for column in columns]
+
+
+def sort_rows(
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    *,
+    path: str,
+    query: Mapping[str, str],
+    keys: Mapping[str, Callable[[Row], Any]],
+    default: str,
+) -> tuple[list[Column], list[Row]]:
+    """Rows in the order that `?sort=key` or `?sort=-key` asks for, and headers that link to the other orders.
+
+    Only for tables that are whole on the page; long lists are ordered by their store.
+    """
+    asked = query.get("sort", default)
+    name, down = asked.removeprefix("-"), asked.startswith("-")
+    if name not in keys:
+        name, down = default.removeprefix("-"), default.startswith("-")
+    headers = []
+    for column in columns:
+        if column.key not in keys:
+            headers.append(column)
+            continue
+        current = column.key == name
+        other = f"-{column.key}" if current and not down else column.key
+        link = f"{path}?{urlencode({**query, 'sort': other})}"
+        order: Literal["", "ascending", "descending"] = ("descending" if down else "ascending") if current else ""
+        headers.append(replace(column, sort_href=link, sorted=order))
+    return headers, sorted(rows, key=keys[name], reverse=down)
+
+
+def tag(word: str, tone: str = "", title: str = "") -> Markup:
+    """The tag component, for a cell."""
+    return component("tag", word, tone, title)
