@@ -11,7 +11,7 @@ from slipway.domain.evaluation import CaseResult, Score
 from slipway.domain.release import EvidenceKind, Measure
 from slipway.evaluate.suites.base import Conclusion, Material, Probe, choose, grouped, mean_measure, present, suites
 from slipway.evaluate.swaps import ATTRIBUTES, CONTROL, Variant, swaps_of
-from slipway.intervals import clustered_share, paired_bootstrap
+from slipway.intervals import clustered_share, mean_interval
 from slipway.metrics.base import AnswerView, metrics
 from slipway.text.overlap import token_f1, words
 
@@ -158,6 +158,7 @@ def _excess(swapped: Sequence[CaseResult], control: Sequence[CaseResult], seed: 
             differences.append(math.fsum(flips) / len(flips) - math.fsum(floor) / len(floor))
     if not differences:
         return None
-    low, high = paired_bootstrap(differences, seed=seed)
+    # Differences lie between -1 and 1; on 0 to 1 they take the interval that fits, however few or alike they are.
+    low, high = (2 * bound - 1 for bound in mean_interval([(value + 1) / 2 for value in differences], seed=seed))
     value = math.fsum(differences) / len(differences)
     return Measure(name="flip_excess", value=value, low=low, high=high, n=len(differences), better="lower")
