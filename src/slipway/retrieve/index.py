@@ -13,6 +13,7 @@ from slipway.domain.ids import ContentHash, hash_parts, is_name
 from slipway.domain.index import DocumentEntry, Index, SearchSettings
 from slipway.embedders.base import Embedder, Vectors
 from slipway.retrieve.chunkers.base import Chunker, chunker_id, chunkers
+from slipway.retrieve.coverage import fit_coverage
 from slipway.retrieve.documents import Loaded, Progress, load_documents
 from slipway.retrieve.embeddings import Embeddings
 from slipway.text.markdown import plain_text
@@ -90,6 +91,7 @@ def build_index(
     vectors = embed_chunks(workspace, embedder, documents, chunks, on_progress=on_progress)
     workspace.indexes.write(version_hash, documents=documents, chunks=chunks, vectors=vectors)
     counts = {document: len(list(group)) for document, group in groupby(chunks, key=lambda chunk: chunk.document)}
+    coverage = fit_coverage(workspace.indexes.open(version_hash), search=search, embedder=embedder)
     index = Index(
         name=name,
         version=0,
@@ -112,6 +114,8 @@ def build_index(
         chunks=len(chunks),
         created_at=workspace.now(),
         dimensions=embedder.dimensions if embedder else 0,
+        unanswered_below=coverage.threshold,
+        coverage=coverage,
     )
     return _save(workspace, index)
 

@@ -30,6 +30,10 @@ class IndexReader(Protocol):
 
     def lexical(self, question: str, *, limit: int, documents: Sequence[str] | None = None) -> list[Candidate]: ...
 
+    def frequencies(self, stems: Sequence[str]) -> list[int]:
+        """In how many chunks (text or headings) each stem stands."""
+        ...
+
     def dense(
         self, vector: Vectors, *, similarity: Similarity, limit: int, documents: Sequence[str] | None = None
     ) -> list[Candidate]: ...

@@ -170,6 +170,13 @@ class SQLiteReader:
             rows = self._rows(MATCH_IN_DOCUMENTS, values | {"documents": json.dumps(list(documents))})
         return [Candidate(number, score) for number, score in rows]
 
+    def frequencies(self, stems: Sequence[str]) -> list[int]:
+        rows = self._rows(
+            "select term, doc from temp.terms where term in (select value from json_each(?))", (json.dumps(list(stems)),)
+        )
+        found = dict(rows)
+        return [found.get(stem, 0) for stem in stems]
+
     def dense(
         self, vector: Vectors, *, similarity: Similarity, limit: int, documents: Sequence[str] | None = None
     ) -> list[Candidate]:
@@ -346,7 +353,9 @@ def _blobs(vectors: Vectors | None) -> Iterator[tuple[int, bytes]]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # `immutable` takes no locks and writes no side files: the file never changes once it has its name.
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+    connection.execute("create virtual table temp.terms using fts5vocab(main, words, row)")
+    return connection
 
 
 def _sync(path: Path) -> None:

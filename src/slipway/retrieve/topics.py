@@ -1,0 +1,106 @@
+"""Groups questions by topic: average link over embeddings, or over rare words where there is no embedder."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy
+from numpy.typing import NDArray
+
+from slipway.embedders.base import Embedder
+from slipway.text.overlap import content_words
+from slipway.text.rarity import general_rarity
+from slipway.text.stems import stem
+
+NEAR_BY_VECTOR = 0.3
+"""Mean cosine at which two groups become one (average-link distance 0.7)."""
+NEAR_BY_WORDS = 0.12
+MOST = 2000
+"""Questions that are grouped at once; memory grows with the square."""
+
+
+def group_questions(questions: Sequence[str], embedder: Embedder | None) -> list[list[int]]:
+    """Places of the questions that belong together, largest group first. Beyond `MOST` each joins its nearest group."""
+    if not questions:
+        return []
+    vectors = embedder.embed(questions) if embedder is not None else word_vectors(questions)
+    near = NEAR_BY_VECTOR if embedder is not None else NEAR_BY_WORDS
+    groups = average_link(vectors[:MOST] @ vectors[:MOST].T, least=near)
+    for place in range(MOST, len(questions)):
+        closest = max(groups, key=lambda group: float((vectors[group] @ vectors[place]).mean()))
+        if float((vectors[closest] @ vectors[place]).mean()) >= near:
+            closest.append(place)
+        else:
+            groups.append([place])
+    return sorted(groups, key=lambda group: (-len(group), group[0]))
+
+
+def average_link(similarity: NDArray[numpy.float32], *, least: float) -> list[list[int]]:
+    """Groups of places whose mean similarity stays at or above `least`; the two most alike groups join first."""
+    count = len(similarity)
+    mean = similarity.astype(numpy.float64, copy=True)
+    numpy.fill_diagonal(mean, -numpy.inf)
+    groups: list[list[int]] = [[place] for place in range(count)]
+    best = mean.argmax(axis=1) if count else numpy.empty(0, dtype=numpy.int64)
+    value = mean[numpy.arange(count), best] if count else numpy.empty(0)
+    while count:
+        a = int(value.argmax())
+        if value[a] < least:
+            break
+        b = int(best[a])
+        # Lance and Williams (1967): the mean over all pairs follows from the two groups' means and sizes.
+        joined = (len(groups[a]) * mean[a] + len(groups[b]) * mean[b]) / (len(groups[a]) + len(groups[b]))
+        joined[[a, b]] = -numpy.inf
+        mean[a], mean[:, a] = joined, joined
+        mean[b], mean[:, b] = -numpy.inf, -numpy.inf
+        groups[a] += groups[b]
+        groups[b] = []
+        stale = numpy.flatnonzero((best == a) | (best == b))
+        for place in {a, b, *stale.tolist()}:
+            best[place] = mean[place].argmax()
+            value[place] = mean[place, best[place]]
+        closer = joined > value
+        best[closer] = a
+        value[closer] = joined[closer]
+    return [sorted(group) for group in groups if group]
+
+
+def word_vectors(texts: Sequence[str]) -> NDArray[numpy.float32]:
+    """Shape (texts, words): unit vectors of how telling each text's words are."""
+    stems = [set(content_words(text)) for text in texts]
+    counts = Counter(word for found in stems for word in found)
+    columns = {word: place for place, word in enumerate(sorted(counts))}
+    matrix = numpy.zeros((len(texts), max(len(columns), 1)), dtype=numpy.float32)
+    for row, found in enumerate(stems):
+        for word in found:
+            matrix[row, columns[word]] = general_rarity(word) * math.log(1 + len(texts) / counts[word])
+    norms = numpy.linalg.norm(matrix, axis=1, keepdims=True)
+    unit: NDArray[numpy.float32] = matrix / numpy.maximum(norms, 1e-9)
+    return unit
+
+
+def name_topic(questions: Sequence[str], others: Sequence[str]) -> str:
+    """The words that most of these questions share and the others lack, as they are written; at most three."""
+    inside = Counter(word for question in questions for word in set(content_words(question)))
+    outside = Counter(word for question in others for word in set(content_words(question)))
+    written = _written_forms(questions)
+
+    def weight(word: str) -> float:
+        share = inside[word] / len(questions)
+        return share * general_rarity(word) / (1 + outside[word] / (1 + len(others)) * 10)
+
+    best = sorted(inside, key=lambda word: (-weight(word), word))[:3]
+    order = " ".join(questions).lower()
+    kept = [word for word in best if weight(word) >= 0.4 * weight(best[0])]
+    return " ".join(sorted((written[word] for word in kept), key=lambda form: order.find(form.lower())))
+
+
+def _written_forms(questions: Sequence[str]) -> dict[str, str]:
+    forms: dict[str, Counter[str]] = {}
+    for question in questions:
+        for token in re.findall(r"[^\W_]+", question):
+            forms.setdefault(stem(token.lower()), Counter())[token] += 1
+    return {stemmed: count.most_common(1)[0][0] for stemmed, count in forms.items()}
