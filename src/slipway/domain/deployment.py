@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from slipway.domain.architecture import Architecture
+
 Road = Literal["api", "open", "build"]
 """A commercial API, open weights hosted by us, or an own model built from scratch."""
 Origin = Literal["measured", "calibrated", "estimated"]
@@ -149,6 +151,8 @@ class Plan:
     id: str
     application: str
     model: str
+    shape: Architecture | None = None
+    """The model's architecture, when it is hosted by us."""
     demand: Demand
     chosen: PlanOption | None
     others: tuple[PlanOption, ...]

@@ -627,6 +627,27 @@ class NothingMeets(SlipwayError):
     code = "nothing_meets"
 
 
+class ModelNotPlanned(InputError):
+    """Files for a model server were asked for, but the plan hosts no model."""
+
+    def __init__(self, application: str) -> None:
+        self.application = application
+        super().__init__(
+            f"The plan of '{application}' hosts no model. Plan one: slipway deploy plan --model llama-3.1-8b, "
+            "or name it in [deploy] model."
+        )
+
+
+class DeploymentInvalid(SlipwayError):
+    """Deployment files would be refused where they are meant to run; every problem is listed."""
+
+    code = "deployment_invalid"
+
+    def __init__(self, target: str, problems: Sequence[str]) -> None:
+        self.target, self.problems = target, tuple(problems)
+        super().__init__(f"Files for {target} are not valid: " + "; ".join(problems))
+
+
 # Jobs ------------------------------------------------------------------------------------------------------------
 
 

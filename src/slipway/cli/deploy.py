@@ -1,0 +1,200 @@
+"""`slipway deploy`: plan hardware, emit and check the files of a target, list models and hardware."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slipway.cli.output import HERE, AsJson, Folder, open_here, show, table
+
+if TYPE_CHECKING:
+    from slipway.deploy.shape import Problem
+    from slipway.domain.deployment import Plan, PlanOption
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def plan(
+    model: Annotated[
+        str, typer.Option(help="Catalogue name or path of a config.json; empty takes [deploy] model.")
+    ] = "",
+    hardware: Annotated[
+        list[str] | None, typer.Option("--hardware", help="Hardware to choose from; may be repeated.")
+    ] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Plan what to run on for [decide], and save the plan. Exit code 3: nothing holds the requirement."""
+    from slipway.deploy.plan import make_plan, require_choice
+
+    with open_here(folder) as workspace:
+        made = make_plan(workspace, model=model, hardware=hardware or [])
+    show(made, as_json=as_json, text=_describe)
+    if as_json and made.chosen is None:
+        raise typer.Exit(3)
+    require_choice(made)
+
+
+@app.command("show")
+def show_(
+    reference: Annotated[str, typer.Argument(help="Id of a plan; empty is the newest.")] = "",
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show a saved plan."""
+    from slipway.deploy.plan import latest_plan
+    from slipway.domain.deployment import Plan
+
+    with open_here(folder) as workspace:
+        found = workspace.store.records.get(Plan, reference) if reference else latest_plan(workspace)
+    show(found, as_json=as_json, text=_describe)
+
+
+@app.command()
+def emit(
+    target: Annotated[
+        str, typer.Argument(help="process, compose, kubernetes or vllm; empty takes [deploy] target.")
+    ] = "",
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("deploy"),
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the target as key=value; may be repeated.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds other files.")] = False,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Write the files of a target for the newest release and plan; they hold no secret and are checked first."""
+    from slipway.deploy.emission import emit as emit_files
+    from slipway.deploy.emission import read_settings, write_files
+    from slipway.deploy.plan import latest_plan
+    from slipway.release.parts import list_releases
+
+    with open_here(folder) as workspace:
+        named = target or workspace.settings.deploy.target
+        releases = list_releases(workspace)
+        files = emit_files(
+            workspace,
+            named,
+            plan=latest_plan(workspace),
+            release=releases[0] if releases else None,
+            settings=read_settings(setting or []),
+        )
+    # A relative folder lies inside the application, because its image is built from there.
+    written = write_files(files, out if out.is_absolute() else folder / out, force=force)
+    show(
+        {"target": named, "files": [str(path) for path in written]},
+        as_json=as_json,
+        text=lambda _: [*map(os.fspath, written), "What comes next stands in README.md among them."],
+    )
+
+
+@app.command()
+def check(
+    out: Annotated[Path, typer.Argument(help="Folder of emitted files.")],
+    target: Annotated[str, typer.Option(help="What they are for; empty reads the folder's own marker.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Check a folder of deployment files without the place they are for; exit code 1 when something is wrong."""
+    from slipway.deploy.emission import check_folder
+
+    problems = check_folder(out, target=target)
+    show({"ok": not problems, "problems": problems}, as_json=as_json, text=lambda _: _list_problems(problems))
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the open models of the catalogue."""
+    from slipway.models.architectures import list_models
+
+    found = list_models()
+    show(
+        found,
+        as_json=as_json,
+        text=lambda _: table(
+            ["model", "parameters", "a token", "context", "licence"],
+            [
+                [
+                    one.name,
+                    f"{one.parameters / 1e9:.3g} B",
+                    f"{one.active_parameters / 1e9:.3g} B",
+                    f"{one.context:,}",
+                    one.licence.name if one.licence else "",
+                ]
+                for one in found
+            ],
+        ),
+    )
+
+
+@app.command()
+def hardware(as_json: AsJson = False) -> None:
+    """List the hardware of the catalogue with its published rents."""
+    from slipway.models.hardware import list_hardware, rent_of
+
+    found = [(one, rent_of(one.name)) for one in list_hardware()]
+    show(
+        [{"hardware": one, "rent": rent} for one, rent in found],
+        as_json=as_json,
+        text=lambda _: table(
+            ["hardware", "memory GiB", "GB/s", "bf16 TFLOP/s", "$ an hour", "as of"],
+            [
+                [
+                    one.name,
+                    f"{one.memory_gib:g}",
+                    f"{one.bandwidth_gb_s:,.0f}",
+                    f"{one.tflops['bf16']:,.0f}",
+                    f"{rent.hourly:.2f}" if rent else None,
+                    rent.as_of if rent else None,
+                ]
+                for one, rent in found
+            ],
+        ),
+    )
+
+
+def _describe(plan: "Plan") -> Iterator[str]:
+    yield f"{plan.model} for {plan.demand.requests_per_day:,.0f} requests a day"
+    yield ""
+    options = [*([plan.chosen] if plan.chosen else []), *plan.others]
+    yield table(
+        ["way", "replicas", "first token", "a token", "answer", "requests/s", "busy", "$ a month", "ruled out"],
+        [_row(option, chosen=option is plan.chosen) for option in options],
+    )
+    if plan.chosen is not None:
+        memory = plan.chosen.memory
+        yield ""
+        yield (
+            f"Memory of one replica: weights {memory.weights_gib:.1f} + cache {memory.kv_cache_gib:.1f} + reserve "
+            f"{memory.reserve_gib:.1f} = {memory.total_gib:.1f} of {memory.available_gib:.1f} GiB"
+        )
+    yield ""
+    yield from plan.reasons
+
+
+def _row(option: "PlanOption", *, chosen: bool) -> list[object]:
+    mark = "* " if chosen else "  "
+    way = f"{mark}{option.devices_per_replica} x {option.hardware}"
+    if option.precision:
+        way += f" ({option.precision})"
+    if option.rejected:
+        return [way, None, None, None, None, None, None, None, option.rejected]
+    return [
+        way,
+        option.replicas,
+        f"{option.first_token_ms:,.0f} ms",
+        f"{option.token_ms:.1f} ms" if option.token_ms else None,
+        f"{option.end_to_end_ms:,.0f} ms",
+        f"{option.requests_per_second:.3g}" if option.requests_per_second else None,
+        f"{option.utilisation:.0%}",
+        f"{option.monthly:,.0f}",
+        "",
+    ]
+
+
+def _list_problems(problems: "list[Problem]") -> str:
+    return "\n".join(map(str, problems)) if problems else "Nothing is wrong."

@@ -1,0 +1,1 @@
+"""The formats of emitted files, and what is allowed in them."""

@@ -1,0 +1,269 @@
+"""Plans what to run an application on: the cheapest way that holds the requirement, and why not the others."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from math import ceil
+
+from slipway.decide.decision import dollars
+from slipway.decide.demand import read_demand
+from slipway.domain.architecture import Architecture
+from slipway.domain.deployment import Demand, MemoryBill, Plan, PlanOption
+from slipway.domain.errors import NotFound, NothingMeets
+from slipway.domain.hardware import Hardware
+from slipway.domain.ids import new_id
+from slipway.domain.release import Evidence, Release
+from slipway.models.architectures import find_model
+from slipway.models.hardware import Rent, find_hardware, list_hardware, rent_of
+from slipway.models.memory import GIB
+from slipway.models.sizing import LONG_INPUT, LONG_OUTPUT, SAFE_UTILISATION, Load, list_replicas, peak_per_second
+from slipway.release.evidence import latest_evidence
+from slipway.release.parts import list_releases
+from slipway.workspace import Workspace
+
+THIS_MACHINE = "this machine"
+RUNNERS_UP = 5
+
+
+def make_plan(workspace: Workspace, *, model: str = "", hardware: Sequence[str] = ()) -> Plan:
+    """Plans for [decide] and [deploy] and saves the plan; the same answer again returns the one that is saved.
+
+    With a model (a catalogue name or the path of a config.json) accelerators are sized by roofline; without one the
+    application runs as processes, sized by the latency that was measured on its newest release. `chosen` is None when
+    nothing holds the requirement. Raises `RequirementMissing`, `RequirementContradiction`, `NotFound`.
+    """
+    demand = read_demand(workspace.settings.decide)
+    model = model or workspace.settings.deploy.model
+    if model:
+        shape = find_model(model, folder=workspace.folder)
+        names = list(hardware) or workspace.settings.deploy.hardware
+        own = {workspace.settings.decide.gpu: workspace.settings.decide.gpu_hourly}
+        plan = plan_hosting(workspace, shape, demand, names, own_hourly=own)
+    else:
+        plan = plan_processes(workspace, demand)
+    known = workspace.store.records.latest(Plan, workspace.application)
+    if known is not None and replace(plan, id=known.id, created_at=known.created_at) == known:
+        return known
+    workspace.store.records.save(plan)
+    return plan
+
+
+def latest_plan(workspace: Workspace) -> Plan:
+    """The newest saved plan. Raises `NotFound` before the first one."""
+    found = workspace.store.records.latest(Plan, workspace.application)
+    if found is None:
+        raise NotFound("plan", workspace.application, next_step="Make one: slipway deploy plan")
+    return found
+
+
+def require_choice(plan: Plan) -> None:
+    """Raises `NothingMeets`, with the nearest misses, when no option holds the requirement."""
+    if plan.chosen is None:
+        misses = "; ".join(f"{_describe(one)}: {one.rejected}" for one in plan.others[:3])
+        raise NothingMeets(f"Nothing holds the requirement for {plan.model}. Nearest: {misses}")
+
+
+def plan_hosting(
+    workspace: Workspace,
+    shape: Architecture,
+    demand: Demand,
+    names: Sequence[str],
+    *,
+    own_hourly: dict[str, float | None],
+) -> Plan:
+    """The plan for a model on accelerators; nothing is saved. Hardware without any price is left out, and named."""
+    load = Load.of(demand)
+    priced: list[tuple[Hardware, Rent]] = []
+    unpriced: list[str] = []
+    for hardware in [find_hardware(name) for name in names] or list_hardware():
+        rent = rent_of(hardware.name, own_hourly=own_hourly.get(hardware.name))
+        if rent is None:
+            unpriced.append(hardware.name)
+        else:
+            priced.append((hardware, rent))
+    options: list[PlanOption] = []
+    facts = []
+    for hardware, rent in priced:
+        options += [one.option(demand, hourly=rent.hourly) for one in list_replicas(shape, hardware, load)]
+        dated = f"{rent.source}, {rent.as_of}" if rent.as_of else rent.source
+        facts.append((f"One hour of one {hardware.name}", f"${rent.hourly:.2f}", dated))
+    held = sorted((one for one in options if not one.rejected), key=lambda one: (one.monthly, one.first_token_ms))
+    missed = [one for one in options if one.rejected]
+    chosen = held[0] if held else None
+    reasons = _reasons(chosen, held, missed, demand)
+    if unpriced:
+        reasons.append(
+            f"Left out for want of a price: {', '.join(unpriced)}. Set [decide] gpu and gpu_hourly to plan with one."
+        )
+    return Plan(
+        id=new_id(),
+        application=workspace.application,
+        model=shape.name,
+        shape=shape,
+        demand=demand,
+        chosen=chosen,
+        others=(*held[1:RUNNERS_UP], *_nearest_misses(missed)),
+        reasons=tuple(reasons),
+        assumptions=(*_assumptions(demand, shape), *facts),
+        created_at=workspace.now(),
+    )
+
+
+def plan_processes(workspace: Workspace, demand: Demand) -> Plan:
+    """The plan for an engine that runs in the application's own processes, or elsewhere; nothing is saved.
+
+    Raises `NotFound` when no release was cut or its speed was not measured.
+    """
+    release, speed = _measured(workspace)
+    seconds = {measure.name: measure.value for measure in speed.measures}
+    typical, slow = seconds["latency_p50"], seconds.get("latency_p95", seconds["latency_p50"])
+    remote = "base_url" in workspace.settings.engines.get(release.model.engine, {})
+    peak = peak_per_second(demand)
+    # A remote model keeps its own machine busy, not ours: one process waits for many answers at once.
+    workers = 1 if remote else max(1, ceil(peak * typical / SAFE_UTILISATION))
+    cores = os.cpu_count() or 1
+    first = seconds.get("first_piece_p50", typical)
+    rejected = _too_slow(demand, slow, first)
+    if not rejected and workers > cores:
+        rejected = f"needs {workers} processes of one core each, this machine has {cores} cores"
+    carried = float("inf") if remote else workers / typical * SAFE_UTILISATION
+    memory = _resident_gib()
+    option = PlanOption(
+        hardware=THIS_MACHINE,
+        devices_per_replica=1,
+        replicas=workers,
+        precision="",
+        memory=MemoryBill(
+            weights_gib=0.0,
+            kv_cache_gib=0.0,
+            reserve_gib=memory * workers,
+            available_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB,
+        ),
+        first_token_ms=1e3 * first,
+        end_to_end_ms=1e3 * slow,
+        token_ms=0.0,
+        tokens_per_second=seconds.get("tokens_per_second", 0.0),
+        requests_per_second=0.0 if remote else carried,
+        utilisation=0.0 if remote else peak / demand.peak_factor * typical / workers,
+        monthly=0.0,
+        rejected=rejected,
+        origin="measured",
+    )
+    where = "answers elsewhere, so one process is enough" if remote else "runs in the processes themselves"
+    reasons = [
+        f"Engine '{release.model.engine}' {where}; its latency was measured on {release.label} "
+        f"({typical:.3g} s median, {slow:.3g} s at the 95th percentile, one request at a time).",
+        f"Busiest minute: {peak:.3g} requests a second x {typical:.3g} s / {SAFE_UTILISATION:.0%} safe utilisation = "
+        f"{workers} processes."
+        if not remote
+        else f"Busiest minute: {peak:.3g} requests a second.",
+    ]
+    return Plan(
+        id=new_id(),
+        application=workspace.application,
+        model=f"{release.model.engine}/{release.model.name}",
+        demand=demand,
+        chosen=None if rejected else option,
+        others=(option,) if rejected else (),
+        reasons=tuple(reasons),
+        assumptions=(
+            (
+                "Latency",
+                f"{typical:.3g} s median",
+                f"evidence {speed.id} on {release.label}, {speed.created_at.date()}",
+            ),
+            ("Memory of one process", f"{memory:.2f} GiB", "resident memory of this process while planning"),
+            ("Safe utilisation in the busiest minute", f"{SAFE_UTILISATION:.0%}", "Azure conversation trace 2023"),
+        ),
+        created_at=workspace.now(),
+    )
+
+
+def _measured(workspace: Workspace) -> tuple[Release, Evidence]:
+    """The newest release whose speed was measured, and that evidence."""
+    releases = list_releases(workspace)
+    for release in releases:
+        speed = latest_evidence(workspace, release).get("speed")
+        if speed is not None and any(measure.name == "latency_p50" for measure in speed.measures):
+            return release, speed
+    next_step = "Measure it: slipway evaluate run --suite speed" if releases else "Cut a release: slipway release cut"
+    raise NotFound("measured speed of", workspace.application, next_step=next_step)
+
+
+def _reasons(
+    chosen: PlanOption | None, held: Sequence[PlanOption], missed: Sequence[PlanOption], demand: Demand
+) -> list[str]:
+    if chosen is None:
+        return [f"None of {len(missed)} ways holds the requirement."]
+    found = [
+        f"{_describe(chosen)} is the cheapest of {len(held)} ways that hold the requirement, of "
+        f"{len(held) + len(missed)} tried: {dollars(chosen.monthly)} a month.",
+        f"Replicas: {peak_per_second(demand):.3g} requests a second in the busiest minute at "
+        f"{SAFE_UTILISATION:.0%} safe utilisation. A replay of your own trace is more exact than this rule.",
+    ]
+    if chosen.replicas == 1:
+        found.append("One replica: while it restarts, nobody is answered. Two would cost twice as much.")
+    if chosen.utilisation < 0.2:
+        idle = chosen.monthly * (1 - chosen.utilisation)
+        found.append(
+            f"It would be busy {chosen.utilisation:.0%} of the time; {dollars(idle)} a month pay for idle hours. "
+            "Compare an API: slipway decide run."
+        )
+    if len(held) > 1:
+        found.append(f"Next: {_describe(held[1])} at {dollars(held[1].monthly)}.")
+    return found
+
+
+def _nearest_misses(missed: Sequence[PlanOption]) -> list[PlanOption]:
+    """Of each kind of hardware the way that came nearest: the largest split at the fewest bits."""
+    nearest = {one.hardware: one for one in missed}
+    return list(nearest.values())
+
+
+def _assumptions(demand: Demand, shape: Architecture) -> tuple[tuple[str, str, str], ...]:
+    return (
+        (
+            "Model",
+            f"{shape.parameters / 1e9:.3g}e9 parameters, {shape.active_parameters / 1e9:.3g}e9 a token",
+            shape.source,
+        ),
+        ("Requests a day", f"{demand.requests_per_day:,.0f}, busiest minute x {demand.peak_factor:g}", "[decide]"),
+        ("Tokens a request", f"{demand.input_tokens:,.0f} in, {demand.output_tokens:,.0f} out", "[decide]"),
+        (
+            "Longest 1 % of lengths",
+            f"input x {LONG_INPUT:g}, output x {LONG_OUTPUT:g}",
+            "Azure conversation trace 2023",
+        ),
+        (
+            "Safe utilisation in the busiest minute",
+            f"{SAFE_UTILISATION:.0%}",
+            "Azure conversation trace 2023, replayed",
+        ),
+        ("Step time", "roofline with kernel priors", "median error 9 % for dense models, 30 % for mixtures of experts"),
+    )
+
+
+def _too_slow(demand: Demand, slow_s: float, first_s: float) -> str:
+    if demand.end_to_end_ms is not None and 1e3 * slow_s > demand.end_to_end_ms:
+        return f"5 % of answers take longer than {1e3 * slow_s:,.0f} ms, the limit is {demand.end_to_end_ms:,.0f}"
+    if demand.first_token_ms is not None and 1e3 * first_s > demand.first_token_ms:
+        return f"half of the answers begin after {1e3 * first_s:,.0f} ms, the limit is {demand.first_token_ms:,.0f}"
+    return ""
+
+
+def _resident_gib() -> float:
+    """Largest resident memory of this process so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / GIB if sys.platform == "darwin" else peak * 1024 / GIB
+
+
+def _describe(option: PlanOption) -> str:
+    if option.hardware == THIS_MACHINE:
+        return f"{option.replicas} processes on this machine"
+    way = f"{option.devices_per_replica} x {option.hardware} ({option.precision})"
+    return f"{option.replicas} replicas on {way}" if option.replicas > 1 else way

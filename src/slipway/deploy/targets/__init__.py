@@ -1,0 +1,1 @@
+"""Places an application can be deployed to, one file each."""

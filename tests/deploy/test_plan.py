@@ -1,0 +1,134 @@
+"""Plans: the cheapest way that holds, why not the others, and exit code 3 when nothing does."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from slipway.config.settings import Settings
+from slipway.deploy.plan import THIS_MACHINE, latest_plan, make_plan, require_choice
+from slipway.domain.decoding import Decoding
+from slipway.domain.deployment import Plan
+from slipway.domain.errors import NotFound, NothingMeets
+from slipway.domain.guardrail import Guardrails
+from slipway.domain.ids import ReleaseId
+from slipway.domain.model import Model
+from slipway.domain.release import Evidence, Measure, Release
+from slipway.release.evidence import attach
+from slipway.workspace import Workspace
+
+
+def asking(workspace: Workspace, **decide: object) -> Workspace:
+    settings: Settings = msgspec.structs.replace(
+        workspace.settings, decide=msgspec.structs.replace(workspace.settings.decide, **decide)
+    )
+    return replace(workspace, settings=settings)
+
+
+def with_speed(workspace: Workspace, *, median_s: float = 0.1) -> Release:
+    """A release of the embedded engine whose speed was measured."""
+    release = Release(
+        id=ReleaseId("r" * 64),
+        application=workspace.application,
+        number=1,
+        model=Model(engine="extractive", name="extractive"),
+        decoding=Decoding(),
+        prompt=None,
+        index=None,
+        guardrails=Guardrails(),
+        created_at=workspace.now(),
+    )
+    workspace.store.records.save(release)
+    measures = tuple(
+        Measure(name=name, value=value, n=20, unit="s", better="lower")
+        for name, value in (("latency_p50", median_s), ("latency_p95", 2 * median_s), ("first_piece_p50", median_s))
+    )
+    attach(
+        workspace,
+        Evidence(
+            id="speed-1", release=release.id, kind="latency", suite="speed", measures=measures, passed=None, summary="",
+            created_at=workspace.now(),
+        ),
+    )  # fmt: skip
+    return release
+
+
+def test_the_cheapest_way_that_holds_is_chosen(workspace: Workspace) -> None:
+    plan = make_plan(asking(workspace, first_token_ms=500.0), model="llama-3.1-8b")
+    assert plan.chosen is not None
+    assert plan.chosen.first_token_ms <= 500
+    held = [option for option in plan.others if not option.rejected]
+    assert held
+    assert all(plan.chosen.monthly <= option.monthly for option in held)
+    assert any("cheapest" in reason for reason in plan.reasons)
+    assert plan.chosen.memory.total_gib <= plan.chosen.memory.available_gib
+    assert plan.chosen.origin == "estimated"
+
+
+def test_what_was_excluded_says_why(workspace: Workspace) -> None:
+    plan = make_plan(asking(workspace), model="llama-3.1-70b", hardware=["rtx-4090", "h100-sxm"])
+    reasons = {option.hardware: option.rejected for option in plan.others if option.rejected}
+    assert "GiB" in reasons["rtx-4090"]
+
+
+def test_more_traffic_needs_more_replicas(workspace: Workspace) -> None:
+    counts = []
+    for day in (1e5, 3e6, 3e7):
+        chosen = make_plan(asking(workspace, requests_per_day=day), model="llama-3.1-8b", hardware=["h100-sxm"]).chosen
+        assert chosen is not None
+        assert chosen.requests_per_second >= day / 86_400 * 3
+        counts.append(chosen.replicas * chosen.devices_per_replica)
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+
+
+def test_hardware_without_a_price_is_left_out_and_named(workspace: Workspace) -> None:
+    plan = make_plan(workspace, model="llama-3.1-8b")
+    assert any("b200-sxm" in reason for reason in plan.reasons)
+    own = make_plan(asking(workspace, gpu="b200-sxm", gpu_hourly=4.0), model="llama-3.1-8b", hardware=["b200-sxm"])
+    assert own.chosen is not None
+    assert own.chosen.hardware == "b200-sxm"
+
+
+def test_nothing_holds_names_the_nearest_misses(workspace: Workspace) -> None:
+    plan = make_plan(asking(workspace, first_token_ms=1.0), model="llama-3.1-70b", hardware=["h100-sxm"])
+    assert plan.chosen is None
+    with pytest.raises(NothingMeets, match=r"8 x h100-sxm \(fp8\): first token after") as nothing:
+        require_choice(plan)
+    assert nothing.value.exit_code == 3
+
+
+def test_unknown_names_are_named(workspace: Workspace) -> None:
+    with pytest.raises(NotFound, match="Did you mean 'h100-sxm'"):
+        make_plan(workspace, model="llama-3.1-8b", hardware=["h100-smx"])
+    with pytest.raises(NotFound, match="no-such"):
+        make_plan(workspace, model="no-such")
+
+
+def test_a_plan_is_kept_once(workspace: Workspace) -> None:
+    first = make_plan(workspace, model="llama-3.1-8b")
+    assert make_plan(workspace, model="llama-3.1-8b") == first
+    assert latest_plan(workspace) == first
+    assert len(workspace.store.records.list(Plan)) == 1
+
+
+def test_the_embedded_engine_is_sized_by_its_measured_latency(workspace: Workspace) -> None:
+    with_speed(workspace, median_s=0.1)
+    plan = make_plan(asking(workspace, requests_per_day=8_640_000.0, peak_factor=1.0))
+    option = plan.chosen or plan.others[0]
+    assert option.hardware == THIS_MACHINE
+    assert option.replicas == 16, "100 requests a second x 0.1 s / 65 % safe utilisation"
+    assert option.origin == "measured"
+
+
+def test_an_embedded_engine_that_is_too_slow_is_refused(workspace: Workspace) -> None:
+    with_speed(workspace, median_s=2.0)
+    plan = make_plan(asking(workspace, end_to_end_ms=1000.0))
+    assert plan.chosen is None
+    with pytest.raises(NothingMeets, match="4,000 ms"):
+        require_choice(plan)
+
+
+def test_without_a_measurement_the_next_step_is_named(workspace: Workspace) -> None:
+    with pytest.raises(NotFound, match="slipway release cut"):
+        make_plan(workspace)
