@@ -13,10 +13,14 @@ def open_database(url: str) -> Database:
     kind = url.split(":", 1)[0].split("+", 1)[0]
     dialect = databases.make("postgres" if kind in ("postgresql", "postgres") else kind, {"url": url})
     database = Database(dialect)
-    with database.reading() as connection:
-        found = _version(connection)
-    if found != HEAD:
-        _bring_up(database)
+    try:
+        with database.reading() as connection:
+            found = _version(connection)
+        if found != HEAD:
+            _bring_up(database)
+    except BaseException:
+        database.close()
+        raise
     return database
 
 

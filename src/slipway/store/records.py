@@ -42,7 +42,7 @@ class Kind:
     links: tuple[str, ...] = ()
     parts: str = ""
     id: Callable[[Any], str] | None = None
-    """By default the field `id`, else `name@version`, else the hash of the content."""
+    """By default the field `id` where it is not empty, else `name@version`, else the hash of the content."""
 
 
 KINDS: dict[type[Any], Kind] = {
@@ -89,7 +89,7 @@ def id_of(noun: Any) -> str:
     kind = kind_of(type(noun))
     if kind.id is not None:
         return kind.id(noun)
-    if hasattr(noun, "id"):
+    if getattr(noun, "id", ""):
         return str(noun.id)
     if hasattr(noun, "name") and hasattr(noun, "version"):
         return f"{noun.name}@{noun.version}"

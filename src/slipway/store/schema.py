@@ -60,8 +60,7 @@ data_key = Table(
     Column("created_us", Number, nullable=False),
     Column("erased_us", Number),
     UniqueConstraint("project", "subject"),
-    comment="Keys per (project, person), wrapped by the master key; the project's own has subject ''. "
-    "An erased one is empty.",
+    comment="Keys per (project, person), wrapped by the master key; an erased key keeps its row, empty.",
 )
 
 record = Table(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -37,7 +37,7 @@ class Store:
     audit: AuditLog
     jobs: JobRows
     blobs: Blobs
-    _master: bytes
+    _master: bytes = field(repr=False)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -150,6 +150,8 @@ class Database:
             for column in table.columns
             if column.name not in keys and column.name not in keep
         }
+        if not changed:
+            return statement.on_conflict_do_nothing(index_elements=list(keys))
         return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
 
     def close(self) -> None:

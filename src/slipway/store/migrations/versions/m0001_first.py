@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.Column("erased_us", Number, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "subject", name=op.f("uq_data_key_project_subject")),
-        comment="Keys per (project, person), wrapped by the master key; the project's own has subject ''. An erased one is empty.",
+        comment="Keys per (project, person), wrapped by the master key; an erased key keeps its row, empty.",
     )
     op.create_table(
         "derived",
