@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from slipway.deploy.deployment import Deployment, Files, ModelServer
 from slipway.deploy.emission import find_secrets
-from slipway.deploy.targets.base import Deployment, Files, ModelServer, Target, targets
+from slipway.deploy.targets.base import Target, targets
 
 MODEL = ModelServer(
     name="llama-3.1-8b",

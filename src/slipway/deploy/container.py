@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from slipway.deploy.deployment import Deployment, Files
 from slipway.deploy.shape import Problem
-from slipway.deploy.targets.base import Deployment, Files
 from slipway.domain.errors import did_you_mean
 
 CONTAINERFILE = """\

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from slipway.config.settings import Settings
+from slipway.deploy.deployment import Deployment, Files, ModelServer
 from slipway.deploy.plan import THIS_MACHINE
 from slipway.deploy.shape import Problem
-from slipway.deploy.targets.base import Deployment, Files, ModelServer, targets
+from slipway.deploy.targets.base import targets
 from slipway.domain.deployment import Plan
 from slipway.domain.errors import Conflict, DeploymentInvalid, FileBroken, FileMissing, InputError
 from slipway.domain.ids import hash_text

@@ -1,6 +1,6 @@
 """The command line of a vLLM server that follows from a plan: the same in every target."""
 
-from slipway.deploy.targets.base import ModelServer
+from slipway.deploy.deployment import ModelServer
 from slipway.models.memory import RESERVED_SHARE
 
 PORT = 8000

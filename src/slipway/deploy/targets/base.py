@@ -1,52 +1,11 @@
-"""What a deployment target promises, what it is given, and the registry of targets."""
+"""What a deployment target promises, and the registry of targets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from slipway.deploy.deployment import Deployment, Files
 from slipway.deploy.shape import Problem
 from slipway.plugins import Registry
-
-Files = dict[str, str]
-"""Text of each file by its path, relative to the folder that is written."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelServer:
-    """The open model that a deployment runs beside the gateway."""
-
-    name: str
-    """As clients and the release call it."""
-    weights: str
-    """Name on a model hub or a folder."""
-    hardware: str
-    devices: int
-    replicas: int
-    precision: str
-    context: int
-    sequences: int
-    per_machine: int
-    """Accelerators in one machine."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """What every target is told. `secrets` are names of environment variables; no value is ever written."""
-
-    application: str
-    release: str
-    plan: str
-    image: str
-    port: int
-    replicas: int
-    database: str
-    """`sqlite` (a file, one copy of the gateway) or `postgres`."""
-    secrets: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Settings by environment variable; nothing secret."""
-    engine: str = ""
-    """Name of the engine that the release answers with."""
-    model: ModelServer | None = None
 
 
 class Target(Protocol):

@@ -7,10 +7,11 @@ from typing import Any
 import yaml
 
 from slipway.deploy.container import check_containerfile, container_files
+from slipway.deploy.deployment import Deployment, Files, ModelServer
 from slipway.deploy.formats.kubernetes import check_manifests
 from slipway.deploy.formats.vllm import check_argv
 from slipway.deploy.shape import Problem
-from slipway.deploy.targets.base import Deployment, Files, ModelServer, targets
+from slipway.deploy.targets.base import targets
 from slipway.deploy.vllm_command import PORT, engine_table, vllm_argv
 
 Object = dict[str, Any]

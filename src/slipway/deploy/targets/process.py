@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from slipway.deploy.container import check_containerfile, container_files
+from slipway.deploy.deployment import Deployment, Files
 from slipway.deploy.formats.systemd import check_unit
 from slipway.deploy.shape import Problem
-from slipway.deploy.targets.base import Deployment, Files, targets
+from slipway.deploy.targets.base import targets
 
 UNIT = """\
 # {application}, release {release}

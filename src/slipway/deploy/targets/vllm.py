@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import yaml
 
+from slipway.deploy.deployment import Deployment, Files
 from slipway.deploy.formats.compose import check_compose
 from slipway.deploy.formats.systemd import check_unit
 from slipway.deploy.formats.vllm import check_argv
 from slipway.deploy.shape import Problem
-from slipway.deploy.targets.base import Deployment, Files, targets
+from slipway.deploy.targets.base import targets
 from slipway.deploy.vllm_command import PORT, copies_per_machine, engine_table, machines, vllm_argv
 from slipway.domain.errors import ModelNotPlanned
 
