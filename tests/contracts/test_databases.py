@@ -202,7 +202,7 @@ def test_forgotten_words_are_not_found_any_more(database: Database) -> None:
         database.dialect.index_words(connection, [(1, "green tea"), (2, "milk tea")])
         database.dialect.forget_words(connection, [(1, "green tea")])
         assert _found(database, ["tea"]) == {2}
-        database.dialect.forget_all_words(connection)
+        database.dialect.forget_all_words(connection, "p")
         assert _found(database, ["tea"]) == set()
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, literal_column, select, text, tuple_, update
+from sqlalchemy import Connection, Row, delete, func, literal_column, select, text, true, tuple_, update
 
 from slipway.domain.errors import ContentErased, NotFound
 from slipway.domain.ids import ReleaseId, SpanId, SubjectId, TraceId
@@ -402,16 +402,17 @@ class Traces:
             self.database.dialect.forget_words(connection, lines)
 
     def rebuild_words(self) -> int:
-        """Builds the word index of the whole database (all projects) anew; returns the number of pages."""
+        """Builds the word index anew from what can be read; returns the number of pages."""
         done = 0
         with self.database.transaction() as connection:
-            self.database.dialect.forget_all_words(connection)
+            everybody = self.database.dialect.forget_all_words(connection, self.project)
+            whose = true() if everybody else trace_page.c.project == self.project
             last = 0
             while True:
                 pages = connection.execute(
                     select(trace_page, trace.c.trace)
                     .join(trace, trace.c.id == trace_page.c.trace_id)
-                    .where(trace_page.c.id > last)
+                    .where(trace_page.c.id > last, whose)
                     .order_by(trace_page.c.id)
                     .limit(AT_ONCE)
                 ).all()

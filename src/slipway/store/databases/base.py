@@ -52,8 +52,8 @@ class Dialect(Protocol):
         """Removes pages from the index; the words must be exactly those that were added."""
         ...
 
-    def forget_all_words(self, connection: Connection) -> None:
-        """Empties the index, to build it anew."""
+    def forget_all_words(self, connection: Connection, project: str) -> bool:
+        """Takes a project's words out of the index, to build it anew; True when other projects' went with them."""
         ...
 
     def pages_with(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:

@@ -71,8 +71,11 @@ class Postgres:
         if rows:
             connection.exec_driver_sql("delete from trace_words where id = any(%s)", ([page for page, _ in rows],))
 
-    def forget_all_words(self, connection: Connection) -> None:
-        connection.exec_driver_sql("delete from trace_words")
+    def forget_all_words(self, connection: Connection, project: str) -> bool:
+        connection.exec_driver_sql(
+            "delete from trace_words where id in (select id from trace_page where project = %s)", (project,)
+        )
+        return False
 
     def pages_with(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         terms = [f"'{word[:-1]}':*" if word.endswith("*") else f"'{word}'" for word in words]

@@ -88,8 +88,9 @@ class Sqlite:
                 "insert into trace_words(trace_words, rowid, words) values ('delete', ?, ?)", list(rows)
             )
 
-    def forget_all_words(self, connection: Connection) -> None:
+    def forget_all_words(self, connection: Connection, project: str) -> bool:
         connection.exec_driver_sql("insert into trace_words(trace_words) values ('delete-all')")
+        return True
 
     def pages_with(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         terms = [f'"{word[:-1]}"*' if word.endswith("*") else f'"{word}"' for word in words]
