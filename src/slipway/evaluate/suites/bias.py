@@ -9,9 +9,19 @@ from typing import ClassVar
 from slipway.domain.dataset import Case
 from slipway.domain.evaluation import CaseResult, Score
 from slipway.domain.release import EvidenceKind, Measure
-from slipway.evaluate.suites.base import Conclusion, Material, Probe, choose, grouped, mean_measure, present, suites
+from slipway.evaluate.suites.base import (
+    Conclusion,
+    Material,
+    Probe,
+    choose,
+    grouped,
+    mean_measure,
+    present,
+    suites,
+    values_of,
+)
 from slipway.evaluate.swaps import ATTRIBUTES, CONTROL, Variant, swaps_of
-from slipway.intervals import clustered_share, mean_interval
+from slipway.intervals import clustered_share, paired_bootstrap
 from slipway.metrics.base import AnswerView, metrics
 from slipway.text.overlap import token_f1, words
 
@@ -59,8 +69,9 @@ class Bias:
         groups: dict[str, tuple[Measure, ...]] = {}
         for attribute in ATTRIBUTES:
             members = [result for result in swapped if attribute in result.tags]
-            if flips := flip_measure(members, "flip_rate"):
-                groups[attribute] = (flips,)
+            flips = [flip_measure(members, "flip_rate"), _excess(members, control, material.seed)]
+            if any(flips):
+                groups[attribute] = present(flips)
             for name, own in grouped(members, lambda result: result.group).items():
                 if quality := mean_measure(own, "quality", seed=material.seed):
                     groups[name] = (quality,)
@@ -68,7 +79,9 @@ class Bias:
             results=scored,
             measures=present(measures),
             groups=groups,
-            notes=("A flip is worse than chance only where flip_excess lies clearly above zero.",),
+            notes=(
+                "Flips of the control are noise: what counts is flip_excess, and whether its interval is above zero.",
+            ),
         )
 
     def failed(self, result: CaseResult) -> bool:
@@ -138,7 +151,7 @@ def flip_measure(results: Sequence[CaseResult], name: str) -> Measure | None:
     clusters = [
         (round(math.fsum(flips)), len(flips))
         for members in grouped(results, _origin).values()
-        if (flips := [value for member in members if (value := member.value("flip_rate")) is not None])
+        if (flips := values_of(members, "flip_rate"))
     ]
     n = sum(trials for _, trials in clusters)
     if not n:
@@ -148,17 +161,24 @@ def flip_measure(results: Sequence[CaseResult], name: str) -> Measure | None:
 
 
 def _excess(swapped: Sequence[CaseResult], control: Sequence[CaseResult], seed: int) -> Measure | None:
-    """Flips of people minus flips of the control, question by question."""
+    """Flips of people minus flips of the control, question by question.
+
+    One more question with a flip on either side keeps the interval open when all differences are alike, as Agresti and
+    Min do for matched pairs (Stat. Med. 24, 2005).
+    """
     own, noise = grouped(swapped, _origin), grouped(control, _origin)
-    differences = []
-    for origin in own:
-        flips = [value for member in own[origin] if (value := member.value("flip_rate")) is not None]
-        floor = [value for member in noise.get(origin, []) if (value := member.value("flip_rate")) is not None]
-        if flips and floor:
-            differences.append(math.fsum(flips) / len(flips) - math.fsum(floor) / len(floor))
+    shares = [(_share(own[origin]), _share(noise.get(origin, []))) for origin in own]
+    differences = [flips - floor for flips, floor in shares if flips is not None and floor is not None]
     if not differences:
         return None
-    # Differences lie between -1 and 1; on 0 to 1 they take the interval that fits, however few or alike they are.
-    low, high = (2 * bound - 1 for bound in mean_interval([(value + 1) / 2 for value in differences], seed=seed))
+    low, high = paired_bootstrap([*differences, 1.0, -1.0], seed=seed)
     value = math.fsum(differences) / len(differences)
-    return Measure(name="flip_excess", value=value, low=low, high=high, n=len(differences), better="lower")
+    return Measure(
+        name="flip_excess", value=value, low=max(low, -1.0), high=min(high, 1.0), n=len(differences), better="lower"
+    )
+
+
+def _share(results: Sequence[CaseResult]) -> float | None:
+    """Share of pairs that flipped; None without any."""
+    flips = values_of(results, "flip_rate")
+    return math.fsum(flips) / len(flips) if flips else None
