@@ -340,7 +340,7 @@ ODD_SPANS = [
     pytest.param({"model": "a\ud800"}, {"model": "a?"}, id="half a surrogate pair"),
     pytest.param({"content": {"n": 10**40}}, {"content": {"n": str(10**40)}}, id="a huge number in content"),
     pytest.param({"content": {"t": "\ud800"}}, {"content": {"t": "?"}}, id="half a surrogate pair in content"),
-    pytest.param({"content": {"d": NOON}}, {"content": {"d": "2026-05-28T20:26:40Z"}}, id="a date in content"),
+    pytest.param({"content": {"d": NOON}}, {"content": {"d": NOON}}, id="a date in content"),
     pytest.param({"content": {"s": {1: (2, 3)}}}, {"content": {"s": {1: [2, 3]}}}, id="numbers as keys"),
     pytest.param({"error": "it\0broke"}, {"error": "it\0broke"}, id="NUL in sealed text stays"),
 ]
@@ -370,7 +370,7 @@ def test_spans_without_proper_ids_are_left_out(store: Store, make_span: MakeSpan
 def test_words_can_be_indexed_anew(store: Store, make_span: MakeSpan) -> None:
     store.traces.add(an_answer(make_span))
     with store.database.transaction() as connection:
-        store.database.dialect.forget_all_words(connection)
+        store.database.dialect.forget_all_words(connection, store.project)
     assert store.traces.count(text="parcel") == 0
     assert store.traces.rebuild_words() >= 1
     assert store.traces.count(text="parcel") == 1
