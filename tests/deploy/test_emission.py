@@ -30,7 +30,7 @@ def test_files_are_written_and_found_clean(hosting: Workspace, tmp_path: Path, t
     assert check_folder(tmp_path / "out") == []
     marker = json.loads((tmp_path / "out" / "deployment.json").read_text())
     assert (marker["target"], marker["plan"]) == (target, plan.id)
-    assert not list((tmp_path / "out").glob(".*.new"))
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_an_edit_that_breaks_a_file_is_caught(hosting: Workspace, tmp_path: Path) -> None:

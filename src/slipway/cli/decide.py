@@ -84,10 +84,10 @@ def report(
         record = records.get(DecisionRecord, reference) if reference else latest_decision(workspace)
     pages = memo(record)
     if html is not None:
+        from slipway.store.files import write_text
         from slipway.web.report import render_report
 
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(render_report("reports/decision.html", memo=pages, record=record), encoding="utf-8")
+        write_text(html, render_report("reports/decision.html", memo=pages, record=record))
     wrote = f"Wrote {html}." if html is not None else ""
     show(pages, as_json=as_json, text=wrote or (lambda _: _describe(record)))
 

@@ -1,7 +1,6 @@
 """The questionnaire: which answers a decision needs, and writing them into [decide] without touching the rest."""
 
 import json
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from slipway.config.reader import FILE_NAME, parse_settings
 from slipway.config.settings import DecideSettings
 from slipway.decide.demand import NEEDED, read_demand
 from slipway.domain.errors import ConfigError, InputError, NotAnApplication, RequirementMissing, did_you_mean
+from slipway.store.files import write_text
 
 Answer = str | float | int | bool | list[str]
 HEADER = re.compile(r"^\s*\[")
@@ -108,9 +108,7 @@ def write_answers(folder: Path, answers: Mapping[str, Answer]) -> None:
         raise ConfigError("decide", "the table is written in a way that cannot be edited safely. Edit it by hand.")
     with suppress(RequirementMissing):
         read_demand(parse_settings(read, path=path).decide)
-    temporary = path.with_suffix(".toml.new")
-    temporary.write_text(after, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, after)
 
 
 def set_answers(text: str, answers: Mapping[str, Answer]) -> str:

@@ -1,7 +1,6 @@
 """Writes the files of a deployment and checks a folder of them."""
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from slipway.domain.errors import Conflict, DeploymentInvalid, FileBroken, FileM
 from slipway.domain.ids import hash_text
 from slipway.domain.release import Release
 from slipway.models.hardware import find_hardware
+from slipway.store.files import write_text
 from slipway.workspace import Workspace
 
 MARKER = "deployment.json"
@@ -109,11 +109,7 @@ def write_files(files: Files, folder: Path, *, force: bool = False) -> list[Path
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).exists() and not force:
         raise Conflict(f"'{folder}' holds other files. Name an empty folder, or add --force.")
     for path, text in files.items():
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.new")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, file)
+        write_text(folder / path, text)
     return [folder / path for path in files]
 
 
