@@ -127,7 +127,7 @@ class Records:
             "id": id,
             "subject": subject,
             "name": str(getattr(noun, kind.name)) if kind.name else "",
-            "version": int(getattr(noun, "version", 0)),
+            "version": int(getattr(noun, "version", 0) or getattr(noun, "number", 0)),
             "hash": str(getattr(noun, "hash", "")),
             "state": state,
             "created_us": _created_us(noun, kind),
