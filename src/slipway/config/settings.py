@@ -240,6 +240,16 @@ class ServerSettings(Table, frozen=True):
         bool | None, Meta(description="Whether /v1 asks for an API key; empty: only off loopback.")
     ] = None
     max_body_mb: Annotated[float, Meta(gt=0, description="Largest request body, megabytes.")] = 32.0
+    plain_http: Annotated[
+        bool, Meta(description="Whether HTTP without TLS is allowed off loopback, for example behind a proxy.")
+    ] = False
+    tls_certificate: Annotated[
+        str, Meta(description="Certificate chain (PEM file) to serve HTTPS with; empty serves plain HTTP.")
+    ] = ""
+    tls_key: Annotated[str, Meta(description="Private key (PEM file) of the certificate.")] = ""
+    raw_models: Annotated[
+        bool, Meta(description="Whether clients may also call a model as engine/model, past every release.")
+    ] = False
 
 
 class Settings(Table, frozen=True):

@@ -558,6 +558,31 @@ class ReviewInvalid(InputError):
     """A rating, a name or a background of a review is not usable."""
 
 
+class AddressTaken(SlipwayError):
+    """The server cannot listen where it should."""
+
+    code = "address_taken"
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host, self.port = host, port
+        super().__init__(
+            f"Cannot listen on {host} port {port}: {reason}. Stop the other program, or take a free port: --port 0"
+        )
+
+
+class UnsafeAddress(InputError):
+    """Plain HTTP was asked for where others can listen."""
+
+    code = "unsafe_address"
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        super().__init__(
+            f"Plain HTTP on {host} would show keys and answers to the network. Give [server] tls_certificate and "
+            "tls_key, or, behind a proxy that ends TLS, say so: --plain-http"
+        )
+
+
 # Access ----------------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,11 @@ class Response(Protocol):
     @property
     def headers(self) -> list[tuple[bytes, bytes]]: ...
 
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body has arrived, read or not."""
+        ...
+
     def header(self, name: bytes) -> bytes | None:
         """First value of a header, by its lower-case name."""
         ...

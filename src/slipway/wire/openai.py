@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from slipway.domain.decoding import Decoding
 from slipway.domain.errors import RequestInvalid, SlipwayError
 from slipway.domain.message import FinishReason, Message, Reply, Request, Role, Usage
+from slipway.wire.sse import EventReader, EventTooLong
 
 FINISHES: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -73,7 +74,9 @@ class ChatRequest(msgspec.Struct):
     max_completion_tokens: int | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
-    tools: list[msgspec.Raw] | None = None
+    tools: list[Any] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
     response_format: ResponseFormat | None = None
 
 
@@ -96,7 +99,7 @@ def read_fields(body: bytes) -> dict[str, msgspec.Raw]:
     try:
         return _fields.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raise _invalid(wrong) from None
+        raise invalid_body(wrong) from None
 
 
 def read_chat(body: bytes) -> ChatRequest:
@@ -104,7 +107,7 @@ def read_chat(body: bytes) -> ChatRequest:
     try:
         chat = _chat.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raise _invalid(wrong) from None
+        raise invalid_body(wrong) from None
     if not chat.messages:
         raise RequestInvalid("'messages' is empty: send at least one message.", param="messages")
     return chat
@@ -115,13 +118,14 @@ def read_embedding_request(body: bytes) -> EmbeddingRequest:
     try:
         request = _embedding.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raise _invalid(wrong) from None
+        raise invalid_body(wrong) from None
     if not request.input:
         raise RequestInvalid("'input' is empty: send a text or a list of texts.", param="input")
     return request
 
 
-def _invalid(wrong: Exception) -> RequestInvalid:
+def invalid_body(wrong: Exception) -> RequestInvalid:
+    """The error for a body that could not be decoded, naming its field where one is wrong."""
     reason, _, place = str(wrong).partition(" - at `$")
     place = place.rstrip("`").lstrip(".")
     if isinstance(wrong, msgspec.ValidationError):
@@ -236,7 +240,20 @@ class Piece(NamedTuple):
     error: str
 
 
+class Streamed(NamedTuple):
+    """What a whole chat stream said."""
+
+    text: str
+    finish: FinishReason | None
+    usage: Usage | None
+    error: str
+    model: str
+    done: bool
+    """Whether it ended with `[DONE]`."""
+
+
 _completion = msgspec.json.Decoder(Completion)
+_completions = msgspec.json.Decoder(list[Completion])
 _embeddings = msgspec.json.Decoder(_Embeddings)
 
 
@@ -275,6 +292,46 @@ def read_piece(data: bytes) -> Piece:
             if choice.finish_reason is not None:
                 finish = FINISHES.get(choice.finish_reason, "stop")
     return Piece(text, finish, read_usage(completion.usage), error)
+
+
+def read_stream(raw: bytes) -> Streamed:
+    """A whole chat stream at once, as far as it came; what cannot be read in it is passed over."""
+    done = raw.rstrip().endswith(b"data: [DONE]")
+    # As nearly everyone writes it, a stream becomes one JSON list by replacing what stands between its events.
+    plain = raw.removesuffix(b"\n\n").removesuffix(b"\n\ndata: [DONE]")
+    try:
+        chunks = _completions.decode(b"[%b]" % plain.removeprefix(b"data: ").replace(b"\n\ndata: ", b","))
+    except (ValueError, RecursionError):
+        chunks = list(_readable(raw))
+    texts: list[str] = []
+    finish: FinishReason | None = None
+    usage: WireUsage | None = None
+    model = error = ""
+    for chunk in chunks:
+        for choice in chunk.choices or ():
+            if choice.index == 0:
+                delta = choice.delta
+                if delta is not None and (delta.content or delta.refusal):
+                    texts.append(delta.content or delta.refusal or "")
+                if choice.finish_reason is not None:
+                    finish = FINISHES.get(choice.finish_reason, "stop")
+        usage, model = chunk.usage or usage, chunk.model or model
+        if chunk.error is not None:
+            error = _error_text(chunk.error)
+    return Streamed("".join(texts), finish, read_usage(usage), error, model, done)
+
+
+def _readable(raw: bytes) -> Iterator[Completion]:
+    reader = EventReader()
+    try:
+        events = [*reader.feed(raw), *reader.close()]
+    except EventTooLong:
+        return
+    for data in events:
+        try:
+            yield read_completion(data)
+        except (ValueError, RecursionError):
+            continue
 
 
 def read_usage(usage: WireUsage | None) -> Usage | None:

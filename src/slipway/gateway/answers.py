@@ -1,0 +1,166 @@
+"""The lane of releases with a prompt or an index: the pipeline answers, and its events become the client's shape."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+from slipway.domain.answer import Answer, AnswerPiece
+from slipway.domain.decoding import Decoding
+from slipway.domain.errors import (
+    Blocked,
+    EngineError,
+    ReleaseUnavailable,
+    RequestInvalid,
+    SlipwayError,
+    StoreError,
+)
+from slipway.domain.message import Message
+from slipway.domain.release import Release
+from slipway.gateway.call import Call
+from slipway.gateway.services import Services
+from slipway.gateway.targets import Target
+from slipway.release.pipeline import Asked, answer, stream_answer
+
+
+class Shape(Protocol):
+    """How one API writes an answer, whole and as a stream."""
+
+    def whole(self, answer: Answer, more: Mapping[str, Any]) -> bytes: ...
+
+    def begin(self) -> bytes: ...
+
+    def text(self, text: str) -> bytes: ...
+
+    def end(self, answer: Answer, more: Mapping[str, Any]) -> bytes: ...
+
+    def blocked(self, blocked: Blocked, more: Mapping[str, Any]) -> bytes: ...
+
+    def failed(self, failed: SlipwayError) -> bytes:
+        """The honest end of a stream that broke: nothing in it claims that the answer is whole."""
+        ...
+
+
+async def answer_call(
+    call: Call,
+    services: Services,
+    *,
+    target: Target,
+    messages: Sequence[Message],
+    decoding: Decoding,
+    stream: bool,
+    shape: Shape,
+) -> None:
+    """Answers with the target's release. The trace is written before the last byte goes out.
+
+    Raises `RequestInvalid`, `Blocked`, `EngineError`, `ReleaseUnavailable`, `StoreError` while nothing was sent.
+    """
+    release = target.release
+    if release is None:
+        raise RequestInvalid(
+            f"'{call.model}' is a model past every release; only /v1/chat/completions and /v1/embeddings take it.",
+            param="model",
+        )
+    if target.plain:
+        # Nothing is pinned here but the model: what the client wishes counts, as on the fast lane.
+        release = replace(release, decoding=decoding)
+    asked = _asked(call, messages)
+    call.recorded = True  # by the pipeline, however it ends
+    try:
+        if stream:
+            await _stream(call, services, release, asked, shape)
+        else:
+            workspace = call.snapshot.workspace
+            found = await answer(release, asked, workspace=workspace, recorder=services.ledger.recorder)
+            _count(call, services, found)
+            await call.reply(200, shape.whole(found, _facts(call, release, found)))
+    except (RequestInvalid, Blocked, EngineError, StoreError, ReleaseUnavailable):
+        raise
+    except SlipwayError as wrong:
+        # Whatever else is missing, it is missing on our side: the client's request was fine.
+        raise ReleaseUnavailable(release.label, str(wrong)) from wrong
+
+
+async def _stream(call: Call, services: Services, release: Release, asked: Asked, shape: Shape) -> None:
+    workspace = call.snapshot.workspace
+    found: Answer | None = None
+    events = cast(
+        AsyncGenerator[AnswerPiece | Answer, None],
+        stream_answer(release, asked, workspace=workspace, recorder=services.ledger.recorder),
+    )
+    try:
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, AnswerPiece):
+                    await _begin(call, shape)
+                    await call.piece(shape.text(event.text))
+                else:
+                    found = event
+    except Blocked as blocked:
+        if not call.responded:
+            raise
+        notice = {"slipway": {"blocked": blocked.rail, "release": release.id, "trace": call.trace}}
+        await call.end_stream(shape.blocked(blocked, notice))
+        return
+    except SlipwayError as failed:
+        if not call.responded:
+            raise
+        await call.end_stream(shape.failed(failed))
+        return
+    assert found is not None
+    await _begin(call, shape)
+    _count(call, services, found)
+    await call.end_stream(shape.end(found, _facts(call, release, found)))
+
+
+async def _begin(call: Call, shape: Shape) -> None:
+    if not call.responded:
+        await call.begin_stream()
+        if opening := shape.begin():
+            await call.piece(opening)
+
+
+def _asked(call: Call, messages: Sequence[Message]) -> Asked:
+    """The last message of the user is the question; what was said before it is the history."""
+    last = next((number for number in range(len(messages) - 1, -1, -1) if messages[number].role == "user"), None)
+    if last is None or not messages[last].text.strip():
+        raise RequestInvalid("The messages hold no question: the last message of the user is empty.", param="messages")
+    return Asked(
+        question=messages[last].text,
+        history=tuple(messages[:last]),
+        subject=call.subject,
+        session=call.session,
+        channel=call.channel,
+        trace=call.trace,
+    )
+
+
+def _count(call: Call, services: Services, found: Answer) -> None:
+    services.ledger.count(call, found.usage, found.cost.micros)
+    if found.abstained:
+        services.counts.line(call.path, call.channel, call.release.decode("ascii")).came_to("abstained")
+
+
+def _facts(call: Call, release: Release, found: Answer) -> dict[str, Any]:
+    """What stands beside the answer, for clients that know Slipway."""
+    return {
+        "slipway": {
+            "release": release.id,
+            "label": release.label,
+            "trace": call.trace,
+            "abstained": found.abstained,
+            "citations": [
+                {
+                    "document": citation.document,
+                    "title": citation.title,
+                    "start": citation.start,
+                    "end": citation.end,
+                    "text": citation.text,
+                }
+                for citation in found.citations
+            ],
+            "verdicts": {verdict.rail: verdict.decision for verdict in found.verdicts if verdict.decision != "allow"},
+        }
+    }

@@ -1,0 +1,331 @@
+"""The gateway as one raw ASGI application: /v1, /healthz, /readyz, /metrics; everything else goes to the pages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from slipway.access.budgets import Meter
+from slipway.access.limits import RateLimiter
+from slipway.domain.access import Scope as KeyScope
+from slipway.domain.errors import OverLimit, RequestTooLarge, SlipwayError
+from slipway.gateway.admission import Admission, limit_headers
+from slipway.gateway.call import Call, ClientLeft, Receive, Scope, Send
+from slipway.gateway.chat import chat
+from slipway.gateway.embeddings import embed
+from slipway.gateway.feedback import take_feedback
+from slipway.gateway.ledger import Ledger
+from slipway.gateway.metrics import Counts, SharedCounts, write_page
+from slipway.gateway.models import list_models, show_model
+from slipway.gateway.otlp import take_traces
+from slipway.gateway.responses import respond
+from slipway.gateway.services import Services
+from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
+from slipway.models.patience import RetryBudget
+from slipway.store.journal import Journal
+from slipway.tracing.ingest import backlog
+from slipway.wire.openai import error_kind, write_error, write_slipway_error
+from slipway.workspace import Workspace
+
+log = logging.getLogger("slipway.gateway")
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler = Callable[[Call, Services], Awaitable[None]]
+
+HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
+    "/v1/chat/completions": ("POST", "chat", chat),
+    "/v1/responses": ("POST", "chat", respond),
+    "/v1/embeddings": ("POST", "chat", embed),
+    "/v1/models": ("GET", "chat", list_models),
+    "/v1/feedback": ("POST", "feedback", take_feedback),
+    "/v1/traces": ("POST", "traces", take_traces),
+}
+RECORDED = frozenset({"/v1/chat/completions", "/v1/responses", "/v1/embeddings"})
+LOOK_EVERY_S = 0.25
+"""Calls that run longer than this are watched for clients that leave: sooner, and each short call would pay for it."""
+STALE_AFTER_S = 30.0
+
+
+class Gateway:
+    """One worker's gateway. `fallback` is the application of the pages.
+
+    `keys_required` asks every call of /v1 for an API key. `worker` names the journal's segments and the counts;
+    `share` is this worker's part of every limit a minute.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        fallback: Application | None = None,
+        keys_required: bool = False,
+        worker: str = "0",
+        share: float = 1.0,
+        refresh_s: float = 1.0,
+    ) -> None:
+        self.fallback = fallback
+        self._workspace = workspace
+        counts = self._counts = Counts()
+        self._shared = SharedCounts(workspace.state / "workers", worker)
+        self._journal = Journal.open(workspace.store.journal_folder, worker=f"gateway{worker}")
+        admission = Admission(
+            required=keys_required,
+            limiter=RateLimiter(share=share),
+            meter=Meter(workspace.store, flush_s=float("inf")),
+        )
+        self._services = Services(
+            http=workspace.http,
+            admission=admission,
+            ledger=Ledger(
+                self._journal,
+                counts,
+                admission,
+                project=workspace.application,
+                keep_content=workspace.settings.privacy.store_content,
+            ),
+            counts=counts,
+            budget=RetryBudget(),
+        )
+        self._snapshot = load_snapshot(workspace)
+        self._watcher = Watcher(self._snapshot, use=self._use, every_s=refresh_s, also=self._write_down)
+        self._running: set[Call] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.TimerHandle | None = None
+
+    # ASGI ----------------------------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            if path.startswith("/v1/"):
+                await self._serve(Call(scope, receive, send, self._snapshot))
+                return
+            probe = PROBES.get(path)
+            if probe is not None:
+                await probe(self, Call(scope, receive, send, self._snapshot))
+                return
+        elif scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        if self.fallback is not None:
+            await self.fallback(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._serve(Call(scope, receive, send, self._snapshot))
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Starts and stops with the server, around the lifespan of the pages."""
+
+        async def receive_around() -> MutableMapping[str, Any]:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self.start()
+            elif message["type"] == "lifespan.shutdown":
+                await self.stop()
+            return message
+
+        if self.fallback is not None:
+            await self.fallback(scope, receive_around, send)
+            return
+        for event in ("startup", "shutdown"):
+            await receive_around()
+            await send({"type": f"lifespan.{event}.complete"})
+
+    def start(self) -> None:
+        """Must run in the event loop that serves."""
+        self._watcher.start()
+        loop = asyncio.get_running_loop()
+        self._look(loop)
+        # Not in a thread, and not on a system without this signal.
+        with suppress(RuntimeError, ValueError, NotImplementedError, AttributeError):
+            loop.add_signal_handler(signal.SIGHUP, self._watcher.reload)
+
+    async def stop(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        await asyncio.to_thread(self._watcher.stop)
+        self._journal.close()
+        self._shared.remove()
+
+    def reload(self) -> None:
+        """Reads slipway.toml and the store again, soon; something wrong is refused, and what served goes on."""
+        self._watcher.reload()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    def _use(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def _write_down(self) -> None:
+        """What can wait for a thread: counts for the other workers, and what keys used."""
+        try:
+            self._shared.write(self._counts)
+        except OSError as wrong:
+            log.warning("the counts cannot be written: %s", wrong)
+        if self._snapshot.keys:
+            self._services.admission.settle_up()
+
+    # One call -------------------------------------------------------------------------------------------------------
+
+    async def _serve(self, call: Call) -> None:
+        """Runs a call to its end; whatever goes wrong becomes an answer in the shape of the API."""
+        task = call.task = asyncio.current_task()
+        counts = self._counts
+        counts.in_flight += 1
+        self._running.add(call)
+        try:
+            await self._handle(call)
+        except asyncio.CancelledError:
+            if not call.left:
+                raise
+            assert task is not None
+            task.uncancel()
+            call.outcome = "cancelled"
+        except ClientLeft:
+            call.outcome = "cancelled"
+        finally:
+            call.finished = True
+            self._running.discard(call)
+            counts.in_flight -= 1
+            line = counts.line(_endpoint(call.path), call.channel, call.release.decode("ascii"))
+            first_s = None if call.first_byte_ns is None else call.first_byte_ns / 1e9
+            # 499, as nginx counts clients that did not wait.
+            line.answered(call.status or 499, call.seconds, first_s)
+            if call.outcome:
+                line.came_to(call.outcome)
+
+    async def _handle(self, call: Call) -> None:
+        try:
+            method, scope, handler = _find_handler(call)
+            if call.scope["method"] != method:
+                await self._refuse(call, 405, f"{call.path} takes {method} only.", "method_not_allowed")
+                return
+            self._services.admission.admit(call, scope)
+            await handler(call, self._services)
+        except OverLimit as over:
+            await self._fail(call, over, limit_headers(over))
+        except RequestTooLarge as large:
+            await self._fail(call, large, [(b"connection", b"close")])
+        except SlipwayError as failed:
+            await self._fail(call, failed, [])
+        except (asyncio.CancelledError, ClientLeft):
+            raise
+        except Exception:
+            log.exception("call %s failed", call.request_id.decode("latin-1"))
+            self._record_failure(call, "internal error")
+            call.outcome = "internal_error"
+            if not call.responded:
+                message = "Something went wrong inside Slipway; its log says what."
+                await call.reply(500, write_error(message, kind=error_kind(500), code="internal_error"))
+
+    async def _fail(self, call: Call, error: SlipwayError, more: list[tuple[bytes, bytes]]) -> None:
+        call.outcome = error.code
+        if call.responded:
+            return
+        status = error.http_status
+        if status not in (401, 403, 429):
+            self._record_failure(call, str(error))
+        await call.reply(status, write_slipway_error(error), more=more)
+
+    async def _refuse(self, call: Call, status: int, message: str, code: str) -> None:
+        call.outcome = code
+        await call.reply(status, write_error(message, kind=error_kind(status), code=code))
+
+    def _record_failure(self, call: Call, error: str) -> None:
+        """A trace for a call that failed before its lane could write one."""
+        if call.path in RECORDED and not call.recorded:
+            self._services.ledger.write_call(
+                call, name=call.model or "request", kind="request", status="error", error=error
+            )
+
+    # Clients that leave ---------------------------------------------------------------------------------------------
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Starts to watch the clients of calls that have run for a while."""
+        now = time.perf_counter()
+        for call in self._running:
+            if not call.watched and call.read and now - call.started > LOOK_EVERY_S:
+                call.watched = True
+                task = loop.create_task(_cancel_when_left(call))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        self._looking = loop.call_later(LOOK_EVERY_S, self._look, loop)
+
+    # Probes ---------------------------------------------------------------------------------------------------------
+
+    async def healthz(self, call: Call) -> None:
+        await call.reply(200, b'{"status":"ok"}')
+
+    async def readyz(self, call: Call) -> None:
+        snapshot = self._snapshot
+        stale_s = time.monotonic() - self._watcher.fresh_at
+        broken = [
+            f"{channel.name}: {target.broken}"
+            for channel in snapshot.channels.values()
+            for share in channel.shares
+            if (target := snapshot.targets[share.release]).broken is not None
+        ]
+        checks: dict[str, Any] = {
+            "store": "ok" if stale_s < STALE_AFTER_S else f"not read for {stale_s:.0f} s: {self._watcher.problem}",
+            "releases": "; ".join(broken) or "ok",
+            "traces": self._services.ledger.last_failure or "ok",
+        }
+        ready = checks["store"] == "ok" and not broken
+        await call.reply(200 if ready else 503, msgspec.json.encode({"ready": ready, "checks": checks}))
+
+    async def metrics(self, call: Call) -> None:
+        waiting = await asyncio.to_thread(backlog, self._workspace.store)
+        page = write_page(
+            self._shared.with_others(self._counts),
+            labels={id: target.label for id, target in self._snapshot.targets.items()},
+            gauges={
+                "slipway_journal_lag_bytes": ("Bytes of the journal that the store does not have yet.", waiting.bytes),
+                "slipway_journal_segments": ("Segments of the journal.", waiting.segments),
+                "slipway_journal_damaged": ("Records of the journal that could not be read.", waiting.damaged),
+            },
+        )
+        await call.reply(200, page.encode(), content_type=b"text/plain; version=0.0.4; charset=utf-8")
+
+
+PROBES: Mapping[str, Callable[[Gateway, Call], Awaitable[None]]] = {
+    "/healthz": Gateway.healthz,
+    "/readyz": Gateway.readyz,
+    "/metrics": Gateway.metrics,
+}
+
+
+def _find_handler(call: Call) -> tuple[str, KeyScope, Handler]:
+    found = HANDLERS.get(call.path)
+    if found is not None:
+        return found
+    if call.path.startswith("/v1/models/"):
+        return "GET", "chat", show_model
+    return call.scope["method"], "chat", _unknown_path
+
+
+async def _unknown_path(call: Call, services: Services) -> None:
+    message = f"There is nothing at {call.path}. Known: {', '.join(HANDLERS)}."
+    call.outcome = "unknown_path"
+    await call.reply(404, write_error(message, kind=error_kind(404), code="unknown_path"))
+
+
+def _endpoint(path: str) -> str:
+    """The path as a label: one that nobody knows must not make a line of its own."""
+    if path in HANDLERS:
+        return path
+    return "/v1/models" if path.startswith("/v1/models/") else "other"
+
+
+async def _cancel_when_left(call: Call) -> None:
+    await call.wait_until_left()
+    if not call.finished and call.task is not None:
+        call.left = True
+        call.task.cancel()

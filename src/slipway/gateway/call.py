@@ -1,0 +1,215 @@
+"""One request on its way through the gateway: its body and headers, who asks, and what goes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from slipway.domain.access import ApiKey
+from slipway.domain.errors import RequestInvalid, RequestTooLarge
+from slipway.domain.ids import SpanId, SubjectId, TraceId
+from slipway.gateway.snapshot import Snapshot
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+LONGEST_SUBJECT = 256
+DRAIN_BYTES = 256 * 1024 * 1024
+DRAIN_S = 10.0
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before its request was whole."""
+
+
+class Call:
+    """One HTTP request. It is begun with one snapshot and keeps it."""
+
+    __slots__ = (
+        "_receive",
+        "_send",
+        "channel",
+        "finished",
+        "first_byte_ns",
+        "headers",
+        "key",
+        "left",
+        "model",
+        "outcome",
+        "parent",
+        "path",
+        "read",
+        "recorded",
+        "release",
+        "request_id",
+        "responded",
+        "scope",
+        "session",
+        "snapshot",
+        "span",
+        "started",
+        "started_ns",
+        "status",
+        "subject",
+        "task",
+        "trace",
+        "watched",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, snapshot: Snapshot) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.snapshot = snapshot
+        self.path: str = scope["path"]
+        self.started = time.perf_counter()
+        self.started_ns = time.time_ns()
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.task: asyncio.Task[Any] | None = None
+        self.left = False
+        self.finished = False
+        self.responded = False
+        self.watched = False
+        self.read = False
+        self.recorded = False
+        self.outcome = ""
+        """Code of the error, or `cancelled`, `blocked`; empty when all went well."""
+        self.status = 0
+        self.first_byte_ns: int | None = None
+        self.key: ApiKey | None = None
+        self.model = ""
+        self.channel = ""
+        self.release = b""
+        chance = os.urandom(24).hex()
+        self.trace, self.span = TraceId(chance[:32]), SpanId(chance[32:])
+        self.parent: SpanId | None = None
+        if b"traceparent" in self.headers:
+            self._join_trace(self.headers[b"traceparent"])
+        given = self.headers.get(b"x-request-id")
+        usable = given is not None and SAFE_ID.fullmatch(given) is not None
+        self.request_id: bytes = given if usable and given is not None else b"req_" + self.trace.encode("ascii")
+        self.session = self.headers.get(b"x-slipway-session", b"").decode("utf-8", "replace")[:LONGEST_SUBJECT]
+        self.subject: SubjectId | None = None
+
+    def identify(self, user: str | None) -> None:
+        """Notes whom the request is about: header x-slipway-subject, or the body's `user`. Raises `RequestInvalid`."""
+        header = self.headers.get(b"x-slipway-subject")
+        named = header.decode("utf-8", "replace") if header else user or ""
+        named = named.strip()
+        if len(named) > LONGEST_SUBJECT:
+            raise RequestInvalid(f"'user' is longer than {LONGEST_SUBJECT} characters: send a pseudonym.", param="user")
+        self.subject = SubjectId(named) if named else None
+
+    def _join_trace(self, given: bytes) -> None:
+        """Continues the client's trace, where its W3C traceparent is one."""
+        match = TRACEPARENT.fullmatch(given)
+        if match is not None and match[1].strip(b"0") and match[2].strip(b"0"):
+            self.trace, self.parent = TraceId(match[1].decode("ascii")), SpanId(match[2].decode("ascii"))
+
+    @property
+    def sticky(self) -> str:
+        """What decides between the releases of a channel: the person, the session, or else chance."""
+        return self.subject or self.session or self.trace
+
+    # In ----------------------------------------------------------------------------------------------------------
+
+    async def body(self) -> bytes:
+        """The whole body. Raises `RequestTooLarge`, `ClientLeft`."""
+        body = await self._body()
+        self.read = True
+        return body
+
+    async def _body(self) -> bytes:
+        limit = int(self.snapshot.workspace.settings.server.max_body_mb * 1_000_000)
+        declared = self.headers.get(b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            await self._drain(limit)
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise ClientLeft
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
+        pieces, size = [body], len(body)
+        while message.get("more_body", False):
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ClientLeft
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > limit:
+                await self._drain(limit)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _drain(self, limit: int) -> None:
+        """Raises `RequestTooLarge`, after reading on for a while: most clients listen only when they have sent all.
+        A client that asked first, by `Expect: 100-continue`, is told at once."""
+        if b"expect" not in self.headers:
+            dropped = 0
+            try:
+                async with asyncio.timeout(DRAIN_S):
+                    while dropped < DRAIN_BYTES:
+                        message = await self._receive()
+                        if message["type"] != "http.request":
+                            raise ClientLeft
+                        dropped += len(message.get("body", b""))
+                        if not message.get("more_body", False):
+                            break
+            except TimeoutError:
+                pass
+        raise RequestTooLarge(limit / 1_000_000)
+
+    async def wait_until_left(self) -> None:
+        """Returns when the client is gone or has its whole answer. Only after the body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    # Out ---------------------------------------------------------------------------------------------------------
+
+    def _head(self, status: int, content_type: bytes, more: list[tuple[bytes, bytes]]) -> MutableMapping[str, Any]:
+        self.status = status
+        self.responded = True
+        headers = [
+            (b"content-type", content_type),
+            (b"x-request-id", self.request_id),
+            (b"x-slipway-trace", self.trace.encode("ascii")),
+        ]
+        if self.release:
+            headers.append((b"x-slipway-release", self.release))
+        return {"type": "http.response.start", "status": status, "headers": headers + more}
+
+    async def reply(
+        self,
+        status: int,
+        body: bytes,
+        *,
+        content_type: bytes = b"application/json",
+        more: list[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        """The whole response."""
+        headers = [(b"content-length", b"%d" % len(body)), *(more or ())]
+        await self._send(self._head(status, content_type, headers))
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def begin_stream(self, content_type: bytes = b"text/event-stream; charset=utf-8") -> None:
+        self.first_byte_ns = time.time_ns() - self.started_ns
+        await self._send(self._head(200, content_type, [(b"cache-control", b"no-cache")]))
+
+    async def piece(self, body: bytes) -> None:
+        """A piece of a stream; waits while the client is slower than we are."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def end_stream(self, body: bytes = b"") -> None:
+        await self._send({"type": "http.response.body", "body": body})
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started

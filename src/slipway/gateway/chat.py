@@ -1,0 +1,103 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from slipway.domain.answer import Answer
+from slipway.domain.errors import Blocked, RequestInvalid, SlipwayError
+from slipway.gateway.answers import answer_call
+from slipway.gateway.call import Call
+from slipway.gateway.fields import read_model, read_user
+from slipway.gateway.forward import forward
+from slipway.gateway.routing import find_route
+from slipway.gateway.services import Services
+from slipway.wire.openai import (
+    ChatRequest,
+    ChunkWriter,
+    error_kind,
+    read_chat,
+    read_decoding,
+    read_fields,
+    read_messages,
+    write_completion,
+    write_error,
+)
+from slipway.wire.sse import DONE
+
+
+async def chat(call: Call, services: Services) -> None:
+    body = await call.body()
+    fields = read_fields(body)
+    call.model = read_model(fields)
+    call.identify(read_user(fields))
+    target = find_route(call)
+    if target.plain and target.endpoints:
+        await forward(call, services, path="chat/completions", fields=fields, body=body, target=target)
+        return
+    request = read_chat(body)
+    _refuse_unsupported(request, target.label)
+    await answer_call(
+        call,
+        services,
+        target=target,
+        messages=read_messages(request.messages),
+        decoding=read_decoding(request),
+        stream=bool(request.stream),
+        shape=ChatShape(call, include_usage=bool(request.stream_options and request.stream_options.include_usage)),
+    )
+
+
+class ChatShape:
+    """An answer as a chat completion."""
+
+    def __init__(self, call: Call, *, include_usage: bool) -> None:
+        self._id = f"chatcmpl-{call.trace}"
+        self._model = call.model
+        self._created = call.started_ns // 1_000_000_000
+        self._include_usage = include_usage
+        self._chunks = ChunkWriter(id=self._id, model=self._model, created=self._created)
+
+    def whole(self, answer: Answer, more: Mapping[str, Any]) -> bytes:
+        return write_completion(
+            id=self._id,
+            model=self._model,
+            created=self._created,
+            text=answer.text,
+            finish=answer.finish,
+            usage=answer.usage,
+            more=more,
+        )
+
+    def begin(self) -> bytes:
+        return b""
+
+    def text(self, text: str) -> bytes:
+        return self._chunks.text(text)
+
+    def end(self, answer: Answer, more: Mapping[str, Any]) -> bytes:
+        usage = self._chunks.usage(answer.usage) if self._include_usage else b""
+        return self._chunks.finish(answer.finish, more) + usage + DONE
+
+    def blocked(self, blocked: Blocked, more: Mapping[str, Any]) -> bytes:
+        return self._chunks.finish("content_filter", more) + DONE
+
+    def failed(self, failed: SlipwayError) -> bytes:
+        error = write_error(str(failed), kind=error_kind(failed.http_status), code=failed.code)
+        return b"data: %b\n\n" % error
+
+
+def _refuse_unsupported(request: ChatRequest, label: str) -> None:
+    """What a release with its own prompt cannot honour is refused rather than ignored."""
+    wishes = {
+        "tools": bool(request.tools),
+        "n": request.n not in (None, 1),
+        "response_format": request.response_format is not None and request.response_format.type != "text",
+    }
+    for name, wished in wishes.items():
+        if wished:
+            raise RequestInvalid(
+                f"'{name}' is not possible here: {label} answers one text from its own prompt and documents.",
+                param=name,
+            )

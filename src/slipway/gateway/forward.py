@@ -1,0 +1,289 @@
+"""The fast lane: a client's request goes to the engine as it is, and the answer comes back byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+
+from slipway.domain.errors import Blocked, EngineGarbled, SlipwayError, UpstreamError
+from slipway.domain.guardrail import Verdict
+from slipway.domain.message import Usage
+from slipway.domain.trace import SpanKind, Status
+from slipway.gateway.call import Call
+from slipway.gateway.fields import Fields, wants_stream
+from slipway.gateway.guarding import GuardedStream, check_completion, check_messages, strongest
+from slipway.gateway.ledger import NO_USAGE, shortened
+from slipway.gateway.services import Services
+from slipway.gateway.targets import Target
+from slipway.gateway.upstream_calls import Passed, ask
+from slipway.text.tokens import count_tokens
+from slipway.upstream.client import Response
+from slipway.upstream.engine_errors import engine_error, refused
+from slipway.wire.openai import (
+    ChatMessage,
+    ChunkWriter,
+    error_kind,
+    error_text,
+    read_completion,
+    read_stream,
+    read_usage,
+    visible_text,
+    write_error,
+)
+from slipway.wire.sse import DONE
+
+KEPT_BYTES = 1024 * 1024
+"""Of a longer stream a trace keeps the beginning, and the end for its usage."""
+KEPT_HEADERS = frozenset({b"retry-after", b"content-encoding"})
+OWN_CREDENTIALS = (401, 403, 407)
+KINDS: Mapping[str, SpanKind] = {"chat/completions": "chat", "embeddings": "embeddings"}
+
+_messages = msgspec.json.Decoder(list[ChatMessage])
+
+
+async def forward(call: Call, services: Services, *, path: str, fields: Fields, body: bytes, target: Target) -> None:
+    """Sends the request to the target's engine and passes the answer on. Every end of it is recorded.
+
+    The only things that change are `model`, and what guardrails redact.
+    """
+    passage = Passage(call, services, path=path, fields=fields, target=target)
+    try:
+        await passage.run(body)
+    except asyncio.CancelledError:
+        passage.record("cancelled")
+        raise
+    except Blocked as blocked:
+        passage.record("blocked", error=str(blocked))
+        if not call.responded:
+            raise
+        writer = ChunkWriter(id=f"chatcmpl-{call.trace}", model=call.model, created=call.started_ns // 1_000_000_000)
+        notice = {"slipway": {"blocked": blocked.rail, "trace": call.trace}}
+        await call.end_stream(writer.finish("content_filter", notice) + DONE)
+    except SlipwayError as failed:
+        passage.record("error", error=str(failed))
+        if not call.responded:
+            raise
+        # The client has a part of the answer: the event says that it stays a part, and no [DONE] claims otherwise.
+        error = write_error(str(failed), kind=error_kind(failed.http_status), code=failed.code)
+        await call.end_stream(b"data: %b\n\n" % error)
+
+
+class Passage:
+    """One request on its way to an engine and back, and what is known about it so far."""
+
+    __slots__ = (
+        "_asked",
+        "_call",
+        "_fields",
+        "_guarded",
+        "_kept",
+        "_kept_bytes",
+        "_last",
+        "_path",
+        "_recorded",
+        "_services",
+        "_target",
+        "_verdicts",
+        "_whole",
+    )
+
+    def __init__(self, call: Call, services: Services, *, path: str, fields: Fields, target: Target) -> None:
+        self._call = call
+        self._services = services
+        self._path = path
+        self._fields = fields
+        self._target = target
+        asked = fields.get("messages" if path == "chat/completions" else "input")
+        self._asked = b"null" if asked is None else bytes(asked)
+        self._whole: bytes | None = None
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._last = b""
+        self._verdicts: list[Verdict] = []
+        self._guarded: GuardedStream | None = None
+        self._recorded = False
+
+    async def run(self, body: bytes) -> None:
+        fields, target, call, services = self._fields, self._target, self._call, self._services
+        stream = wants_stream(fields)
+        if target.guardrails.before and self._path == "chat/completions":
+            rewritten, self._verdicts = check_messages(self._asked, target.guardrails)
+            if rewritten is not None:
+                self._asked = rewritten
+                fields["messages"] = msgspec.Raw(rewritten)
+                body = msgspec.json.encode(fields)
+        if call.model != target.model:
+            fields["model"] = target.model_json
+            body = msgspec.json.encode(fields)
+        passed = await ask(
+            services.http,
+            target,
+            self._path,
+            body=body,
+            extra=b"traceparent: 00-%b-%b-01\r\n" % (call.trace.encode("ascii"), call.span.encode("ascii")),
+            stream=stream,
+            budget=services.budget,
+            counts=services.counts,
+        )
+        status = passed.response.status
+        if status in OWN_CREDENTIALS:
+            raise refused(target.engine, passed.response, error_text(passed.body))
+        if status >= 400:
+            await self._pass_error(passed)
+        elif not passed.stream:
+            await self._pass_whole(passed)
+        else:
+            await self._pass_stream(passed)
+
+    # Back to the client ------------------------------------------------------------------------------------------
+
+    async def _pass_error(self, passed: Passed) -> None:
+        response = passed.response
+        self.record("error", error=f"{response.status}: {error_text(passed.body)}")
+        await self._call.reply(
+            response.status, passed.body, content_type=_content_type(response), more=_kept_headers(response)
+        )
+
+    async def _pass_whole(self, passed: Passed) -> None:
+        body = passed.body
+        if self._target.guardrails.after and self._path == "chat/completions":
+            body, verdicts = check_completion(body, self._target.guardrails)
+            self._verdicts += verdicts
+        self._whole = body
+        self.record("ok")
+        response = passed.response
+        await self._call.reply(
+            response.status, body, content_type=_content_type(response), more=_kept_headers(response)
+        )
+
+    async def _pass_stream(self, passed: Passed) -> None:
+        response, piece = passed.response, passed.body
+        if self._target.guardrails.after:
+            hold_back = self._call.snapshot.workspace.settings.guard.hold_back
+            self._guarded = GuardedStream(self._target.guardrails, hold_back=hold_back)
+        try:
+            while piece:
+                # Whether this is the last piece is asked before it is sent: its record comes before its bytes.
+                complete = response.complete
+                out = piece if self._guarded is None else self._checked(self._guarded, piece)
+                self._keep(out)
+                if complete:
+                    await self._end(out)
+                    return
+                if self._last.rstrip().endswith(b"\ndata: [DONE]"):
+                    self.record("ok")
+                if out:
+                    await self._send(out, last=False)
+                piece = await response.piece()
+            await self._end(b"")
+        except UpstreamError as error:
+            raise engine_error(self._target.engine, self._target.endpoints[self._path][0].origin, error) from error
+        finally:
+            response.close()
+
+    async def _end(self, out: bytes) -> None:
+        streamed = read_stream(self._raw())
+        if streamed.error:
+            self.record("error", error=streamed.error)
+        elif not streamed.done and streamed.finish is None:
+            if out:
+                await self._send(out, last=False)
+            raise EngineGarbled(self._target.engine, "the stream ended in the middle")
+        self.record("ok")
+        await self._send(out, last=True)
+
+    async def _send(self, out: bytes, *, last: bool) -> None:
+        call = self._call
+        if not call.responded:
+            await call.begin_stream()
+        if last:
+            await call.end_stream(out)
+        else:
+            await call.piece(out)
+
+    def _checked(self, guarded: GuardedStream, piece: bytes) -> bytes:
+        try:
+            return guarded.feed(piece)
+        except ValueError as wrong:
+            raise EngineGarbled(self._target.engine, str(wrong)) from wrong
+
+    # For the record ----------------------------------------------------------------------------------------------
+
+    def _keep(self, piece: bytes) -> None:
+        if self._kept_bytes < KEPT_BYTES:
+            self._kept.append(piece)
+            self._kept_bytes += len(piece)
+            self._last = piece if len(piece) > 64 else self._last[-64:] + piece
+        else:
+            self._last = (self._last + piece)[-4096:]
+
+    def _raw(self) -> bytes:
+        kept = b"".join(self._kept)
+        return kept if self._kept_bytes < KEPT_BYTES else kept + self._last
+
+    def record(self, status: Status, *, error: str = "") -> None:
+        """Writes the trace, once."""
+        if self._recorded:
+            return
+        self._recorded = True
+        call, target = self._call, self._target
+        reply, finish, usage, model = self._said()
+        asked = self._asked_texts()
+        if usage is None and (reply or status == "ok"):
+            usage = Usage(
+                input_tokens=sum(count_tokens(message["text"]) for message in asked),
+                output_tokens=count_tokens(reply),
+                estimated=True,
+            )
+        guarded = self._guarded.verdicts if self._guarded is not None else []
+        self._services.ledger.write_call(
+            call,
+            name=f"{KINDS[self._path]} {target.model}",
+            kind=KINDS[self._path],
+            status=status,
+            target=target,
+            usage=usage or NO_USAGE,
+            response_model=model,
+            finish=finish,
+            error=error,
+            verdicts=strongest([*self._verdicts, *guarded]),
+            content={"messages": asked, "reply": shortened(reply)},
+        )
+
+    def _said(self) -> tuple[str, str, Usage | None, str]:
+        """Text, finish, usage and model of what came back, as far as it can be read."""
+        if self._kept:
+            streamed = read_stream(self._raw())
+            return streamed.text, streamed.finish or "", streamed.usage, streamed.model
+        if self._whole is None:
+            return "", "", None, ""
+        try:
+            completion = read_completion(self._whole)
+        except (ValueError, RecursionError):
+            return "", "", None, ""  # a shape of its own: passed on, but not understood
+        choice = completion.choices[0] if completion.choices else None
+        text = choice.message.content or "" if choice and choice.message else ""
+        finish = choice.finish_reason or "" if choice else ""
+        return text, finish, read_usage(completion.usage), completion.model or ""
+
+    def _asked_texts(self) -> list[dict[str, str]]:
+        try:
+            if self._path == "embeddings":
+                given = msgspec.json.decode(self._asked, type=str | list[str])
+                texts = [given] if isinstance(given, str) else given
+                return [{"role": "user", "text": shortened(text)} for text in texts]
+            messages = _messages.decode(self._asked)
+        except (ValueError, RecursionError):
+            return []  # the engine has said what is wrong with it
+        return [{"role": message.role, "text": shortened(visible_text(message))} for message in messages]
+
+
+def _content_type(response: Response) -> bytes:
+    return response.header(b"content-type") or b"application/json"
+
+
+def _kept_headers(response: Response) -> list[tuple[bytes, bytes]]:
+    """What else of an engine's answer a client may need."""
+    return [(name, value) for name, value in response.headers if name in KEPT_HEADERS]

@@ -1,0 +1,129 @@
+"""Guardrails on requests and answers that are otherwise passed on as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from slipway.domain.errors import RequestInvalid
+from slipway.domain.guardrail import Guardrails, TextSource, Verdict
+from slipway.guard.checker import check
+from slipway.guard.stream import StreamChecker
+from slipway.wire.sse import EventReader, write_event
+
+SOURCES: dict[str, TextSource] = {"user": "user", "tool": "tool", "function": "tool"}
+ORDER = ("allow", "undecided", "flag", "redact", "block")
+
+
+def strongest(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """The strongest decision of each rail."""
+    found: dict[str, str] = {}
+    for verdict in verdicts:
+        if ORDER.index(verdict.decision) >= ORDER.index(found.get(verdict.rail, "allow")):
+            found[verdict.rail] = verdict.decision
+    return found
+
+
+def check_messages(raw: bytes, guardrails: Guardrails) -> tuple[bytes | None, list[Verdict]]:
+    """What users and tools say in `messages`, checked. The JSON comes back only where something was redacted.
+
+    Raises `Blocked`, `RequestInvalid`.
+    """
+    try:
+        messages = msgspec.json.decode(raw, type=list[dict[str, Any]])
+    except (ValueError, RecursionError):
+        raise RequestInvalid("'messages' is wrong: expected a list of messages.", param="messages") from None
+    verdicts: list[Verdict] = []
+    changed = False
+    for message in messages:
+        source = SOURCES.get(str(message.get("role")))
+        content = message.get("content")
+        if source is None or not content:
+            continue
+        holders = [message] if isinstance(content, str) else [part for part in content if isinstance(part, dict)]
+        for holder in holders:
+            key = "content" if holder is message else "text"
+            if isinstance(text := holder.get(key), str):
+                checked = check(text, guardrails.before, source=source, when_undecided=guardrails.when_undecided)
+                verdicts.extend(checked.verdicts)
+                checked.raise_if_blocked()
+                changed = changed or checked.text != text
+                holder[key] = checked.text
+    return (msgspec.json.encode(messages) if changed else None), verdicts
+
+
+def check_completion(body: bytes, guardrails: Guardrails) -> tuple[bytes, list[Verdict]]:
+    """A whole chat completion, checked; byte for byte the same where nothing was redacted. Raises `Blocked`."""
+    completion = msgspec.json.decode(body)
+    verdicts: list[Verdict] = []
+    changed = False
+    for choice in completion.get("choices") or () if isinstance(completion, dict) else ():
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if isinstance(message, dict) and isinstance(text := message.get("content"), str):
+            checked = check(text, guardrails.after, source="answer", when_undecided=guardrails.when_undecided)
+            verdicts.extend(checked.verdicts)
+            checked.raise_if_blocked()
+            changed = changed or checked.text != text
+            message["content"] = checked.text
+    return (msgspec.json.encode(completion) if changed else body), verdicts
+
+
+class GuardedStream:
+    """The after rails on a chat stream: `feed` takes its pieces and returns events that may go out.
+
+    Text is held back until the rails have seen enough of it, each choice by itself; everything else in an event
+    (calls of tools, usage, errors) goes through as it is.
+    """
+
+    def __init__(self, guardrails: Guardrails, *, hold_back: int) -> None:
+        self._guardrails = guardrails
+        self._hold_back = hold_back
+        self._reader = EventReader()
+        self._checkers: dict[int, StreamChecker] = {}
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        return [verdict for checker in self._checkers.values() for verdict in checker.verdicts]
+
+    def feed(self, piece: bytes) -> bytes:
+        """Raises `Blocked`, and `ValueError` for events that are not JSON."""
+        return b"".join(self._event(data) for data in self._reader.feed(piece))
+
+    def _event(self, data: bytes) -> bytes:
+        if data == b"[DONE]":
+            return write_event(data)
+        event = msgspec.json.decode(data)
+        choices = event.get("choices") if isinstance(event, dict) else None
+        if not choices:
+            return write_event(data)
+        held = False
+        for choice in choices:
+            held = self._choice(choice) or held
+        if held and len(choices) == 1 and not event.get("usage"):
+            return b""
+        return write_event(msgspec.json.encode(event))
+
+    def _choice(self, choice: dict[str, Any]) -> bool:
+        """Replaces the text of a delta by what may go out; whether the delta holds nothing else then."""
+        index = int(choice.get("index") or 0)
+        checker = self._checkers.get(index)
+        if checker is None:
+            checker = self._checkers[index] = StreamChecker(
+                self._guardrails.after, hold_back=self._hold_back, when_undecided=self._guardrails.when_undecided
+            )
+        delta = choice.get("delta") or {}
+        text = delta.get("content")
+        out = checker.feed(text) if isinstance(text, str) and text else ""
+        if choice.get("finish_reason") is not None:
+            out += checker.finish()
+            if out:
+                choice["delta"] = {**delta, "content": out}
+            elif text:
+                choice["delta"] = {key: value for key, value in delta.items() if key != "content"}
+            return False
+        if isinstance(text, str) and text:
+            delta["content"] = out
+            return not out and delta.keys() <= {"content"}
+        return False

@@ -1,0 +1,57 @@
+"""From the name that a client calls to the release that answers it."""
+
+from __future__ import annotations
+
+from slipway.domain.errors import ModelNotFound, SlipwayError
+from slipway.domain.ids import ReleaseId
+from slipway.gateway.call import Call
+from slipway.gateway.snapshot import Snapshot
+from slipway.gateway.targets import Target, make_raw_target
+from slipway.release.channels import choose_release
+
+SHORTEST_ID = 12
+
+
+def find_route(call: Call) -> Target:
+    """The target of the model that a call names: a channel (`support`, `support@canary`), a release (`support@14`, or
+    its id), or `engine/model` where [server] raw_models allows it. Notes release and channel on the call.
+
+    Within a channel the same person, or else the same session, gets the same release. Raises `ModelNotFound`,
+    `ReleaseUnavailable`.
+    """
+    snapshot = call.snapshot
+    channel = snapshot.channels.get(call.model)
+    if channel is not None and channel.shares:
+        shares = channel.shares
+        chosen = shares[0].release if len(shares) == 1 else choose_release(channel, call.sticky)
+        target = snapshot.targets[chosen]
+        call.channel = channel.name
+    else:
+        target = _by_name(snapshot, call.model)
+    call.release = target.release_header
+    if target.broken is not None:
+        target.check()
+    return target
+
+
+def model_names(snapshot: Snapshot) -> list[str]:
+    """Every channel, then every release."""
+    return [*sorted(snapshot.channels), *snapshot.by_label]
+
+
+def _by_name(snapshot: Snapshot, model: str) -> Target:
+    release = snapshot.by_label.get(model)
+    if release is None and len(model) >= SHORTEST_ID:
+        release = next((id for id in snapshot.targets if id.startswith(model)), None)
+    if release is not None:
+        return snapshot.targets[ReleaseId(release)]
+    engine, slash, name = model.partition("/")
+    if slash and snapshot.workspace.settings.server.raw_models:
+        try:
+            target = make_raw_target(snapshot.workspace, engine, name)
+        except SlipwayError:
+            target = None  # no such engine: the answer below names what there is
+        if target is not None and target.endpoints:
+            return target
+    next_step = "" if snapshot.channels else "No release is out yet: slipway release promote."
+    raise ModelNotFound(model, known=model_names(snapshot), next_step=next_step)

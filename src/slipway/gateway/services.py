@@ -1,0 +1,20 @@
+"""What every handler of a gateway needs besides its call."""
+
+from dataclasses import dataclass
+
+from slipway.gateway.admission import Admission
+from slipway.gateway.ledger import Ledger
+from slipway.gateway.metrics import Counts
+from slipway.models.patience import RetryBudget
+from slipway.upstream.client import HttpClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Handles of one worker."""
+
+    http: HttpClient
+    admission: Admission
+    ledger: Ledger
+    counts: Counts
+    budget: RetryBudget
