@@ -66,6 +66,13 @@ SCORES = [
     pytest.param("quality", HOURLY, view("On Sundays"), 0.0, id="quality: nothing in common"),
     pytest.param("quality", HOURLY, ABSTAINED, 0.0, id="quality: abstained on an answerable question"),
     pytest.param("quality", HOURLY, BLOCKED, 0.0, id="quality: blocked on an answerable question"),
+    pytest.param(
+        "quality",
+        Case(id="7", question=ASKED, expected="30 days"),
+        view("Within 14 days."),
+        0.0,
+        id="quality: another number",
+    ),
     pytest.param("quality", UNKNOWN, ABSTAINED, 1.0, id="quality: abstained on an unanswerable question"),
     pytest.param("quality", UNKNOWN, view("Jan."), 0.0, id="quality: answered an unanswerable question"),
     pytest.param("quality", UNKNOWN, BLOCKED, 0.0, id="quality: blocking is not abstaining"),

@@ -21,7 +21,8 @@ class Quality:
 
     Unanswerable: 1 when the release abstained, else 0. Answerable: 0 when nothing was answered; 1 when the answer holds
     the expected text word for word, or four fifths of the content words of a longer one with all its numbers, or when
-    the token F1 reaches `enough`; else the token F1. Without an expected text: whether the right place is cited.
+    the token F1 reaches `enough`; 0 when a short expected answer has a number that is not there ("14 days" for "30
+    days"); else the token F1. Without an expected text: whether the right place is cited.
     Nothing known about the case: no score.
     """
 
@@ -54,6 +55,8 @@ class Quality:
             return Score(metric="quality", value=1.0, reason="holds the expected answer word for word")
         if holds_most(expected, said):
             return Score(metric="quality", value=1.0, reason="holds the content of the expected answer")
+        if missing := missing_numbers(expected, said):
+            return Score(metric="quality", value=0.0, reason=f"lacks {', '.join(missing)} of the expected answer")
         f1 = token_f1(words(said), words(expected))
         if f1 >= self.enough:
             return Score(metric="quality", value=1.0, reason=f"F1 {f1:.2f} with the expected answer")
@@ -81,5 +84,14 @@ def holds_most(expected: str, said: str) -> bool:
     if len(wanted) < LONG:
         return False
     there = set(content_words(said))
-    numbers = {word for word in wanted if word[:1].isdigit()}
-    return numbers <= there and len(wanted & there) >= MOST * len(wanted)
+    return not _numbers(wanted) - there and len(wanted & there) >= MOST * len(wanted)
+
+
+def missing_numbers(expected: str, said: str) -> list[str]:
+    """Numbers of a short expected answer that were not said: there the number is the answer."""
+    wanted = set(content_words(expected))
+    return sorted(_numbers(wanted) - set(content_words(said))) if len(wanted) < LONG else []
+
+
+def _numbers(found: set[str]) -> set[str]:
+    return {word for word in found if word[:1].isdigit()}
