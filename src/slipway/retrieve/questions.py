@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, zip_longest
+from pathlib import Path
 from random import Random
 
 from slipway.domain.dataset import Case
 from slipway.domain.document import Document
+from slipway.domain.errors import FileBroken, FileMissing
 from slipway.domain.ids import hash_text
 from slipway.text.markdown import Block, find_blocks, plain_text, split_units
 from slipway.text.overlap import content_words
@@ -159,3 +162,36 @@ def _off_topic(documents: Sequence[Document]) -> Iterator[Case]:
         asked = set(content_words(question))
         if len(asked & there) <= len(asked) / 2:
             yield Case(id=f"made-{hash_text(question)[:12]}", question=question, answerable=False, tags=(MADE,))
+
+
+def read_questions(path: Path) -> list[tuple[str, str]]:
+    """(id, question) of each line: JSON objects with `question` or `query` (and `id`), or the questions themselves.
+
+    Raises `FileMissing`, `FileBroken` with the line.
+    """
+    if not path.is_file():
+        raise FileMissing(path, next_step="Name a file with one question a line, as text or JSON.")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as wrong:
+        raise FileBroken(path, "it is not UTF-8 text") from wrong
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            found.append(_read_question(path, number, line.strip()))
+    if not found:
+        raise FileBroken(path, "it holds no question", next_step="Write one question a line.")
+    return found
+
+
+def _read_question(path: Path, number: int, line: str) -> tuple[str, str]:
+    if not line.startswith("{"):
+        return str(number), line
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as wrong:
+        raise FileBroken(path, f"line {number} is not JSON ({wrong.msg})") from wrong
+    question = row.get("question") or row.get("query")
+    if not isinstance(question, str) or not question.strip():
+        raise FileBroken(path, f"line {number} has no `question`")
+    return str(row.get("id", number)), question.strip()

@@ -73,15 +73,6 @@ class Unit(NamedTuple):
     """Headings that stand over it in the passage."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A unit with the probability that it answers the question."""
-
-    unit: Unit
-    score: float
-    features: tuple[float, ...]
-
-
 FEATURES = (
     "coverage", "coverage_with_headings", "coverage_with_neighbours", "coverage_by_passage", "headings", "bigrams",
     "rarest_missing", "names", "names_in_passage", "matched", "new_words", "length", "short", "first",
@@ -215,18 +206,15 @@ def describe_units(question: Asked, sources: Sequence[Source], units: Sequence[U
     return rows
 
 
-def score_rows(rows: Sequence[Sequence[float]], weights: Mapping[str, float], bias: float) -> list[float]:
-    """Probability of each row under a logistic model."""
+def weigh_rows(rows: Sequence[Sequence[float]], weights: Mapping[str, float], bias: float) -> list[float]:
+    """Log-odds of each row under a logistic model."""
     vector = [weights.get(name, 0.0) for name in FEATURES]
-    return [
-        1 / (1 + math.exp(-bias - sum(value * weight for value, weight in zip(row, vector, strict=True))))
-        for row in rows
-    ]
+    return [bias + sum(value * weight for value, weight in zip(row, vector, strict=True)) for row in rows]
 
 
 def whole_answer(text: str, span: Span, *, most: int = 700) -> Span:
     """The unit, and where it announces a list, a table or code by a colon, that as well."""
-    if not ENDS_WITH_COLON.search(text[span.start : span.end]):
+    if not announces(text[span.start : span.end]):
         return span
     end = span.end
     for following, kind in split_units(text):
@@ -240,6 +228,11 @@ def whole_answer(text: str, span: Span, *, most: int = 700) -> Span:
     if opened % 2 and (close := text.find("```", end)) >= 0:
         end = close + 3
     return Span(span.start, end)
+
+
+def announces(text: str) -> bool:
+    """Whether a text ends with a colon."""
+    return ENDS_WITH_COLON.search(text) is not None
 
 
 def _hints(question: Asked, text: str) -> list[float]:

@@ -1,0 +1,321 @@
+"""`slipway retrieve`: build, list, show, search and compare indexes, and find what the documents do not cover."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from slipway.cli.output import HERE, AsJson, Folder, open_here, progress, show, table
+
+app = typer.Typer(help="Index documents, search them, find gaps.", no_args_is_help=True)
+
+IndexName = Annotated[str, typer.Argument(help="Name of the index, or NAME@VERSION.")]
+
+
+@app.command()
+def build(
+    name: Annotated[str, typer.Argument(help="Name of the index; empty takes the one of slipway.toml.")] = "",
+    documents: Annotated[
+        list[Path] | None, typer.Option("--documents", help="Folder or file to index instead of those of slipway.toml.")
+    ] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Build a new version of an index; nothing happens when documents and settings are the same."""
+    from slipway.domain.errors import NothingToIndex
+    from slipway.retrieve.documents import load_documents
+    from slipway.retrieve.index import build_index, known_documents, load_sources
+
+    with open_here(folder) as workspace:
+        name = name or workspace.settings.retrieve.index
+        with progress("Reading", quiet=as_json) as tell:
+            if documents:
+                loaded = load_documents(documents, known=known_documents(workspace, name), on_progress=tell)
+            else:
+                loaded = load_sources(workspace, name=name, on_progress=tell)
+        if not loaded.documents:
+            examples = [f"{item.source}: {item.reason}" for item in loaded.unreadable[:3]]
+            raise NothingToIndex(name, files=len(loaded.unreadable), examples=examples)
+        with progress("Embedding", quiet=as_json) as tell:
+            index = build_index(workspace, name, documents=loaded.documents, on_progress=tell)
+    facts = {
+        "index": f"{index.name}@{index.version}",
+        "hash": index.hash,
+        "documents": len(index.documents),
+        "chunks": index.chunks,
+        "chunker": index.chunker,
+        "embedder": index.embedder,
+        "unanswered_below": index.unanswered_below,
+        "unreadable": loaded.unreadable,
+        "duplicates": [{"source": same.source, "document": same.document} for same in loaded.duplicates],
+    }
+    lines = [_one_line(index), *_left_out(loaded)]
+    show(facts, as_json=as_json, text="\n".join(lines))
+
+
+@app.command("list")
+def list_indexes(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """List the index versions, the newest first."""
+    from slipway.domain.index import Index
+
+    with open_here(folder) as workspace:
+        found = workspace.store.records.list(Index)
+    rows = [
+        (f"{index.name}@{index.version}", len(index.documents), index.chunks, index.embedder or "lexical only",
+         f"{index.created_at:%Y-%m-%d %H:%M}")
+        for index in found
+    ]  # fmt: skip
+    facts = [
+        {"index": row[0], "documents": row[1], "chunks": row[2], "embedder": index.embedder, "created_at": row[4]}
+        for row, index in zip(rows, found, strict=True)
+    ]
+    head = ("index", "documents", "chunks", "embedder", "created")
+    empty = "There is no index yet. Build one: slipway retrieve build"
+    show(facts, as_json=as_json, text=table(head, rows) or empty)
+
+
+@app.command("show")
+def show_index(
+    index: IndexName = "",
+    document: Annotated[str, typer.Option("--document", help="Print the text of this document instead.")] = "",
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show one index version: its documents, how they were cut and embedded, and whether it is up to date."""
+    from slipway.retrieve.index import load_index, load_sources, outdated
+    from slipway.retrieve.query import read_document
+
+    with open_here(folder) as workspace:
+        found = load_index(workspace, index or workspace.settings.retrieve.index)
+        if document:
+            text = read_document(workspace, found, document)
+            show(text, as_json=as_json, text=text.text)
+            return
+        of_settings = found.name == workspace.settings.retrieve.index
+        changed = outdated(found, load_sources(workspace, name=found.name).documents) if of_settings else []
+    rows = [(entry.id, entry.title, entry.characters, entry.chunks) for entry in found.documents]
+    lines = [
+        _one_line(found),
+        f"cut by {found.chunker}",
+        _describe_search(found),
+        _describe_coverage(found),
+        *([f"outdated: {len(changed)} documents changed since ({', '.join(changed[:5])}). "
+           f"Rebuild it: slipway retrieve build {found.name}"] if changed else []),
+        "",
+        table(("document", "title", "characters", "chunks"), rows),
+    ]  # fmt: skip
+    show({"index": found, "changed": changed}, as_json=as_json, text="\n".join(lines))
+
+
+@app.command()
+def search(
+    index: IndexName,
+    question: Annotated[str, typer.Argument(help="The question.")] = "",
+    queries: Annotated[
+        Path | None, typer.Option("--queries", help="JSONL file of questions: `id` and `question` (or `query`).")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, max=1000, help="Most passages per question.")] = None,
+    cut: Annotated[
+        float | None, typer.Option("--cut", min=0, max=1, help="Share of the best score that a passage must reach.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option("--alpha", min=0, max=1, help="Weight of the lexical leg.")] = None,
+    only: Annotated[list[str] | None, typer.Option("--in", help="Search in this document only; may repeat.")] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Search one question, or every question of a file; with --json the ranked passages with their offsets."""
+    from dataclasses import replace
+
+    from slipway.domain.errors import InputError
+    from slipway.retrieve.coverage import answerable_probability
+    from slipway.retrieve.index import load_index
+    from slipway.retrieve.query import search_index
+
+    if bool(question) == (queries is not None):
+        raise InputError("Give one question, or a file of questions with --queries.")
+    asked = [("", question)] if queries is None else _read_queries(queries)
+    with open_here(folder) as workspace, progress("Searching", quiet=as_json) as tell:
+        found = load_index(workspace, index)
+        settings = found.search if cut is None else replace(found.search, cut=cut)
+        settings = settings if alpha is None else replace(settings, alpha=alpha)
+        results = []
+        for place, (id, text) in enumerate(asked):
+            passages = search_index(workspace, found, text, limit=limit, documents=only, settings=settings)
+            answerable = answerable_probability(workspace, found, text)
+            results.append({"id": id, "question": text, "answerable": answerable, "passages": passages})
+            tell(place + 1, len(asked))
+    if as_json:
+        show(results if queries else results[0], as_json=True)
+        return
+    for result in results:
+        print("\n".join(_passage_lines(result, found.unanswered_below)))
+
+
+@app.command()
+def compare(
+    cases: Annotated[
+        Path | None, typer.Option("--cases", help="JSONL file of labelled questions; without it questions are made.")
+    ] = None,
+    sizes: Annotated[list[int] | None, typer.Option("--size", min=8, help="Chunk size to try; may repeat.")] = None,
+    alphas: Annotated[
+        list[float] | None, typer.Option("--alpha", min=0, max=1, help="Weight of the lexical leg to try; may repeat.")
+    ] = None,
+    cuts: Annotated[
+        list[float] | None, typer.Option("--cut", min=0, max=1, help="Relative cut to try; may repeat.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most questions.")] = 200,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Try chunk sizes, fusion weights and cuts on questions, and name the best with its uncertainty."""
+    from slipway.evaluate.cases import read_cases
+    from slipway.retrieve.comparison import compare_settings
+    from slipway.retrieve.index import load_sources
+    from slipway.retrieve.questions import make_questions
+
+    with open_here(folder) as workspace:
+        documents = load_sources(workspace).documents
+        given = list(read_cases(cases)) if cases else make_questions(documents, limit=limit)
+        with progress("Comparing", quiet=as_json) as tell:
+            comparison = compare_settings(
+                workspace,
+                cases=given[:limit],
+                documents=documents,
+                sizes=sizes or None,
+                alphas=alphas or None,
+                cuts=cuts or None,
+                on_progress=tell,
+            )
+    show(comparison, as_json=as_json, text=_comparison_lines)
+
+
+@app.command()
+def gaps(
+    index: IndexName = "",
+    questions: Annotated[
+        Path | None,
+        typer.Option("--questions", help="File of questions, one a line or JSONL; without it those of the traces."),
+    ] = None,
+    since: Annotated[str, typer.Option("--since", help="How far back to read traces, such as 7d or 12h.")] = "7d",
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Find the questions that the documents do not cover, by topic, with the document to write."""
+    from slipway.retrieve.gaps import find_gaps
+    from slipway.retrieve.index import load_index
+
+    with open_here(folder) as workspace:
+        found = load_index(workspace, index or workspace.settings.retrieve.index)
+        asked = [text for _, text in _read_queries(questions)] if questions else None
+        missing = find_gaps(workspace, found, asked, since=workspace.now() - _span(since))
+    facts = {"index": f"{found.name}@{found.version}", "unanswered_below": found.unanswered_below, "gaps": missing}
+    show(facts, as_json=as_json, text=lambda _: _gap_lines(missing))
+
+
+@app.command()
+def remove(
+    index: Annotated[str, typer.Argument(help="Version to remove, as NAME@VERSION.")],
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Remove one index version with its file; a release that answers from it no longer can."""
+    from slipway.domain.errors import InputError
+    from slipway.retrieve.index import load_index, remove_index
+
+    if "@" not in index:
+        raise InputError(f"Name the version to remove, such as {index}@1. See: slipway retrieve list")
+    with open_here(folder) as workspace:
+        found = load_index(workspace, index)
+        remove_index(workspace, found)
+    show({"removed": index}, as_json=as_json, text=f"{index} is removed.")
+
+
+def _one_line(index: Any) -> str:
+    how = f"embedded by {index.embedder}" if index.embedder else "lexical only (no embedder)"
+    return f"{index.name}@{index.version}: {len(index.documents)} documents, {index.chunks} chunks, {how}"
+
+
+def _left_out(loaded: Any) -> list[str]:
+    return [
+        *(f"not read: {item.source}: {item.reason}" for item in loaded.unreadable),
+        *(f"same text: {same.source} as {same.document}" for same in loaded.duplicates),
+    ]
+
+
+def _describe_search(index: Any) -> str:
+    search = index.search
+    weights = f"alpha {search.alpha:g} (lexical)" if index.dimensions else "alpha does not count: there are no vectors"
+    return f"searched by {search.similarity}, {weights}, cut {search.cut:g}, at most {search.limit} passages"
+
+
+def _describe_coverage(index: Any) -> str:
+    coverage = index.coverage
+    if coverage is None:
+        return "not calibrated: whether a question is covered is not told"
+    basis = f"{coverage.questions} made questions" if coverage.questions >= 40 else "the general model (few chunks)"
+    return (
+        f"a question counts as not covered below {coverage.threshold:.2f}; at about {coverage.false_alarms:.0%} false "
+        f"alarms this finds {coverage.found:.0%} of the questions whose document is missing, by {basis}"
+    )
+
+
+def _passage_lines(result: dict[str, Any], threshold: float) -> list[str]:
+    verdict = "covered" if result["answerable"] >= threshold else "probably not covered by the documents"
+    lines = [f"{result['question']}  (answerable {result['answerable']:.2f}: {verdict})"]
+    for number, passage in enumerate(result["passages"], start=1):
+        legs = f"words {passage.lexical:.2f} + vectors {passage.dense:.2f}"
+        lines.append(f"\n{number}. {passage.document} [{passage.start}:{passage.end}]  {passage.score:.2f} ({legs})")
+        lines.append("   " + " ".join(passage.text.split())[:300])
+    if not result["passages"]:
+        lines.append("No passage holds any of these words.")
+    return lines
+
+
+def _comparison_lines(comparison: Any) -> list[str]:
+    made = " (made from the documents)" if comparison.made else ""
+    rows = [
+        (
+            "*" if row is comparison.best else "",
+            row.size, row.alpha, row.cut,
+            f"{row.ndcg.value:.3f} [{row.ndcg.low:.3f}, {row.ndcg.high:.3f}]",
+            row.recall.value, row.mrr.value, round(row.tokens),
+        )
+        for row in comparison.rows
+    ]  # fmt: skip
+    best = comparison.best
+    return [
+        f"{comparison.questions} questions{made}, {comparison.documents} documents",
+        table(("", "size", "alpha", "cut", "nDCG@10", "recall", "MRR", "tokens"), rows),
+        f"Best: size {best.size}, alpha {best.alpha:g}, cut {best.cut:g}. {comparison.verdict}",
+    ]
+
+
+def _gap_lines(gaps: Any) -> list[str]:
+    if not gaps:
+        return ["Every question is covered by the documents."]
+    lines = []
+    for gap in gaps:
+        lines.append(f"{gap.topic}  (asked {gap.volume} times, nearest: {', '.join(gap.nearest) or 'none'})")
+        lines += [f"  - {question}" for question in gap.questions[:5]]
+        lines.append(f"  {gap.suggestion.split(' that answers')[0]}.")
+    return lines
+
+
+def _read_queries(path: Path) -> list[tuple[str, str]]:
+    """(id, question) of each line: a JSON object, or the question itself. Raises `FileMissing`, `FileBroken`."""
+    from slipway.retrieve.questions import read_questions
+
+    return read_questions(path)
+
+
+def _span(text: str) -> Any:
+    import re
+    from datetime import timedelta
+
+    from slipway.domain.errors import InputError
+
+    found = re.fullmatch(r"(\d+)([mhdw])", text.strip())
+    if not found:
+        raise InputError(f"'{text}' is no span of time. Write a number with m, h, d or w, such as 7d.")
+    unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
+    return timedelta(**{unit: int(found[1])})

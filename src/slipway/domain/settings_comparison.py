@@ -1,0 +1,43 @@
+"""A comparison of ways to cut and search the same documents, on the same questions."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from slipway.domain.ids import ContentHash
+from slipway.domain.release import Measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsResult:
+    """One setting: chunk size in tokens, weight of the lexical leg, relative cut, and what they gave.
+
+    `ndcg` (at 10) and `mrr` are of the whole ranking, `recall` and `tokens` (a mean) of the passages that the cut
+    leaves.
+    """
+
+    size: int
+    alpha: float
+    cut: float
+    ndcg: Measure
+    recall: Measure
+    mrr: Measure
+    tokens: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsComparison:
+    """Every setting that was tried. `made` says that Slipway made the questions; `verdict` is for the reader."""
+
+    id: str
+    index: str
+    embedder: str
+    questions: int
+    documents: int
+    documents_hash: ContentHash
+    made: bool
+    rows: tuple[SettingsResult, ...]
+    best: SettingsResult
+    current: SettingsResult | None
+    """The row of the settings in slipway.toml, where it was among those tried."""
+    verdict: str
+    created_at: datetime
