@@ -16,8 +16,9 @@ from slipway.workspace import Workspace
 
 EVERY_S = 1.0
 HEARTBEAT_S = 15.0
-LONGEST_S = 300.0
-"""A stream ends after this; the browser connects again by itself and nothing is missed (see `Last-Event-ID`)."""
+LONGEST_S = 15.0
+"""A stream ends after this, so that a server that stops does not wait for it; the browser connects again by itself and
+nothing is missed (see `Last-Event-ID`)."""
 MOST_TOPICS = 20
 
 

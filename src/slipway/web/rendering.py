@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from slipway.web import number
+from slipway.web import drawings, number
 from slipway.web.static_files import static_url
 
 HERE = Path(__file__).parent
@@ -42,7 +42,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.globals.update(ui=Components(environment), static=static_url, number=number)
+    environment.globals.update(ui=Components(environment), static=static_url, number=number, drawings=drawings)
     environment.filters.update(
         significant=number.significant,
         count=number.count,

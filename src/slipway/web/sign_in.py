@@ -39,7 +39,8 @@ async def ask(request: Request) -> Response:
     """The form; with a good token of a link it is skipped."""
     sessions: Sessions = request.app.state.sessions
     token = request.query_params.get("token", "")
-    if token and await run_in_threadpool(sessions.use_link, token):
+    good = await run_in_threadpool(sessions.use_link, token) if token else False
+    if good:
         return _signed_in(request, sessions.seal(OPERATOR), request.query_params.get("next", "/"))
     said = "That link was used already or is older than ten minutes. Make a new one: slipway serve" if token else ""
     return _form(request, error=said, status=403 if token else 200)

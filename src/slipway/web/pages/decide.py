@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from slipway.config.settings import DecideSettings
 from slipway.decide.answers import Question, list_questions, read_answer, write_answers
@@ -15,17 +15,13 @@ from slipway.decide.memo import memo
 from slipway.decide.options import list_candidates
 from slipway.domain.deployment import DecisionRecord, Option
 from slipway.domain.errors import RequirementContradiction, RequirementMissing
-from slipway.web.charts import LineChart, Mark, Point, Series
+from slipway.web.drawings import cost_chart
 from slipway.web.frame import Crumb
-from slipway.web.number import UNKNOWN, compact, count, moment, money, significant
+from slipway.web.number import UNKNOWN, count, moment, money, significant
 from slipway.web.page import Done, View, Visit, act, page
-from slipway.web.report import render_report
+from slipway.web.report import report_response
 from slipway.web.table import Column, Row, Table, tag
 
-MOST_CURVES = 5
-NEAR = 0.1
-"""A break-even this near to the own traffic (in powers of ten) is not marked beside it."""
-ROADS = {"api": "API", "open": "open weights", "build": "own model"}
 ASSUMED = {"requests_per_day": 5000.0, "input_tokens": 1000.0, "output_tokens": 200.0}
 """Where a slider stands while [decide] does not say."""
 
@@ -62,12 +58,11 @@ SLIDERS = (
     Slider("horizon_months", "Months compared", 3, 60, 1, False, count),
 )
 COLUMNS = (
-    Column(key="name", label="Option"),
-    Column(key="road", label="Road"),
+    Column(key="name", label="Option", one_line=False),
+    Column(key="verdict", label="Verdict", one_line=False),
     Column(key="monthly", label="A month", number=True),
     Column(key="upfront", label="Up front", number=True),
-    Column(key="start", label="Months to start", number=True),
-    Column(key="verdict", label="Verdict", one_line=False),
+    Column(key="start", label="Starts in", number=True),
 )
 
 
@@ -119,36 +114,7 @@ def answer(visit: Visit) -> Done:
 def report(visit: Visit) -> Response:
     """The memo as one file."""
     record = latest_decision(visit.workspace)
-    html = render_report("reports/memo.html", memo=memo(record), chart=cost_chart(record))
-    return HTMLResponse(html, headers={"Cache-Control": "no-store"})
-
-
-def cost_chart(record: DecisionRecord) -> LineChart:
-    """Monthly cost over traffic: the recommended option, then the cheapest of each road, both axes logarithmic."""
-    names = _curves(record)
-    demand = record.demand.requests_per_day
-    marks = [Mark(demand, f"your traffic, {significant(demand)} a day")]
-    marks += [
-        Mark(even.requests_per_day, f"break-even {compact(even.requests_per_day)}", even.low, even.high)
-        for even in record.breakevens[:2]
-        if abs(math.log10(even.requests_per_day / demand)) > NEAR
-    ]
-    return LineChart(
-        title="Monthly cost by traffic",
-        x_kind="log",
-        y_kind="log",
-        x_label="requests a day",
-        format=money,
-        axis_format=lambda value: f"${compact(value)}",
-        marks=marks,
-        series=[
-            Series(
-                name=name,
-                points=[Point(point.requests_per_day, point.monthly.get(name)) for point in record.curve],
-            )
-            for name in names
-        ],
-    )
+    return report_response("reports/decision.html", memo=memo(record), record=record)
 
 
 def option_table(record: DecisionRecord) -> Table:
@@ -156,10 +122,9 @@ def option_table(record: DecisionRecord) -> Table:
         Row(
             cells={
                 "name": option.name,
-                "road": ROADS[option.road],
                 "monthly": money(option.monthly) if option.lines else UNKNOWN,
                 "upfront": money(option.upfront) if option.upfront else UNKNOWN,
-                "start": significant(option.months_to_start),
+                "start": f"{significant(option.months_to_start)} months",
                 "verdict": _verdict(option, record),
             }
         )
@@ -172,16 +137,6 @@ def _verdict(option: Option, record: DecisionRecord) -> Any:
     if option.rejected:
         return f"ruled out: {option.rejected}"
     return tag("recommended", "pass") if option.name == record.recommended else "possible"
-
-
-def _curves(record: DecisionRecord) -> list[str]:
-    """Names of the curves that fit on one chart: the chosen one, the cheapest of each road, then by cost."""
-    drawn = {name for point in record.curve for name in point.monthly}
-    options = [option for option in record.options if option.name in drawn]
-    first = [option.name for option in options if option.name == record.recommended]
-    for road in ROADS:
-        first += [option.name for option in options if option.road == road][:1]
-    return list(dict.fromkeys([*first, *(option.name for option in options)]))[:MOST_CURVES]
 
 
 def _tried(visit: Visit, settings: DecideSettings) -> tuple[DecideSettings, list[str]]:

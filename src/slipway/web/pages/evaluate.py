@@ -4,6 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from starlette.responses import Response
+
 from slipway.domain.dataset import Dataset
 from slipway.domain.errors import InputError
 from slipway.domain.evaluation import CaseResult, Evaluation
@@ -11,24 +13,28 @@ from slipway.domain.release import Measure, Release
 from slipway.evaluate.cases import read_cases
 from slipway.evaluate.comparison import compare_evaluations
 from slipway.evaluate.dataset import list_datasets, load_dataset, save_cases
-from slipway.evaluate.history import latest_evaluations, list_evaluations, load_evaluation
-from slipway.evaluate.suites.base import Suite, suites
+from slipway.evaluate.history import list_evaluations, load_evaluation
+from slipway.evaluate.report import Failure, failures_of, make_scorecard, weak_groups
+from slipway.evaluate.suites.base import suites
 from slipway.release.parts import list_releases, load_release
 from slipway.web import work
-from slipway.web.charts import Bar, BarChart
+from slipway.web.drawings import group_bars, is_share, suite_bars
 from slipway.web.filter import link
 from slipway.web.frame import Crumb
 from slipway.web.number import UNKNOWN, count, interval, micros, moment, plural, quantity, seconds, significant
 from slipway.web.page import Done, View, Visit, act, page
 from slipway.web.pages.traces import release_labels
+from slipway.web.report import report_response
 from slipway.web.table import Column, Row, Table, tag
 from slipway.workspace import Workspace
 
 MOST_RESULTS = 50
+SEVERITIES = {"high": "fail", "medium": "fail", "low": "warn"}
 RESULTS = (
     Column(key="question", label="Case", one_line=False),
     Column(key="answer", label="Answer", one_line=False),
-    Column(key="state", label="Result"),
+    Column(key="state", label="Severity"),
+    Column(key="why", label="Why", one_line=False),
     Column(key="score", label="Scores", one_line=False),
     Column(key="latency", label="Latency", number=True),
     Column(key="cost", label="Cost", number=True),
@@ -64,15 +70,19 @@ def show(visit: Visit) -> View:
         "history": _history(workspace, list_evaluations(workspace)[:30]),
         "datasets": _datasets(list_datasets(workspace)),
         "jobs": work.running(workspace, kinds=("evaluate",)),
-        "cards": [],
+        "cards": (),
+        "missing": (),
         "evaluation": None,
     }
     if release is not None:
-        newest = latest_evaluations(workspace, release)
-        data["cards"] = [_card(evaluation) for evaluation in newest.values()]
-        wanted = visit.ask("suite") or next(iter(newest), "")
-        if wanted in newest:
-            data |= _detail(newest[wanted], visit)
+        made = make_scorecard(workspace, release)
+        data["cards"] = made.dimensions
+        data["missing"] = made.missing
+        wanted = visit.ask("suite")
+        chosen = next((each for each in made.dimensions if each.name == wanted), None)
+        chosen = chosen or next(iter(made.dimensions), None)
+        if chosen is not None:
+            data |= _detail(chosen.evaluation, visit)
     return View("evaluate.html", "Evaluate", data, (Crumb("Evaluate"),))
 
 
@@ -127,27 +137,23 @@ def chosen_release(visit: Visit, releases: list[Release]) -> Release | None:
     return next((release for release in releases if str(release.number) == wanted), releases[0] if releases else None)
 
 
-def measure_bars(title: str, measures: dict[str, Measure]) -> BarChart:
-    """Shares and scores from 0 to 1 as bars with their intervals."""
-    bars = [Bar(label, item.value, item.low, item.high, item.n) for label, item in measures.items()]
-    return BarChart(title=title, bars=bars, top=1.0)
+def scorecard(visit: Visit) -> Response:
+    """The scorecard as one file."""
+    made = make_scorecard(
+        visit.workspace, load_release(visit.workspace, f"{visit.workspace.application}@{visit.part('number')}")
+    )
+    return report_response("reports/scorecard.html", scorecard=made)
 
 
-def is_share(measure: Measure) -> bool:
-    """Whether a measure lies between 0 and 1, so that it can stand on a common axis."""
-    bounds = [value for value in (measure.value, measure.low, measure.high) if value is not None]
-    return not measure.unit and all(0 <= value <= 1 for value in bounds)
+def _headline(evaluation: Evaluation) -> Measure | None:
+    named = (item for item in evaluation.measures if item.name == evaluation.headline)
+    return next(named, evaluation.measures[0] if evaluation.measures else None)
 
 
-def _card(evaluation: Evaluation) -> dict[str, Any]:
-    head = next((item for item in evaluation.measures if item.name == evaluation.headline), None)
-    head = head or (evaluation.measures[0] if evaluation.measures else None)
-    return {
-        "suite": evaluation.suite,
-        "name": head.name.replace("_", " ") if head else "nothing measured",
-        "value": quantity(head.value, head.unit) if head else UNKNOWN,
-        "note": _sure(head) if head else "",
-    }
+def _words(measure: Measure | None) -> str:
+    return (
+        f"{measure.name.replace('_', ' ')} {quantity(measure.value, measure.unit)}" if measure else "nothing measured"
+    )
 
 
 def _sure(measure: Measure) -> str:
@@ -158,21 +164,27 @@ def _sure(measure: Measure) -> str:
 
 
 def _detail(evaluation: Evaluation, visit: Visit) -> dict[str, Any]:
-    suite = suites.make(evaluation.suite) if evaluation.suite in suites.names() else None
-    shares = {item.name.replace("_", " "): item for item in evaluation.measures if is_share(item)}
-    others = [item for item in evaluation.measures if not is_share(item)]
-    failed = [result for result in evaluation.results if _failed(suite, result)]
-    rest = [result for result in evaluation.results if not _failed(suite, result)]
+    failures = {id(failure.result): failure for failure in failures_of(evaluation)}
+    failed = [failure.result for failure in failures.values()]
+    rest = [result for result in evaluation.results if id(result) not in failures]
     only_failed = visit.ask("show", "failed" if failed else "all") == "failed"
     shown = failed if only_failed else [*failed, *rest]
-    start = max(0, int(visit.ask("from", "0"))) if visit.ask("from", "0").isdigit() else 0
+    start = int(visit.ask("from")) if visit.ask("from").isdigit() else 0
     path, query = visit.request.url.path, dict(visit.request.query_params)
     more = link(path, query, **{"from": str(start + MOST_RESULTS)}) if len(shown) > start + MOST_RESULTS else ""
     return {
         "evaluation": evaluation,
-        "shares": measure_bars(f"{evaluation.suite} measures", shares) if shares else None,
-        "others": [(item.name.replace("_", " "), quantity(item.value, item.unit), _sure(item)) for item in others],
-        "groups": _group_charts(evaluation),
+        "shares": suite_bars(evaluation),
+        "others": [
+            (item.name.replace("_", " "), quantity(item.value, item.unit), _sure(item))
+            for item in evaluation.measures
+            if not is_share(item)
+        ],
+        "groups": group_bars(evaluation),
+        "weak": [
+            (weak.group, weak.measure.name.replace("_", " "), _value(weak.measure), _value(weak.overall))
+            for weak in weak_groups(evaluation)
+        ],
         "failed": len(failed),
         "total": len(evaluation.results),
         "only_failed": only_failed,
@@ -181,41 +193,29 @@ def _detail(evaluation: Evaluation, visit: Visit) -> dict[str, Any]:
         "results": Table(
             caption="Cases",
             columns=RESULTS,
-            rows=[_row(result, _failed(suite, result)) for result in shown[start : start + MOST_RESULTS]],
+            rows=[_row(result, failures.get(id(result))) for result in shown[start : start + MOST_RESULTS]],
             more_href=more,
             first_href=link(path, query, **{"from": ""}) if start else "",
         ),
     }
 
 
-def _group_charts(evaluation: Evaluation) -> list[BarChart]:
-    """One chart a measure over all groups that have it, for measures from 0 to 1."""
-    names = dict.fromkeys(item.name for measures in evaluation.groups.values() for item in measures if is_share(item))
-    charts = []
-    for name in list(names)[:4]:
-        found = {group: item for group, measures in evaluation.groups.items() for item in measures if item.name == name}
-        charts.append(measure_bars(name.replace("_", " "), found))
-    return charts
+def _value(measure: Measure) -> str:
+    return quantity(measure.value, measure.unit)
 
 
-def _failed(suite: Suite | None, result: CaseResult) -> bool:
-    return bool(result.error) or (suite is not None and suite.failed(result))
-
-
-def _row(result: CaseResult, failed: bool) -> Row:
-    word, tone = ("error", "fail") if result.error else ("failed", "fail") if failed else ("passed", "pass")
-    if not failed and result.blocked:
-        word = "passed, blocked"
+def _row(result: CaseResult, failure: Failure | None) -> Row:
+    word, tone = ("passed", "pass") if failure is None else (failure.severity, SEVERITIES[failure.severity])
     scores = ", ".join(
         f"{score.metric} {significant(score.value)}" for score in result.scores if score.value is not None
     )
-    reasons = [score.reason for score in result.scores if score.reason and score.value is not None and score.value < 1]
     return Row(
         href=f"/traces/{result.trace}" if result.trace else "",
         cells={
             "question": result.question,
             "answer": result.error or result.answer or UNKNOWN,
-            "state": tag(word, tone, "; ".join(reasons)),
+            "state": tag("error" if result.error else word, tone),
+            "why": failure.reason if failure else "blocked by a guardrail" if result.blocked else "",
             "score": scores or UNKNOWN,
             "latency": seconds(result.seconds) if result.seconds else UNKNOWN,
             "cost": micros(result.cost_micros) if result.cost_micros else UNKNOWN,
@@ -236,7 +236,7 @@ def _history(workspace: Workspace, evaluations: list[Evaluation]) -> Table:
                     "suite": evaluation.suite,
                     "release": labels.get(evaluation.release, UNKNOWN),
                     "dataset": evaluation.dataset or UNKNOWN,
-                    "headline": " ".join((_card(evaluation)["name"], _card(evaluation)["value"])),
+                    "headline": _words(_headline(evaluation)),
                     "cases": count(len(evaluation.results)),
                     "took": seconds(evaluation.seconds),
                 },
@@ -272,6 +272,7 @@ ROUTES = [
     act("/evaluate", run, back=show, needs="run_evaluation"),
     act("/evaluate/compare", compare, back=show, needs="run_evaluation"),
     act("/evaluate/import", import_cases, back=show, needs="run_evaluation"),
+    page("/evaluate/scorecard/{number:int}", scorecard, needs="see_content"),
     page("/evaluate/dataset/{reference}", show_dataset, needs="see_content"),
     page("/evaluate/{id}", show_run, needs="see_content"),
 ]

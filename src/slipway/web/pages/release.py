@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from slipway.domain.answer import Answer
@@ -26,7 +26,7 @@ from slipway.web.pages.overview import STATE_TONES, release_table
 from slipway.web.pages.traces import verdict_tone
 from slipway.web.rail import read_rail
 from slipway.web.rendering import render_block
-from slipway.web.report import render_report
+from slipway.web.report import report_response
 from slipway.workspace import Workspace
 
 
@@ -167,7 +167,7 @@ def evaluate(visit: Visit) -> Done:
 def card(visit: Visit) -> Response:
     """The system card as one file: styles and drawings inside, no script."""
     made = system_card(visit.workspace, _release(visit))
-    return HTMLResponse(render_report("reports/card.html", card=made), headers={"Cache-Control": "no-store"})
+    return report_response("reports/card.html", card=made)
 
 
 async def ask(request: Request) -> Response:

@@ -7,7 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from slipway.domain.errors import InputError
 from slipway.domain.feedback import Feedback
+from slipway.domain.ids import new_id
 from slipway.domain.rollup import Histogram, RollupPoint
 from slipway.domain.trace import Span, SpanKind, Trace, TraceSummary
 from slipway.release.parts import list_releases
@@ -39,6 +41,7 @@ SLOW = (("", "Any latency"), ("0.5s", "Over 500 ms"), ("1s", "Over 1 s"), ("5s",
 COLOURS: dict[SpanKind, int] = {
     "chat": 1, "embeddings": 4, "retrieval": 4, "rerank": 4, "guard": 5, "tool": 2, "agent": 3, "evaluator": 3,
 }  # fmt: skip
+SCORES = {"good": 1.0, "mixed": 0.0, "bad": -1.0}
 SHOWN_APART = ("question", "answer", "messages", "reply", "passages")
 
 
@@ -134,18 +137,22 @@ def show_trace(visit: Visit) -> View:
 
 
 def annotate(visit: Visit) -> Done:
-    """A reviewer's word on a trace: what `POST /v1/feedback` does for users."""
-    from slipway.learn.feedback import save_feedback
-
+    """A reviewer's word on a trace, kept like the feedback of users."""
     trace = visit.workspace.store.traces.get(visit.part("id"))
-    save_feedback(
-        visit.workspace,
-        trace.id,
-        score=float(visit.said("score", "0")),
+    score = visit.said("score")
+    if score not in SCORES:
+        raise InputError("Say whether the answer is good, mixed or bad.")
+    feedback = Feedback(
+        id=new_id(),
+        trace=trace.id,
+        score=SCORES[score],
         comment=visit.said("comment"),
         correction=visit.said("correction"),
         source="reviewer",
+        subject=trace.root.subject,
+        created_at=visit.workspace.now(),
     )
+    visit.workspace.store.records.save(feedback, parents=[("trace", trace.id)])
     return Done(f"/traces/{trace.id}", "Your note is kept with this trace.")
 
 

@@ -1,0 +1,206 @@
+"""Is the right passage found, and what is missing? Search with its scores, settings compared, gaps by topic."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from slipway.domain.document import Passage
+from slipway.domain.index import Index
+from slipway.retrieve.gaps import find_gaps
+from slipway.retrieve.index import load_sources, outdated
+from slipway.retrieve.query import read_document, search_index
+from slipway.text.overlap import content_words
+from slipway.web import work
+from slipway.web.frame import Crumb
+from slipway.web.number import count, moment, share, significant
+from slipway.web.page import Done, View, Visit, act, page
+from slipway.web.table import Column, Row, Table
+from slipway.workspace import Workspace
+
+WORD = re.compile(r"(\w+)")
+MOST_DOCUMENTS = 100
+AROUND = 4000
+"""Characters of a document that are shown on each side of a passage."""
+DOCUMENTS = (
+    Column(key="title", label="Document", one_line=False),
+    Column(key="id", label="Id", mono=True),
+    Column(key="characters", label="Characters", number=True),
+    Column(key="chunks", label="Chunks", number=True),
+)
+VERSIONS = (
+    Column(key="version", label="Version", mono=True),
+    Column(key="documents", label="Documents", number=True),
+    Column(key="chunks", label="Chunks", number=True),
+    Column(key="chunker", label="Cut", mono=True, one_line=False),
+    Column(key="embedder", label="Embedded", mono=True, one_line=False),
+    Column(key="made", label="Built"),
+)
+
+
+class PassageShown(NamedTuple):
+    """A found passage with the question's words marked."""
+
+    passage: Passage
+    pieces: list[tuple[bool, str]]
+    href: str
+
+
+def show(visit: Visit) -> View:
+    workspace = visit.workspace
+    name = workspace.settings.retrieve.index
+    index = workspace.store.records.latest(Index, name)
+    question = visit.ask("q").strip()
+    data: dict[str, Any] = {
+        "index": index,
+        "name": name,
+        "question": question,
+        "jobs": work.running(workspace, kinds=("build_index", "compare_settings")),
+        "passages": [],
+        "gaps": None,
+        "changed": None,
+    }
+    if index is not None:
+        data |= {
+            "figures": _figures(index),
+            "versions": _versions(workspace, name),
+            "documents": _documents(index),
+            "alpha": visit.ask("alpha") or f"{index.search.alpha:g}",
+            **_comparison(workspace),
+        }
+        if question:
+            search = replace(index.search, alpha=_alpha(visit, index))
+            found = search_index(workspace, index, question, settings=search)
+            data["passages"] = [_shown(passage, question, index) for passage in found]
+        if visit.ask("part") == "gaps":
+            visit.require("see_content")
+            data["gaps"] = find_gaps(workspace, index)
+        if visit.ask("part") == "changed":
+            loaded = load_sources(workspace, name=name)
+            data["changed"] = outdated(index, loaded.documents)
+            data["unreadable"] = loaded.unreadable
+    return View("retrieve.html", "Retrieve", data, (Crumb("Retrieve"),))
+
+
+def show_document(visit: Visit) -> View:
+    """A document as the index knows it, with one passage marked."""
+    workspace = visit.workspace
+    index = _index(visit)
+    document = read_document(workspace, index, visit.part("id"))
+    start, end = (int(visit.ask(name)) if visit.ask(name).isdigit() else 0 for name in ("start", "end"))
+    start, end = min(start, len(document.text)), min(max(start, end), len(document.text))
+    first, last = max(0, start - AROUND), min(len(document.text), (end or AROUND) + AROUND)
+    data = {
+        "document": document,
+        "index": index,
+        "before": document.text[first:start],
+        "marked": document.text[start:end],
+        "after": document.text[end:last],
+        "cut_before": first > 0,
+        "cut_after": last < len(document.text),
+        "facts": [
+            ("Source", document.source),
+            ("Characters", count(len(document.text))),
+            ("Index", f"{index.name}@{index.version}"),
+            *((name, value) for name, value in document.metadata.items() if name != "file_hash"),
+        ],
+    }
+    crumbs = (Crumb("Retrieve", "/retrieve"), Crumb(document.title))
+    return View("document.html", document.title, data, crumbs)
+
+
+def build(visit: Visit) -> Done:
+    visit.start("build_index", "Build the index")
+    return Done("/retrieve", "The index is being built; what did not change is kept.")
+
+
+def compare(visit: Visit) -> Done:
+    visit.start("compare_settings", "Compare settings")
+    return Done("/retrieve", "Chunk sizes and fusions are being compared on your questions.")
+
+
+def mark_words(text: str, question: str) -> list[tuple[bool, str]]:
+    """The text in pieces, each with whether it is a word that the question asks for (by stem)."""
+    wanted = set(content_words(question))
+    pieces: list[tuple[bool, str]] = []
+    for piece in WORD.split(text):
+        hit = piece.isalnum() and bool(wanted.intersection(content_words(piece)))
+        if pieces and pieces[-1][0] == hit:
+            pieces[-1] = (hit, pieces[-1][1] + piece)
+        elif piece:
+            pieces.append((hit, piece))
+    return pieces
+
+
+def _index(visit: Visit) -> Index:
+    from slipway.retrieve.index import load_index
+
+    return load_index(visit.workspace, visit.ask("index") or visit.workspace.settings.retrieve.index)
+
+
+def _shown(passage: Passage, question: str, index: Index) -> PassageShown:
+    place = f"?start={passage.start}&end={passage.end}&index={index.name}@{index.version}"
+    return PassageShown(passage, mark_words(passage.text, question), f"/retrieve/document/{passage.document}{place}")
+
+
+def _alpha(visit: Visit, index: Index) -> float:
+    try:
+        return min(1.0, max(0.0, float(visit.ask("alpha"))))
+    except ValueError:
+        return index.search.alpha
+
+
+def _figures(index: Index) -> list[tuple[str, str, str]]:
+    return [
+        ("Documents", count(len(index.documents)), f"{index.name}@{index.version}"),
+        ("Chunks", count(index.chunks), index.chunker),
+        ("Search", "words and meaning" if index.dimensions else "words only", index.embedder or "no embedder"),
+        ("Weight of words", significant(index.search.alpha), f"cut at {share(index.search.cut)} of the best"),
+        ("Not covered below", significant(index.unanswered_below), "calibrated probability"),
+    ]
+
+
+def _versions(workspace: Workspace, name: str) -> Table:
+    found: Sequence[Index] = workspace.store.records.list(Index, name=name, limit=20)
+    rows = [
+        Row(
+            cells={
+                "version": f"{index.name}@{index.version}",
+                "documents": count(len(index.documents)),
+                "chunks": count(index.chunks),
+                "chunker": index.chunker,
+                "embedder": index.embedder or "–",
+                "made": moment(index.created_at),
+            }
+        )
+        for index in found
+    ]
+    return Table(caption="Versions", columns=VERSIONS, rows=rows, compact=True)
+
+
+def _documents(index: Index) -> Table:
+    rows = [
+        Row(
+            href=f"/retrieve/document/{entry.id}",
+            cells={
+                "title": entry.title or entry.id,
+                "id": entry.id,
+                "characters": count(entry.characters),
+                "chunks": count(entry.chunks),
+            },
+        )
+        for entry in index.documents[:MOST_DOCUMENTS]
+    ]
+    return Table(caption="Documents", columns=DOCUMENTS, rows=rows, compact=True)
+
+
+def _comparison(_workspace: Workspace) -> dict[str, Any]:
+    return {"comparison": None}
+
+
+ROUTES = [
+    page("/retrieve", show, needs="see_content"),
+    act("/retrieve/build", build, back=show, needs="build_index"),
+    act("/retrieve/compare", compare, back=show, needs="build_index"),
+    page("/retrieve/document/{id:path}", show_document, needs="see_content"),
+]
