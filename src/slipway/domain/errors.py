@@ -341,6 +341,17 @@ class QueryInvalid(InputError):
         )
 
 
+class ErasureBusy(StoreError):
+    """A person cannot be erased while another process holds the journal."""
+
+    http_status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nothing was erased: another process has been reading the journal all the time. Run the command again."
+        )
+
+
 class OtlpRefused(InputError):
     """A body of spans that cannot be used at all."""
 
@@ -671,6 +682,55 @@ class DeploymentInvalid(SlipwayError):
     def __init__(self, target: str, problems: Sequence[str]) -> None:
         self.target, self.problems = target, tuple(problems)
         super().__init__(f"Files for {target} are not valid: " + "; ".join(problems))
+
+
+# Train -----------------------------------------------------------------------------------------------------------
+
+
+class DataNotReady(SlipwayError):
+    """The data report advises against training; its reasons are listed."""
+
+    exit_code = 3
+    http_status = 409
+    code = "data_not_ready"
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__(
+            f"The training data is not ready: {'; '.join(reasons)}. See it: slipway train report; "
+            "or train all the same with --force."
+        )
+
+
+class ModelUnfit(InputError):
+    """A model cannot be trained or read as it is."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        self.model, self.reason = model, reason
+        super().__init__(f"The model '{model}' cannot be used: {reason}.")
+
+
+class TrainingDiverged(SlipwayError):
+    """The loss of a training run is no number any more."""
+
+    code = "training_diverged"
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        super().__init__(f"The loss of step {step} is no number. Train again with a smaller --rate.")
+
+
+class MergeDiffers(SlipwayError):
+    """Merging an adapter into its base changed what the model says."""
+
+    code = "merge_differs"
+
+    def __init__(self, difference: float, limit: float) -> None:
+        self.difference, self.limit = difference, limit
+        super().__init__(
+            f"The merged model differs from base and adapter by {difference:.1e} in a logit (limit {limit:.0e}). "
+            "The adapter is kept; train with --set merge=false and serve it as an adapter."
+        )
 
 
 # Jobs ------------------------------------------------------------------------------------------------------------

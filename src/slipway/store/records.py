@@ -20,6 +20,7 @@ from slipway.domain.index import Index
 from slipway.domain.prompt import Prompt
 from slipway.domain.release import Channel, Evidence, Release
 from slipway.domain.review import Review, ReviewItem, SignOff
+from slipway.domain.training import TrainingRun, TrainingSet
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
 from slipway.store.lineage import Lineage
@@ -64,6 +65,8 @@ KINDS: dict[type[Any], Kind] = {
     Alert: Kind(kind="alert", name="key", links=("release",)),
     DecisionRecord: Kind(kind="decision", name="application"),
     Plan: Kind(kind="plan", name="application"),
+    TrainingSet: Kind(kind="training_set", name="name", parts="pairs"),
+    TrainingRun: Kind(kind="training_run", name="application", links=("method",)),
     ApiKey: Kind(kind="api_key", name="name", links=("hash",)),
 }
 
