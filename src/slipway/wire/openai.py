@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +31,9 @@ ROLES: Mapping[str, Role] = {
     "function": "tool",
 }
 
+
+MISSING = re.compile(r"missing required field `(.+)`")
+UNKNOWN = re.compile(r"unknown field `(.+)`")
 
 # What clients send ---------------------------------------------------------------------------------------------------
 
@@ -129,13 +134,18 @@ def invalid_body(wrong: Exception) -> RequestInvalid:
     reason, _, place = str(wrong).partition(" - at `$")
     place = place.rstrip("`").lstrip(".")
     if isinstance(wrong, msgspec.ValidationError):
+        if (missing := MISSING.search(reason)) is not None:
+            return RequestInvalid(f"The field '{missing[1]}' is missing{_inside(place)}.", param=place or missing[1])
+        if (unknown := UNKNOWN.search(reason)) is not None:
+            return RequestInvalid(f"There is no field '{unknown[1]}'{_inside(place)}.", param=unknown[1])
         if place:
             return RequestInvalid(f"'{place}' is wrong: {reason[:1].lower()}{reason[1:]}.", param=place)
-        missing = reason.rpartition("missing required field `")[2].rstrip("`")
-        if missing != reason:
-            return RequestInvalid(f"The field '{missing}' is missing.", param=missing)
         return RequestInvalid(f"The body of the request is not what it should be: {reason}.")
     return RequestInvalid(f"The body of the request is not JSON: {wrong}.")
+
+
+def _inside(place: str) -> str:
+    return f" in '{place}'" if place else ""
 
 
 def message_text(message: ChatMessage) -> str:
@@ -354,8 +364,6 @@ def read_embeddings(body: bytes) -> list[list[float]]:
 
 def _vector(embedding: list[float] | str) -> list[float]:
     if isinstance(embedding, str):
-        import struct
-
         packed = base64.b64decode(embedding)
         return list(struct.unpack(f"<{len(packed) // 4}f", packed))
     return embedding
