@@ -146,7 +146,7 @@ class Claim:
         if stop is None:
             raise JobLost(self.job.id)
         if stop:
-            raise JobCancelled(f"Job {self.job.id} was cancelled. Go on with it: slipway jobs resume {self.job.id}")
+            raise JobCancelled(f"Job {self.job.id} was cancelled; what it finished is kept, and it can be resumed.")
 
     def _end(
         self, state: JobState, *, message: str = "", result: object = None, run_at: datetime | None = None

@@ -181,6 +181,12 @@ class JobRows:
         with self.database.transaction() as connection:
             connection.execute(delete(job).where(job.c.project == self.project, job.c.id.in_(ids)))
 
+    def expire(self, *, before: datetime) -> int:
+        """Removes jobs that ended before a moment; returns how many."""
+        with self.database.transaction() as connection:
+            done = connection.execute(delete(job).where(job.c.project == self.project, job.c.finished_us < _us(before)))
+        return done.rowcount
+
     def _seal(self, connection: Connection, value: object, id: str, subject: str | None) -> bytes:
         return self.keys.seal(connection, msgspec.json.encode(value), subject=subject, kind="job", id=id)
 

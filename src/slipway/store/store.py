@@ -14,6 +14,7 @@ from slipway.store.encryption import Keys, key_count, master_key_bytes, read_or_
 from slipway.store.job_rows import JobRows
 from slipway.store.lineage import Lineage
 from slipway.store.opening import open_database
+from slipway.store.plain_records import PlainRecords
 from slipway.store.positions import Positions
 from slipway.store.records import Records
 from slipway.store.spending import SpendingBook
@@ -31,6 +32,7 @@ class Store:
     keys: Keys
     lineage: Lineage
     records: Records
+    plain_records: PlainRecords
     traces: Traces
     positions: Positions
     spending: SpendingBook
@@ -95,6 +97,7 @@ def _handles(database: Database, project: str, folder: Path, master: bytes, *, s
         keys=keys,
         lineage=lineage,
         records=Records(database, project, keys, lineage),
+        plain_records=PlainRecords(database, project, keys),
         traces=Traces(database, project, keys),
         positions=Positions(database, project),
         spending=SpendingBook(database, project),

@@ -13,7 +13,7 @@ WORDS_VERSION = 1
 """Grows when `searchable` or `words_of` change, so that the words of an old page are never guessed wrong."""
 LARGEST_PAGE = 1 << 30
 # Raw attributes repeat what the other keys say, and passages belong to the documents, which have their own search.
-NOT_SEARCHED = frozenset({"attributes", "resource", "scope", "passages", "documents", "chunks"})
+NOT_SEARCHED = frozenset({"attributes", "resource", "scope", "passages", "citations", "documents", "chunks"})
 PREVIEW_CHARACTERS = 160
 
 
@@ -30,8 +30,11 @@ def pack(spans: Sequence[Span]) -> bytes:
     said = [
         Said(bytes.fromhex(span.span), span.error, dict(span.content)) for span in spans if span.content or span.error
     ]
-    if not said:
-        return b""
+    return pack_said(said) if said else b""
+
+
+def pack_said(said: Sequence[Said]) -> bytes:
+    """What spans say, compressed."""
     try:
         raw = msgspec.msgpack.encode(said, enc_hook=str)
     except (OverflowError, TypeError, ValueError):

@@ -1,7 +1,7 @@
 """Traces: narrow rows for lists and numbers, sealed pages for what was said, words for the search."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
 from slipway.store.rollups import Tally, forget_rollups, read_series, write_tally
 from slipway.store.schema import erased, span, trace, trace_page
-from slipway.store.trace_pages import WORDS_VERSION, pack, unpack, words_in
+from slipway.store.trace_pages import WORDS_VERSION, pack, pack_said, preview, unpack, words_in
 from slipway.store.trace_query import condition
 from slipway.store.words import index_line, query_words
 
@@ -383,6 +383,42 @@ class Traces:
         """Removes roll-ups older than a moment; returns how many rows."""
         with self.database.transaction() as connection:
             return forget_rollups(connection, self.project, before=before)
+
+    def rewrite(self, trace_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> bool:
+        """Changes what the spans of a trace say, with its words and preview; whether anything changed."""
+        with self.database.transaction() as connection:
+            self.database.dialect.lock_project(connection, self.project)
+            row = connection.execute(select(trace).where(*self._one(trace_id))).first()
+            if row is None:
+                return False
+            changed = False
+            shown = ""
+            for page in connection.execute(select(trace_page).where(trace_page.c.trace_id == row.id)).all():
+                said = unpack(self.keys.open(connection, page.body, kind="trace", id=trace_id))
+                after = {id: msgspec.structs.replace(one, content=change(one.content)) for id, one in said.items()}
+                root = after.get(row.root or b"")
+                shown = shown or (preview(root.content) if root else "")
+                if after == said:
+                    continue
+                changed = True
+                dialect = self.database.dialect
+                dialect.forget_words(connection, [(page.id, index_line(words_in(list(said.values()))))])
+                dialect.index_words(connection, [(page.id, index_line(words_in(list(after.values()))))])
+                body = self.keys.seal(
+                    connection, pack_said(list(after.values())), subject=row.subject, kind="trace", id=trace_id
+                )
+                connection.execute(update(trace_page).where(trace_page.c.id == page.id).values(body=body))
+            if changed:
+                sealed = self.keys.seal(connection, shown.encode(), subject=row.subject, kind="preview", id=trace_id)
+                connection.execute(update(trace).where(trace.c.id == row.id).values(preview=sealed))
+        return changed
+
+    def ids(self) -> Iterator[TraceId]:
+        """Every trace, oldest first."""
+        statement = select(trace.c.trace).where(trace.c.project == self.project).order_by(trace.c.started_ns)
+        with self.database.reading() as connection:
+            for found in connection.execute(statement).scalars().all():
+                yield TraceId(found.hex())
 
     def _forget_words(self, connection: Connection, names: dict[int, str]) -> None:
         pages = connection.execute(select(trace_page).where(trace_page.c.trace_id.in_(names))).all()
