@@ -156,6 +156,19 @@ def _build_index(workspace: Workspace, _payload: Mapping[str, Any], claim: Claim
     return {"index": f"{index.name}@{index.version}"}
 
 
+def _compare_settings(workspace: Workspace, _payload: Mapping[str, Any], claim: Claim) -> object:
+    from slipway.evaluate.dataset import default_dataset
+    from slipway.retrieve.comparison import compare_settings
+    from slipway.retrieve.index import load_sources
+    from slipway.retrieve.questions import make_questions
+
+    documents = load_sources(workspace).documents
+    known = [case for case in default_dataset(workspace).cases if case.spans or case.documents]
+    cases = known or make_questions(documents)
+    done = compare_settings(workspace, cases=cases[:200], documents=documents, on_progress=claim.progress)
+    return {"comparison": done.id}
+
+
 def _triage(workspace: Workspace, payload: Mapping[str, Any], _claim: Claim) -> object:
     from slipway.learn.triage import triage
     from slipway.release.parts import load_release
@@ -175,6 +188,7 @@ KINDS: dict[str, Work] = {
     "up": _bring_up,
     "evaluate": _evaluate,
     "build_index": _build_index,
+    "compare_settings": _compare_settings,
     "triage": _triage,
     "close_gaps": _close_gaps,
 }

@@ -16,12 +16,14 @@ from slipway.web.pages import (
     search,
     settings,
     traces,
+    train,
     watch,
 )
 
 ROUTES: list[BaseRoute] = [
     *overview.ROUTES,
     *decide.ROUTES,
+    *train.ROUTES,
     *retrieve.ROUTES,
     *evaluate.ROUTES,
     *review.ROUTES,

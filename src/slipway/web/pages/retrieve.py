@@ -7,13 +7,17 @@ from typing import Any, NamedTuple
 
 from slipway.domain.document import Passage
 from slipway.domain.index import Index
+from slipway.domain.release import Measure
+from slipway.domain.settings_comparison import SettingsComparison
+from slipway.retrieve.comparison import DEPTH
 from slipway.retrieve.gaps import find_gaps
 from slipway.retrieve.index import load_sources, outdated
 from slipway.retrieve.query import read_document, search_index
 from slipway.text.overlap import content_words
 from slipway.web import work
+from slipway.web.charts import HeatMap
 from slipway.web.frame import Crumb
-from slipway.web.number import count, moment, share, significant
+from slipway.web.number import count, interval, moment, plural, share, significant
 from slipway.web.page import Done, View, Visit, act, page
 from slipway.web.table import Column, Row, Table
 from slipway.workspace import Workspace
@@ -194,8 +198,57 @@ def _documents(index: Index) -> Table:
     return Table(caption="Documents", columns=DOCUMENTS, rows=rows, compact=True)
 
 
-def _comparison(_workspace: Workspace) -> dict[str, Any]:
-    return {"comparison": None}
+def _comparison(workspace: Workspace) -> dict[str, Any]:
+    """The newest comparison of settings: a heat map of chunk size by fusion, each at its best cut."""
+    found = workspace.store.records.latest(SettingsComparison, workspace.settings.retrieve.index)
+    if found is None:
+        return {"comparison": None}
+    sizes = sorted({row.size for row in found.rows})
+    alphas = sorted({row.alpha for row in found.rows})
+    best = {
+        (row.size, row.alpha): row for row in sorted(found.rows, key=lambda row: (row.ndcg.value, row.recall.value))
+    }
+    heat = HeatMap(
+        title=f"nDCG@{DEPTH} by chunk size and weight of words",
+        corner="tokens a chunk × weight of words",
+        rows_named=[str(size) for size in sizes],
+        columns_named=[f"{alpha:g}" for alpha in alphas],
+        values=[
+            [best[size, alpha].ndcg.value if (size, alpha) in best else None for alpha in alphas] for size in sizes
+        ],
+        notes={
+            (row, column): _sure(best[size, alpha].ndcg)
+            for row, size in enumerate(sizes)
+            for column, alpha in enumerate(alphas)
+            if (size, alpha) in best
+        },
+        best=(sizes.index(found.best.size), alphas.index(found.best.alpha)),
+    )
+    made = ", made by Slipway from the documents" if found.made else ""
+    return {
+        "comparison": found,
+        "heat": heat,
+        "compared": f"{plural(found.questions, 'question')}{made}, {moment(found.created_at)}",
+        "best": [
+            ("Chunk size", f"{found.best.size} tokens"),
+            ("Weight of words", significant(found.best.alpha)),
+            ("Cut", f"{share(found.best.cut)} of the best score"),
+            (f"nDCG@{DEPTH}", f"{significant(found.best.ndcg.value)} ({_sure(found.best.ndcg)})"),
+            ("Recall", f"{significant(found.best.recall.value)} ({_sure(found.best.recall)})"),
+            ("Tokens sent", count(found.best.tokens)),
+        ],
+        "lines": _settings_lines(found),
+    }
+
+
+def _sure(measure: Measure) -> str:
+    return interval(measure.low, measure.high).replace(" to ", "–")
+
+
+def _settings_lines(found: SettingsComparison) -> str:
+    """The best setting as lines for slipway.toml."""
+    size, best = found.best.size, found.best
+    return f"[retrieve]\nchunker.size = {size}\nalpha = {best.alpha:g}\ncut = {best.cut:g}"
 
 
 ROUTES = [
