@@ -169,19 +169,19 @@ def _clean_copies(
     store = workspace.store
     own = set(person.things)
     derived = {edge.child for edge in store.lineage.descendants(person.things)} - own
-    derived |= {thing for thing, _ in person.members}
+    lost_members = {thing for thing, _ in person.members}
     chunks = Texts(person.chunks)
     for record in store.plain_records.all():
         if record.subject == subject:
             continue
-        copied = (record.kind, record.id) in derived
+        copied = (record.kind, record.id) in derived | lost_members
         texts = person.said if record.kind in ANSWERS_BELONG_TO_ALL else person.said | person.told
         # Without an edge, only long texts in the person's own words count: short ones and answers are everybody's.
         wanted = (texts if copied else Texts(person.said.long())) | chunks
         body = _without_entries(record, person)
         cleaned = without(body, wanted)
         if not cleaned.taken and body == record.body:
-            if copied:
+            if (record.kind, record.id) in derived:
                 yield _node(record.kind, record.id, "checked", "made from the person's data, holds none of it")
         elif copied or everywhere or body != record.body:
             store.plain_records.rewrite(record.kind, record.id, cleaned.value)
