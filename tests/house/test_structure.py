@@ -39,7 +39,11 @@ def test_no_file_is_a_drawer_for_everything() -> None:
     assert drawers == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=shown)
+# A migration is one list of tables, however long.
+READ = [module for module in MODULES if module.parent.name != "versions"]
+
+
+@pytest.mark.parametrize("module", READ, ids=shown)
 def test_a_function_can_be_read_on_two_screens(module: Path) -> None:
     functions = [
         node
