@@ -36,9 +36,8 @@ def words_of(text: str) -> set[str]:
 def index_line(words: set[str]) -> str:
     """What the index is given: sorted, so that the same words can be taken out again; at most 20,000 and 500 KB."""
     line = " ".join(sorted(words)[:MOST_WORDS])
-    if len(line) <= MOST_BYTES // 4:
-        return line
-    return line.encode()[:MOST_BYTES].decode(errors="ignore").rpartition(" ")[0]
+    encoded = line.encode()
+    return line if len(encoded) <= MOST_BYTES else encoded[:MOST_BYTES].decode(errors="ignore").rpartition(" ")[0]
 
 
 def query_words(text: str) -> list[str]:

@@ -19,6 +19,9 @@ JSON = "application/json"
 LARGEST_BODY = 64 << 20
 """Bytes of one body after decompression. Exporters send some hundred spans at a time; more is a bomb."""
 DEEPEST_VALUE = 32
+OWN_SPAN = "slipway.span"
+"""Attribute with everything about a span that OpenTelemetry has no name for, as JSON."""
+_BESIDE = frozenset({"trace", "span", "parent", "name", "start_ns", "end_ns", "project"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,20 @@ def encode_response(content_type: str, rejected: int, message: str) -> tuple[str
         answer.partial_success.rejected_spans = rejected
         answer.partial_success.error_message = message
     return PROTOBUF, answer.SerializeToString()
+
+
+def encode_traces(spans: Iterable[Span], *, service: str) -> bytes:
+    """Spans as the JSON of an OTLP request: GenAI attributes for other tools, and `slipway.span` to read back whole."""
+    return msgspec.json.encode(
+        {
+            "resourceSpans": [
+                {
+                    "resource": {"attributes": [_pair("service.name", service)]},
+                    "scopeSpans": [{"scope": {"name": "slipway"}, "spans": [_encoded(span) for span in spans]}],
+                }
+            ]
+        }
+    )
 
 
 def encode_error(content_type: str, code: int, message: str) -> tuple[str, bytes]:
@@ -311,6 +328,8 @@ def _is_id(text: str, length: int) -> bool:
 
 
 def _span(raw: _Raw, project: str) -> Span:
+    if (own := _own_span(raw, project)) is not None:
+        return own
     said = content(raw.attributes, raw.events)
     if raw.resource:
         said["resource"] = dict(raw.resource)
@@ -330,6 +349,65 @@ def _span(raw: _Raw, project: str) -> Span:
         content=said,
         **columns(raw.attributes, raw.events, raw.resource, start_ns=raw.start_ns),
     )
+
+
+def _own_span(raw: _Raw, project: str) -> Span | None:
+    """A span that Slipway itself exported, as it was; None for everybody else's."""
+    told = raw.attributes.get(OWN_SPAN)
+    if not isinstance(told, str):
+        return None
+    try:
+        fields = msgspec.json.decode(told)
+        beside = {
+            "trace": raw.trace,
+            "span": raw.span,
+            "parent": raw.parent or None,
+            "name": raw.name,
+            "start_ns": raw.start_ns,
+            "end_ns": max(raw.end_ns, raw.start_ns),
+            "project": project,
+        }
+        return msgspec.convert({**fields, **beside}, Span)
+    except (msgspec.DecodeError, TypeError):
+        return None
+
+
+def _encoded(span: Span) -> dict[str, Any]:
+    told = msgspec.to_builtins(span, enc_hook=str)
+    own = {key: value for key, value in told.items() if key not in _BESIDE and value not in (None, "", 0, {})}
+    attributes = [_pair(name, value) for name, value in _genai(span) if value]
+    return {
+        "traceId": span.trace,
+        "spanId": span.span,
+        "parentSpanId": span.parent or "",
+        "name": span.name,
+        "kind": 2 if span.kind == "request" else 1,
+        "startTimeUnixNano": str(span.start_ns),
+        "endTimeUnixNano": str(span.end_ns),
+        "status": {"code": 2, "message": span.error} if span.status == "error" else {"code": 1},
+        "attributes": [*attributes, _pair(OWN_SPAN, msgspec.json.encode(own).decode())],
+    }
+
+
+def _genai(span: Span) -> Iterator[tuple[str, str | int]]:
+    """The columns that the GenAI conventions (1.41) have names for."""
+    operations = {"chat": "chat", "embeddings": "embeddings", "retrieval": "retrieval", "tool": "execute_tool"}
+    yield "gen_ai.operation.name", operations.get(span.kind, "")
+    yield "gen_ai.provider.name", span.provider
+    yield "gen_ai.request.model", span.model
+    yield "gen_ai.response.model", span.response_model
+    yield "gen_ai.usage.input_tokens", span.input_tokens
+    yield "gen_ai.usage.output_tokens", span.output_tokens
+    yield "gen_ai.usage.cache_read.input_tokens", span.cached_tokens
+    yield "gen_ai.conversation.id", span.session
+    yield "user.id", span.subject or ""
+    yield "slipway.release.id", span.release or ""
+    yield "slipway.channel", span.channel
+    yield "deployment.environment.name", span.environment
+
+
+def _pair(name: str, value: str | int) -> dict[str, Any]:
+    return {"key": name, "value": {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}}
 
 
 def _varint(number: int) -> bytes:
