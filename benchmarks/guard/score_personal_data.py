@@ -35,7 +35,7 @@ def overlap(a: tuple[int, int], b: tuple[int, int]) -> float:
 
 
 def score(path: Path, *, show: bool) -> None:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
     right: Counter[str] = Counter()
     missed: Counter[str] = Counter()
     wrong: Counter[str] = Counter()

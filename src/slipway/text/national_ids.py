@@ -120,8 +120,7 @@ def _germany_tax(text: str) -> bool:
     # ISO 7064 MOD 11,10; exactly one digit of the first ten stands there two or three times.
     product = 10
     for digit in text[:10]:
-        product = (int(digit) + product - 1) % 10 or 9
-        product = (product + 1) * 2 % 11
+        product = ((int(digit) + product) % 10 or 10) * 2 % 11
     return (11 - product) % 10 == int(text[10]) and len(set(text[:10])) in (8, 9)
 
 

@@ -30,12 +30,17 @@ KINDS = (
 LOOK_BACK = 48
 """Characters before a number in which words such as "phone" count as context."""
 
+LONGEST_BEGINNING = 20
+"""Characters that may stand before the first digit: four groups of an IPv6 address."""
+
+_DIGIT = re.compile(r"\d")
 _ANCHOR = re.compile(
     r"(?<![^\W_])(?:"
-    r"(?P<number>[+(]{0,2}\d)"
-    r"|(?P<letters>[A-Za-z]{1,6}(?:[ -]?\d))"
+    r"(?P<bech>[bB][cC]1)"
+    r"|(?P<number>[+(]{0,2}\d)"
+    r"|(?P<letters>[A-Za-z]{1,6}\d|[A-Z]{1,2}[ -]\d)"
+    r"|(?P<month>(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}\.? \d)"
     r"|(?P<hexadecimal>[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{2})"
-    r"|(?P<bech>[bB][cC]1)"
     r")"
 )
 _RUN = re.compile(r"[+(]{0,2}\d(?:(?:[ \u00a0]?[().\-/]{0,2}[ \u00a0]?)?\d){0,30}+\)?")
@@ -49,6 +54,8 @@ _IBAN = re.compile(r"[A-Za-z]{2}\d\d(?:[ \-]?[A-Za-z0-9]){11,30}+")
 _CODE = re.compile(r"[A-Za-z0-9]{1,20}(?:[ \-+.][A-Za-z0-9]{1,10}){0,5}")
 _EXTENSION = re.compile(r" ?(?:x|ext\.?) ?\d{1,6}(?!\w)")
 _CARD_GROUPS = re.compile(r"\d{4}(?:[ -]\d{4}){3}|\d{4}[ -]\d{6}[ -]\d{4,5}")
+_SINGLES = re.compile(r"(?<!\d)\d(?:[ \-./]\d){3}(?!\d)")
+"""Single digits in a row are a list, no number."""
 _WORD = re.compile(r"\w+")
 _BEFORE_AT = re.compile(r"[A-Za-z0-9\u00c0-\u024f_.+%'\-]{1,64}")
 _AFTER_AT = re.compile(r"[A-Za-z0-9\u00c0-\u024f-]{1,63}(?:\.[A-Za-z0-9\u00c0-\u024f-]{1,63}){1,8}+")
@@ -160,9 +167,12 @@ def _emails(text: str, start: int) -> Iterator[Hit]:
 
 
 def _numbers(text: str, start: int) -> Iterator[Hit]:
-    """What begins with a digit, or with a few letters and a digit."""
+    """What begins with a digit, or with a few letters and a digit; stretches without a digit are passed over."""
     position = start
-    while anchor := _ANCHOR.search(text, position):
+    while digit := _DIGIT.search(text, position):
+        anchor = _ANCHOR.search(text, max(position, digit.start() - LONGEST_BEGINNING))
+        if anchor is None:
+            return
         begin = anchor.start()
         kind, end = _at(text, begin, anchor.lastgroup or "")
         if kind:
@@ -177,9 +187,14 @@ def _at(text: str, begin: int, anchor: str) -> tuple[str, int]:
     if anchor == "bech":
         if (match := _BECH32.match(text, begin)) and bech32(match.group()):
             return "wallet", match.end()
-        return "", begin + 3
+        anchor = "letters"
     if anchor == "hexadecimal":
         return "", begin + 1
+    if anchor == "month":
+        match = _MONTH_FIRST.match(text, begin)
+        if match and _said(_BIRTH_WORDS, text, begin):
+            return "date_of_birth", match.end()
+        return "", begin + 3
     if anchor == "letters":
         return _after_letters(text, begin)
     return _after_digit(text, begin)
@@ -210,7 +225,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _after_letters(text: str, begin: int) -> tuple[str, int]:
-    """IBANs, national numbers and passports that begin with letters, months before a date of birth."""
+    """IBANs, national numbers and passports that begin with letters."""
     if (match := _IBAN.match(text, begin)) and (end := _iban_end(match.group())):
         return "iban", begin + end
     if match := _MAC.match(text, begin):
@@ -223,8 +238,6 @@ def _after_letters(text: str, begin: int) -> tuple[str, int]:
             return "national_id", begin + len(candidate)
     if token and 6 <= len(token.group()) <= 10 and _said(_PASSPORT_WORDS, text, begin):
         return "passport", after_token
-    if (match := _MONTH_FIRST.match(text, begin)) and _said(_BIRTH_WORDS, text, begin):
-        return "date_of_birth", match.end()
     return "", after_token
 
 
@@ -293,6 +306,8 @@ def _after_digit(text: str, begin: int) -> tuple[str, int]:
 def _number(text: str, begin: int, shown: str, end: int) -> tuple[str, int]:
     """Cards, national numbers, passports and phones, longest candidate first."""
     digits = _digits(shown)
+    if _SINGLES.search(shown):
+        return "", end
     for candidate in _prefixes(text, begin):
         certainty = national_id(candidate)
         if certainty == "sure" or (certainty and _said_last(_ID_WORDS, _PHONE_WORDS, text, begin)):
@@ -309,11 +324,13 @@ def _number(text: str, begin: int, shown: str, end: int) -> tuple[str, int]:
         digits = _digits(candidate)
         if len(digits) < 7:
             break
-        if _is_card(candidate, digits, text, begin):
+        if len(digits) > 19:
+            pass
+        elif _is_card(candidate, digits, text, begin):
             return "card", begin + len(candidate)
-        if _is_phone(candidate, digits, text, begin):
+        elif _is_phone(candidate, digits, text, begin):
             return "phone", begin + len(candidate)
-        if 6 <= len(digits) <= 9 and digits == candidate and _said(_PASSPORT_WORDS, text, begin):
+        elif 6 <= len(digits) <= 9 and digits == candidate and _said(_PASSPORT_WORDS, text, begin):
             return "passport", begin + len(candidate)
         cut = max(candidate.rfind(" "), candidate.rfind("\u00a0"))
         if cut < 0 or _CARD_GROUPS.fullmatch(candidate):
