@@ -55,7 +55,7 @@ def stream_events(model: str, *, usage: bool) -> list[bytes]:
     events.append(chunk(model, {}, "stop"))
     if usage:
         # As vLLM does: choices null beside the usage.
-        last = {"id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 1, "model": model}
+        last = {"id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 1, "model": f"{model}-2026"}
         events.append(b"data: " + json.dumps(last | {"choices": None, "usage": USAGE}).encode() + b"\n\n")
     events.append(b"data: [DONE]\n\n")
     return events

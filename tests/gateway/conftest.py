@@ -205,7 +205,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, mock: Any) -> Iterator[Serv
             yield served
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tools() -> Any:
     """The functions above, for tests that set up a gateway of their own."""
     return Tools

@@ -265,14 +265,8 @@ class Gateway:
         await call.reply(200, b'{"status":"ok"}')
 
     async def readyz(self, call: Call) -> None:
-        snapshot = self._snapshot
         stale_s = time.monotonic() - self._watcher.fresh_at
-        broken = [
-            f"{channel.name}: {target.broken}"
-            for channel in snapshot.channels.values()
-            for share in channel.shares
-            if (target := snapshot.targets[share.release]).broken is not None
-        ]
+        broken = self._snapshot.problems()
         checks: dict[str, Any] = {
             "store": "ok" if stale_s < STALE_AFTER_S else f"not read for {stale_s:.0f} s: {self._watcher.problem}",
             "releases": "; ".join(broken) or "ok",

@@ -33,7 +33,9 @@ def _models(call: Call) -> dict[str, dict[str, Any]]:
     models: dict[str, dict[str, Any]] = {}
     for name, channel in sorted(snapshot.channels.items()):
         shares = [
-            {"release": snapshot.targets[share.release].label, "weight": share.weight} for share in channel.shares
+            {"release": snapshot.targets[share.release].label, "weight": share.weight}
+            for share in channel.shares
+            if share.release in snapshot.targets
         ]
         created = int(channel.changed_at.timestamp())
         models[name] = model_shape(name, created=created, owner=OWNER) | {"slipway": {"releases": shares}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from slipway.domain.errors import ModelNotFound, SlipwayError
-from slipway.domain.ids import ReleaseId
 from slipway.gateway.call import Call
 from slipway.gateway.snapshot import Snapshot
 from slipway.gateway.targets import Target, make_raw_target
@@ -24,13 +23,11 @@ def find_route(call: Call) -> Target:
     if channel is not None and channel.shares:
         shares = channel.shares
         chosen = shares[0].release if len(shares) == 1 else choose_release(channel, call.sticky)
-        target = snapshot.targets[chosen]
         call.channel = channel.name
-    else:
-        target = _by_name(snapshot, call.model)
+        call.release = chosen.encode("ascii")
+        return snapshot.target(chosen)
+    target = _by_name(snapshot, call.model)
     call.release = target.release_header
-    if target.broken is not None:
-        target.check()
     return target
 
 
@@ -44,7 +41,7 @@ def _by_name(snapshot: Snapshot, model: str) -> Target:
     if release is None and len(model) >= SHORTEST_ID:
         release = next((id for id in snapshot.targets if id.startswith(model)), None)
     if release is not None:
-        return snapshot.targets[ReleaseId(release)]
+        return snapshot.target(release)
     engine, slash, name = model.partition("/")
     if slash and snapshot.workspace.settings.server.raw_models:
         try:

@@ -10,7 +10,7 @@ from time import monotonic
 
 from slipway.config.reader import load_settings
 from slipway.domain.access import ApiKey
-from slipway.domain.errors import SlipwayError
+from slipway.domain.errors import ReleaseUnavailable, SlipwayError
 from slipway.domain.ids import ReleaseId
 from slipway.domain.release import Channel, Release
 from slipway.gateway.targets import Target, make_target
@@ -29,6 +29,28 @@ class Snapshot:
     by_label: Mapping[str, ReleaseId] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
     """API keys by the hash of their text."""
+
+    def target(self, release: ReleaseId) -> Target:
+        """Raises `ReleaseUnavailable` where the release cannot answer here."""
+        target = self.targets.get(release)
+        if target is None:
+            raise ReleaseUnavailable(
+                release[:12], "the store does not hold it. Promote another: slipway release promote"
+            )
+        if target.broken is not None:
+            raise ReleaseUnavailable(target.label, str(target.broken))
+        return target
+
+    def problems(self) -> list[str]:
+        """What keeps channels from answering."""
+        found = []
+        for channel in self.channels.values():
+            for share in channel.shares:
+                try:
+                    self.target(share.release)
+                except ReleaseUnavailable as wrong:
+                    found.append(f"{channel.name}: {wrong}")
+        return found
 
 
 def load_snapshot(workspace: Workspace, *, before: Snapshot | None = None) -> Snapshot:
@@ -125,6 +147,6 @@ def _refuse_if_worse(fresh: Snapshot, before: Snapshot) -> None:
     """Raises what would break a release that a channel serves and that answered until now."""
     for channel in fresh.channels.values():
         for share in channel.shares:
-            now, then = fresh.targets[share.release], before.targets.get(share.release)
-            if now.broken is not None and then is not None and then.broken is None:
+            now, then = fresh.targets.get(share.release), before.targets.get(share.release)
+            if now is not None and now.broken is not None and then is not None and then.broken is None:
                 raise now.broken

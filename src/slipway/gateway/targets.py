@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from slipway.domain.errors import ReleaseUnavailable, SlipwayError
+from slipway.domain.errors import SlipwayError
 from slipway.domain.guardrail import Guardrails
 from slipway.domain.message import Usage
 from slipway.domain.model import Price
@@ -57,11 +57,6 @@ class Target:
         cost = cost_of(usage, self.price)
         return cost.money.micros if cost.known and cost.money.currency == "USD" else 0
 
-    def check(self) -> None:
-        """Raises `ReleaseUnavailable` where the release cannot answer on this server."""
-        if self.broken is not None:
-            raise ReleaseUnavailable(self.label, str(self.broken))
-
 
 def make_target(workspace: Workspace, release: Release) -> Target:
     """The target of a release. A release that cannot answer here, for want of a secret say, becomes a broken target:
@@ -92,8 +87,12 @@ def _target(
             endpoints = {path: engine.endpoints(path) for path in FORWARDED}
         except SlipwayError as wrong:
             broken = wrong
-    today = datetime.now(UTC).date()
-    base_url = engine.base_url if isinstance(engine, OpenAI) else ""
+    price = None
+    if release is not None:
+        # The price list is heavy to load; a raw model, which is looked up in the middle of a request, is priced later,
+        # by the ingester.
+        base_url = engine.base_url if isinstance(engine, OpenAI) else ""
+        price = price_of(engine_name, model, at=datetime.now(UTC).date(), base_url=base_url)
     return Target(
         release=release,
         engine=engine_name,
@@ -102,7 +101,7 @@ def _target(
         endpoints=endpoints,
         deadlines=engine.deadlines if isinstance(engine, OpenAI) else Deadlines(),
         guardrails=release.guardrails if release else NO_RAILS,
-        price=price_of(engine_name, model, at=today, base_url=base_url),
+        price=price,
         release_header=release.id.encode("ascii") if release else b"",
         broken=broken,
     )

@@ -1,0 +1,99 @@
+"""API keys: who gets in, what they may do, how much of it."""
+
+from datetime import timedelta
+
+import httpx
+import openai
+import pytest
+
+from slipway.access.keys import create_key, revoke_key
+from slipway.domain.access import Limits
+from slipway.release.channels import promote
+from slipway.workspace import open_workspace
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory, mock, tools):
+    """A gateway that asks for keys."""
+    folder = tools.make_application(tmp_path_factory.mktemp("locked") / "lamps", mock.url)
+    with open_workspace(folder) as workspace:
+        promote(workspace, tools.plain_release(workspace), "plain", force=True)
+        with tools.serving(workspace, keys_required=True) as served:
+            yield served
+
+
+@pytest.fixture
+def new_key(locked, until):
+    """Makes a key and waits until the gateway knows it."""
+
+    def make(name: str, **more) -> str:
+        key, text = create_key(locked.workspace.store, name, **more)
+        assert until(lambda: key.hash in locked.gateway.snapshot.keys)
+        return text
+
+    return make
+
+
+def chat(locked, text: str) -> httpx.Response:
+    return locked.chat("plain", headers={"authorization": f"Bearer {text}"} if text else {})
+
+
+def test_without_a_key_nobody_gets_in(locked):
+    for headers in ({}, {"authorization": "Bearer sk-wrong"}, {"authorization": "Basic abc"}, {"authorization": ""}):
+        answer = locked.chat("plain", headers=headers)
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "invalid_api_key"
+    with pytest.raises(openai.AuthenticationError):
+        locked.client.models.list()
+    assert httpx.get(f"{locked.url}/healthz").status_code == 200
+
+
+def test_with_a_key_everything_works(locked, new_key):
+    text = new_key("good")
+    client = openai.OpenAI(base_url=f"{locked.url}/v1", api_key=text, max_retries=0)
+    assert client.chat.completions.create(model="plain", messages=[{"role": "user", "content": "hi"}]).choices
+    assert [model.id for model in client.models.list()]
+
+
+def test_the_key_never_reaches_the_engine(locked, new_key, upstream):
+    text = new_key("discreet")
+    chat(locked, text)
+    assert all(text.encode() not in value for headers in upstream.state.headers for value in headers.values())
+
+
+def test_a_key_for_feedback_may_not_chat(locked, new_key):
+    text = new_key("narrow", scopes=["feedback"])
+    answer = chat(locked, text)
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "insufficient_scope"
+
+
+def test_an_expired_key_is_out(locked, new_key):
+    text = new_key("old", expires_at=locked.workspace.now() - timedelta(seconds=1))
+    assert chat(locked, text).status_code == 401
+
+
+def test_a_revoked_key_is_out_within_moments(locked, new_key, until):
+    text = new_key("fired")
+    assert chat(locked, text).status_code == 200
+    revoke_key(locked.workspace.store, "fired")
+    assert until(lambda: chat(locked, text).status_code == 401)
+
+
+def test_requests_a_minute(locked, new_key):
+    text = new_key("slow", limits=Limits(requests_per_minute=3))
+    answers = [chat(locked, text) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert answers[-1].json()["error"]["type"] == "rate_limit_error"
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+
+
+def test_tokens_a_minute_count_what_was_used(locked, new_key):
+    text = new_key("wordy", limits=Limits(tokens_per_minute=200))
+    # One request costs 170 tokens, which is known afterwards; the second one goes below zero.
+    assert [chat(locked, text).status_code for _ in range(2)] == [200, 200]
+
+
+def test_requests_a_month(locked, new_key):
+    text = new_key("modest", limits=Limits(monthly_requests=2))
+    assert [chat(locked, text).status_code for _ in range(3)] == [200, 200, 429]

@@ -1,0 +1,104 @@
+"""A client that leaves cancels the work it asked for, and its trace says so."""
+
+import json
+import socket
+
+import httpx
+import pytest
+
+from slipway.workspace import open_workspace
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def open_request(url: str, path: str, body: dict) -> socket.socket:
+    host, port = url.removeprefix("http://").split(":")
+    content = json.dumps(body).encode()
+    raw = socket.create_connection((host, int(port)), timeout=5)
+    raw.sendall(
+        b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+        % (path.encode(), len(content), content)
+    )
+    return raw
+
+
+@pytest.fixture
+def patient(folder, tools):
+    """A gateway that gives its upstream a minute."""
+    text = (folder / "slipway.toml").read_text().replace("first_byte_s = 0.6", "first_byte_s = 60")
+    (folder / "slipway.toml").write_text(
+        text.replace("idle_s = 0.6", "idle_s = 60").replace("total_s = 3", "total_s = 60")
+    )
+    with open_workspace(folder) as workspace, tools.serving(workspace) as served:
+        yield served
+
+
+def test_before_the_answer(patient, upstream):
+    raw = open_request(patient.url, "/v1/chat/completions", {"model": "fast/hang", "messages": MESSAGES})
+    raw.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        raw.recv(1)
+    raw.close()
+    assert upstream.wait_cancelled("hang")
+    assert_cancelled(patient, "")
+
+
+def test_in_the_stream(patient, upstream):
+    body = {"model": "fast/stall", "messages": MESSAGES, "stream": True}
+    raw = open_request(patient.url, "/v1/chat/completions", body)
+    received = b""
+    while b"word4" not in received:
+        received += raw.recv(65536)
+    raw.close()
+    assert upstream.wait_cancelled("stall")
+    assert_cancelled(patient, "word0 word1 word2 word3 word4")
+
+
+def test_in_an_answer_from_documents(patient, upstream, tools, until):
+    from slipway.release.channels import promote
+
+    promote(patient.workspace, tools.documents_release(patient.workspace, engine="fast"), force=True)
+    assert until(lambda: "lamps" in patient.gateway.snapshot.channels)
+    # The model's name is the engine's there; the mock answers unknown names, so this one ends well.
+    assert patient.chat("lamps").status_code == 200
+    (folder := patient.workspace.folder / "slipway.toml").write_text(
+        folder.read_text().replace('reply = "Express', 'delay_s = 30\nreply = "Express')
+    )
+    patient.gateway.reload()
+    promote(patient.workspace, tools.documents_release(patient.workspace), force=True)
+    assert until(lambda: patient.gateway.snapshot.workspace.settings.engines["script"].get("delay_s") == 30)
+    assert until(lambda: len(patient.gateway.snapshot.targets) == 2)
+    raw = open_request(patient.url, "/v1/chat/completions", {"model": "lamps", "messages": MESSAGES})
+    raw.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        raw.recv(1)
+    raw.close()
+    assert until(lambda: "slipway_in_flight 0" in httpx.get(f"{patient.url}/metrics").text)
+    newest = patient.traces()[0]
+    assert (newest.status, newest.channel) == ("cancelled", "lamps")
+
+
+def test_a_stream_of_fifty_megabytes_that_nobody_reads_holds_up_nobody(patient):
+    raw = open_request(patient.url, "/v1/chat/completions", {"model": "fast/big", "messages": MESSAGES, "stream": True})
+    before = memory_kb()
+    try:
+        for _ in range(20):
+            assert patient.chat("fast/ok").status_code == 200
+        assert memory_kb() - before < 40_000
+    finally:
+        raw.close()
+
+
+def memory_kb() -> int:
+    """Resident memory of this process, which the gateway shares with the test."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4
+
+
+def assert_cancelled(served, reply: str) -> None:
+    (row,) = served.traces()
+    assert row.status == "cancelled"
+    (span,) = served.trace(row.id)
+    assert span.content["reply"] == reply
+    metrics = httpx.get(f"{served.url}/metrics").text
+    assert 'outcome="cancelled"} 1' in metrics
