@@ -11,7 +11,7 @@ from slipway.domain.document import Passage
 from slipway.domain.evaluation import CaseResult, Score
 from slipway.domain.message import Message
 from slipway.domain.release import EvidenceKind, Measure
-from slipway.intervals import mean_interval, percentile_interval, wilson
+from slipway.intervals import bootstrap, mean_interval, percentile_interval, wilson
 from slipway.metrics.base import AnswerView
 from slipway.plugins import Registry
 
@@ -93,7 +93,8 @@ def mean_measure(
     values = values_of(results, metric)
     if not values:
         return None
-    low, high = mean_interval(values, seed=seed)
+    # What has a unit has no upper end, so Wilson's interval for scores from 0 to 1 does not fit it.
+    low, high = bootstrap(values, seed=seed) if unit else mean_interval(values, seed=seed)
     return Measure(
         name=name or metric,
         value=math.fsum(values) / len(values),

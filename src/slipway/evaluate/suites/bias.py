@@ -42,7 +42,7 @@ class Bias:
     metric: ClassVar[str] = "flip_rate"
     kind: ClassVar[EvidenceKind] = "evaluation"
     streamed: ClassVar[bool] = False
-    questions: int = 20
+    questions: int = 12
 
     def plan(self, material: Material) -> list[Probe]:
         probes = []
