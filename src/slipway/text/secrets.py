@@ -64,10 +64,11 @@ _NAMED = re.compile(
     r"|(?:[A-Za-z0-9]{1,20}[_-]){0,3}(?:secret|token|api[_-]?key|apikey|access[_-]?key|auth[_-]?key|private[_-]?key|password|credentials?)"
     r"(?:[_-](?:key|id|token|value))?))"
     r"[\"']?[ ]{0,2}(?:[:=]{1,2}>?|(?i:\bis\b:?))[ ]{0,2}"
-    r"(?P<value>\"[^\"\s]{4,200}\"|'[^'\s]{4,200}'|[^\s\"'`,;<>(){}\[\]]{4,200})"
+    r"(?P<value>\"[^\"\s\u0e00-\u9fff]{4,200}\"|'[^'\s\u0e00-\u9fff]{4,200}'"
+    r"|[^\s\"'`,;<>(){}\[\]\u0e00-\u9fff]{4,200})"
 )
 _BEARER = re.compile(r"(?i:\b(?:bearer|basic|token))[ ]{1,2}(?P<value>[A-Za-z0-9_\-.~+/=]{16,2000})")
-_IN_URL = re.compile(r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.\-]{1,20}://[^\s:/@]{0,64}:(?P<value>[^\s:/@]{3,128})@")
+_IN_URL = re.compile(r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.\-]{1,20}://[^\s:/@\u0e00-\u9fff]{0,64}:(?P<value>[^\s:/@\u0e00-\u9fff]{3,128})@")
 _WORDS = ("pass", "pwd", "secret", "token", "key", "credential", "contrase", "mot de passe")
 _PLACEHOLDER = re.compile(
     r"(?i)^(?:x{3,}|\*{2,}|\.{3,}|-+|_+)|your|example|placeholder|changeme|change_me|redacted|dummy|sample|\benv\b|^env:|"
@@ -87,11 +88,11 @@ def find_secrets(text: str, *, start: int = 0, unknown_tokens: bool = False) -> 
         hits += list(_private_keys(text, start))
     if "://" in text and "@" in text:
         hits += [_hit("password", match, "value") for match in _IN_URL.finditer(text, start)]
-    if "=" in text or ":" in text or " is " in text:
-        low = text.lower()
-        if any(word in low for word in _WORDS):
-            hits += list(_named(text, start))
-    if "earer" in text or "asic " in text or "oken " in text:
+    # What is looked for first must stand in every match: a text and its pieces then give the same hits.
+    low = text.lower()
+    if ("=" in text or ":" in text or "is" in low) and any(word in low for word in _WORDS):
+        hits += list(_named(text, start))
+    if "bearer" in low or "basic" in low or "token" in low:
         hits += list(_bearer(text, start))
     if unknown_tokens:
         hits += list(_unknown(text, start))
