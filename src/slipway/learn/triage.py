@@ -8,7 +8,7 @@ from slipway.domain.feedback import Feedback, Finding, Route
 from slipway.domain.ids import ReleaseId, hash_parts
 from slipway.domain.index import Index
 from slipway.domain.release import Release
-from slipway.domain.trace import Trace
+from slipway.domain.trace import OWN_CHANNELS, Trace
 from slipway.learn.inbox import save_findings
 from slipway.retrieve.gaps import Gap, find_gaps
 from slipway.workspace import Workspace
@@ -28,14 +28,20 @@ def triage(workspace: Workspace, release: Release, *, since: datetime | None = N
 
 
 def find_from_gaps(workspace: Workspace, release: Release, *, since: datetime | None = None) -> list[Finding]:
-    """Questions that the release left unanswered, by topic: what to write goes to knowledge."""
+    """Questions that the release left unanswered, by topic: what to write goes to knowledge.
+
+    Those whose words the documents do hold make one finding of their own.
+    """
     index = workspace.store.records.find(Index, str(release.index)) if release.index else None
     if index is None:
         return []
     traces = _unanswered(workspace, release, since=since)
     questions = [str(trace.root.content.get("question", "")) for trace in traces]
     gaps = find_gaps(workspace, index, [question for question in questions if question])
-    return [_from_gap(gap, traces, release.id, workspace.now()) for gap in gaps]
+    named = {question for gap in gaps for question in gap.questions}
+    left = [trace for trace in traces if trace.root.content.get("question") not in named]
+    found = [_from_gap(gap, traces, release.id, workspace.now()) for gap in gaps]
+    return [*found, _unanswered_though_covered(left, release.id, workspace.now())] if left else found
 
 
 def find_from_failures(workspace: Workspace, release: Release) -> list[Finding]:
@@ -138,12 +144,29 @@ def _from_gap(gap: Gap, traces: Sequence[Trace], release: ReleaseId, now: dateti
     )
 
 
+def _unanswered_though_covered(traces: Sequence[Trace], release: ReleaseId, now: datetime) -> Finding:
+    questions = tuple(dict.fromkeys(str(trace.root.content.get("question", "")) for trace in traces))
+    return Finding(
+        id=_finding_id("gap", release, *sorted(questions)),
+        kind="gap",
+        title="Left unanswered although the documents use these words",
+        detail="Either the documents touch the subject without answering, or the answer was not recognised.",
+        route="knowledge",
+        release=release,
+        traces=tuple(trace.id for trace in traces),
+        questions=questions,
+        volume=len(traces),
+        created_at=now,
+        facts={"topic": "unanswered questions"},
+    )
+
+
 def _unanswered(workspace: Workspace, release: Release, *, since: datetime | None) -> list[Trace]:
     traces: list[Trace] = []
     after: str | None = None
     while len(traces) < MOST_TRACES:
         page = workspace.store.traces.list(release=release.id, status="abstained", since=since, limit=200, after=after)
-        traces += [workspace.store.traces.get(row.id) for row in page.rows]
+        traces += [workspace.store.traces.get(row.id) for row in page.rows if row.channel not in OWN_CHANNELS]
         after = page.next
         if after is None:
             break

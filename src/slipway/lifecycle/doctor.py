@@ -46,12 +46,14 @@ def examine(folder: Path) -> list[Finding]:
     return findings
 
 
-def check_backends(settings: Settings, *, folder: Path) -> None:
-    """Raises the first error in what the settings name: engines, embedder, chunker, rails."""
+def check_backends(settings: Settings, *, folder: Path) -> str:
+    """What the settings name: engines, embedder, rails. Raises the first error in them."""
     for name in {settings.release.engine, *settings.engines}:
         choose_engine(settings, name, folder=folder)
-    choose_embedder(settings.retrieve.embedder)
-    guardrails_from_settings(settings)
+    embedder = choose_embedder(settings.retrieve.embedder, folder=folder)
+    rails = guardrails_from_settings(settings)
+    searched = embedder.id if embedder else "lexical search only"
+    return f"engine {settings.release.engine}, {searched}, {len(rails.before)} + {len(rails.after)} rails"
 
 
 def _machine(folder: Path) -> Iterator[Finding]:
@@ -79,13 +81,15 @@ def _packages() -> Iterator[Finding]:
 
 
 def _application(folder: Path) -> Iterator[Finding]:
-    settings: list[Settings] = []
-    yield _tried("settings", lambda: settings.append(load_settings(folder)) or str(folder / FILE_NAME))
-    if not settings:
+    try:
+        settings = load_settings(folder)
+    except SlipwayError as wrong:
+        yield Finding(name="settings", state="problem", detail=str(wrong), remedy="Correct that line.")
         return
-    yield _tried("backends", lambda: check_backends(settings[0], folder=folder) or "all known")
+    yield Finding(name="settings", state="ok", detail=str(folder / FILE_NAME))
+    yield _tried("backends", lambda: check_backends(settings, folder=folder))
     yield _tried("store", lambda: _store(folder))
-    for source in settings[0].application.documents:
+    for source in settings.application.documents:
         there = (folder / source).exists()
         yield Finding(
             name="documents",
@@ -102,9 +106,9 @@ def _store(folder: Path) -> str:
         return f"{workspace.store.traces.count()} traces"
 
 
-def _tried(name: str, look: Callable[[], object]) -> Finding:
+def _tried(name: str, look: Callable[[], str]) -> Finding:
     try:
-        return Finding(name=name, state="ok", detail=str(look()))
+        return Finding(name=name, state="ok", detail=look())
     except SlipwayError as wrong:
         return Finding(name=name, state="problem", detail=str(wrong), remedy="See above.")
 

@@ -20,13 +20,6 @@ HELD_BACK = "privacy.md"
 GENERATED = ("commands.md", "errors.md", "house.md", "settings.md", "pages.md")
 """Chapters written from the code: tables, no prose to answer from."""
 FEWEST_QUESTIONS = 3
-OFF_TOPIC = (
-    "What is the melting point of tungsten?",
-    "Who won the chess world championship in 1972?",
-    "How many moons does Neptune have?",
-    "Which river flows through Budapest?",
-)
-"""Questions that documents about something else do not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +61,7 @@ def _lay_out(folder: Path, sources: Sequence[Path], *, own: bool) -> Material:
     if not documents:
         named = [f"{item.source}: {item.reason}" for item in loaded.unreadable[:3]]
         raise NothingToIndex("documents", files=len(loaded.unreadable), examples=named)
-    cases = _own_questions() if own else _made_questions(documents)
+    cases = _own_questions() if own else make_questions(documents)
     held = next((item for item in documents if own and item.id == HELD_BACK), None) or _choose_held_back(
         documents, cases
     )
@@ -123,14 +116,6 @@ def _own_questions() -> list[Case]:
     return [_case(json.loads(line)) for line in text.splitlines() if line.strip()]
 
 
-def _made_questions(documents: Sequence[Document]) -> list[Case]:
-    off_topic = [
-        Case(id=f"off-topic-{number}", question=question, answerable=False)
-        for number, question in enumerate(OFF_TOPIC, start=1)
-    ]
-    return [*make_questions(documents), *off_topic]
-
-
 def _case(row: dict[str, object]) -> Case:
     listed = row.get("documents")
     return Case(
@@ -150,6 +135,10 @@ def _row(case: Case) -> dict[str, object]:
         row["answerable"] = case.answerable
     if case.documents:
         row["documents"] = list(case.documents)
+    if case.spans:
+        row["spans"] = [list(span) for span in case.spans]
+    if case.tags:
+        row["tags"] = list(case.tags)
     return row
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from slipway.domain.dataset import Dataset
@@ -102,7 +103,7 @@ async def bring_up(
             dataset=dataset,
             limit=workspace.settings.evaluate.limit,
             seed=workspace.settings.evaluate.seed,
-            on_progress=lambda done, total, suite=suite: on_progress(f"evaluate {suite}", done, total),
+            on_progress=partial(on_progress, f"evaluate {suite}"),
         )
         tell(f"evaluate {suite}", began, latest_evidence(workspace, release)[suite].summary, changed=True)
 

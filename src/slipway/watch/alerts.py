@@ -11,6 +11,7 @@ from slipway.domain.errors import ConfigError, did_you_mean
 from slipway.domain.feedback import Alert
 from slipway.domain.ids import new_id
 from slipway.domain.rollup import Histogram
+from slipway.domain.trace import OWN_CHANNELS
 from slipway.upstream.client import HttpClient
 from slipway.workspace import Workspace
 
@@ -94,8 +95,9 @@ def open_alerts(workspace: Workspace) -> list[Alert]:
 
 
 def measure_window(workspace: Workspace, *, since: datetime, until: datetime) -> dict[str, float | None]:
-    """Every measure of conditions over a window, from the per-minute roll-ups; None where there was no request."""
-    points = workspace.store.traces.series(since=since, until=until)
+    """Every measure of conditions over a window of users' traffic, from the roll-ups; None where there was none."""
+    series = workspace.store.traces.series(since=since, until=until, by="channel")
+    points = [point for point in series if point.key not in OWN_CHANNELS]
     count = sum(point.count for point in points)
     latency = sum((point.latency for point in points), Histogram())
     p50, p95 = latency.percentile(0.5), latency.percentile(0.95)

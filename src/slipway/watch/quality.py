@@ -7,7 +7,7 @@ from random import Random
 
 from slipway.domain.evaluation import Interval
 from slipway.domain.ids import ReleaseId, TraceId
-from slipway.domain.trace import Trace, TraceSummary
+from slipway.domain.trace import OWN_CHANNELS, Trace, TraceSummary
 from slipway.intervals import wilson
 from slipway.text.overlap import content_words, coverage
 from slipway.watch.sampler import choose_sample
@@ -171,7 +171,7 @@ def _traces(workspace: Workspace, *, since: datetime, until: datetime) -> list[T
     after: str | None = None
     while True:
         page = workspace.store.traces.list(since=since, until=until, limit=500, after=after)
-        rows += page.rows
+        rows += [row for row in page.rows if row.channel not in OWN_CHANNELS]
         after = page.next
         if after is None:
             return rows

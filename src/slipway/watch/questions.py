@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from slipway.domain.trace import OWN_CHANNELS
 from slipway.workspace import Workspace
 
 
@@ -12,6 +13,8 @@ def questions_between(workspace: Workspace, *, since: datetime, until: datetime,
     while len(questions) < limit:
         page = workspace.store.traces.list(since=since, until=until, limit=min(200, limit), after=after)
         for row in page.rows:
+            if row.channel in OWN_CHANNELS:
+                continue
             question = workspace.store.traces.get(row.id).root.content.get("question")
             if isinstance(question, str) and question:
                 questions.append(question)
