@@ -7,7 +7,7 @@ the Vercel AI SDK. An attribute that became part of the messages is not kept a s
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from slipway.domain.trace import SpanKind
 
 Attributes = Mapping[str, Any]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -454,7 +455,10 @@ def _first_token(attributes: Attributes, events: Sequence[Event], start_ns: int)
             moment = datetime.fromisoformat(begun.strip('"'))
         except ValueError:
             return None
-        return max(0, round(moment.timestamp() * 1e9) - start_ns)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        # In whole microseconds: a float of nanoseconds since 1970 is not exact.
+        return max(0, (moment - EPOCH) // timedelta(microseconds=1) * 1000 - start_ns)
     return None
 
 
