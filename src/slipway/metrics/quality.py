@@ -1,5 +1,6 @@
 """One headline number per case: is this what should have come back?"""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,6 +13,15 @@ from slipway.text.overlap import content_words, longest_common_run, token_f1, wo
 LONG = 5
 """From so many content words on, an expected answer need not stand there word for word."""
 MOST = 0.8
+# fmt: off
+NUMBERS = {
+    "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
+    "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "fifteen": "15",
+    "twenty": "20", "thirty": "30", "forty": "40", "fifty": "50", "hundred": "100",
+}
+# fmt: on
+"""Number words and their digits: "five years" is "5 years". "One" is left out, for it is mostly a pronoun."""
+SPELT = re.compile(rf"\b({'|'.join(NUMBERS)})\b", re.IGNORECASE)
 
 
 @metrics.register("quality")
@@ -48,7 +58,8 @@ class Quality:
         if not expected:
             place = CitationMetric().score(case, answer)
             return Score(metric="quality", value=place.value, reason=place.reason)
-        return max((self._compare(text, answer.text) for text in expected), key=lambda score: score.value or 0.0)
+        said = with_digits(answer.text)
+        return max((self._compare(with_digits(text), said) for text in expected), key=lambda score: score.value or 0.0)
 
     def _compare(self, expected: str, said: str) -> Score:
         if holds_word_for_word(expected, said):
@@ -70,6 +81,11 @@ def _score_unanswerable(answer: AnswerView) -> Score:
     if answer.blocked:
         return Score(metric="quality", value=0.0, reason="a guardrail stopped it")
     return Score(metric="quality", value=0.0, reason="answered although the documents do not hold the answer")
+
+
+def with_digits(text: str) -> str:
+    """The text with number words as digits."""
+    return SPELT.sub(lambda found: NUMBERS[found[0].lower()], text)
 
 
 def holds_word_for_word(expected: str, said: str) -> bool:
