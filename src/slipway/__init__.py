@@ -3,18 +3,56 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slipway.config.reader import load_settings
+    from slipway.domain.errors import SlipwayError
+    from slipway.lifecycle.start import init_application
+    from slipway.lifecycle.up import bring_up
+    from slipway.release.channels import promote, roll_back
+    from slipway.release.gate import gate_release
+    from slipway.release.parts import cut_release, load_release
+    from slipway.release.pipeline import answer, stream_answer
+    from slipway.retrieve.index import build_index, load_index
+    from slipway.retrieve.query import search_index
     from slipway.workspace import Workspace, open_workspace
 
 __version__ = "0.1.0"
-__all__ = ["Workspace", "__version__", "load_settings", "open_workspace"]
 
-# Where each name lives. A module is imported when its name is first used, so `import slipway` costs next to nothing.
+# The verbs that an application is begun, built and asked with; every other verb is imported from its room. A module is
+# loaded when its name is first used, so `import slipway` costs next to nothing.
 _ROOMS = {
+    "SlipwayError": "slipway.domain.errors",
     "Workspace": "slipway.workspace",
-    "load_settings": "slipway.config.reader",
+    "answer": "slipway.release.pipeline",
+    "bring_up": "slipway.lifecycle.up",
+    "build_index": "slipway.retrieve.index",
+    "cut_release": "slipway.release.parts",
+    "gate_release": "slipway.release.gate",
+    "init_application": "slipway.lifecycle.start",
+    "load_index": "slipway.retrieve.index",
+    "load_release": "slipway.release.parts",
     "open_workspace": "slipway.workspace",
+    "promote": "slipway.release.channels",
+    "roll_back": "slipway.release.channels",
+    "search_index": "slipway.retrieve.query",
+    "stream_answer": "slipway.release.pipeline",
 }
+__all__ = [
+    "SlipwayError",
+    "Workspace",
+    "__version__",
+    "answer",
+    "bring_up",
+    "build_index",
+    "cut_release",
+    "gate_release",
+    "init_application",
+    "load_index",
+    "load_release",
+    "open_workspace",
+    "promote",
+    "roll_back",
+    "search_index",
+    "stream_answer",
+]
 
 
 def __getattr__(name: str) -> Any:
