@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.util
 import json
 import mmap
+import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +45,8 @@ class MiniLM:
     """Embeds with all-MiniLM-L6-v2 (384 dimensions) on the CPU, from the installed package or the folder `path`."""
 
     path: str = ""
+    threads: int = 0
+    """0 takes every core that this process may use."""
     _loaded: list[Weights] = field(default_factory=list, init=False, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
@@ -81,8 +86,17 @@ class MiniLM:
         tokens = weights.token_ids(texts)
         # Neighbours in length go together: equal lengths share one attention product.
         order = sorted(range(len(texts)), key=lambda place: len(tokens[place]))
-        for group in _groups(order, [len(ids) for ids in tokens]):
+        groups = _groups(order, [len(ids) for ids in tokens])
+
+        def fill(group: list[int]) -> None:
             vectors[group] = weights.forward([tokens[place] for place in group])
+
+        if len(groups) == 1 or self.threads == 1:
+            for group in groups:
+                fill(group)
+        else:
+            with ThreadPoolExecutor(min(self.threads or available_cores(), len(groups))) as pool:
+                list(pool.map(fill, groups))
         return vectors
 
     def token_counter(self) -> MiniLMTokens:
@@ -117,6 +131,7 @@ class Weights:
     """The model in memory: arrays over the mapped file, so that processes share its pages."""
 
     def __init__(self, folder: Path) -> None:
+        _one_thread_per_product()
         tokenizer = _checked(folder, "tokenizer.json")
         self.measuring = _tokenizer(bytes(tokenizer))
         self._embedding = _tokenizer(bytes(tokenizer))
@@ -242,6 +257,25 @@ def _equal_lengths(lengths: Sequence[int]) -> list[tuple[int, int, int]]:
             spans.append((row, 1, length))
         row += length
     return spans
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _one_thread_per_product() -> None:
+    """Keeps OpenBLAS from splitting each product over threads that then wait for each other.
+
+    Whole groups of texts run in parallel instead, and a single question costs one core. Another BLAS is left as it is.
+    """
+    libraries = Path(numpy.__file__).parent.parent / "numpy.libs"
+    for library in sorted(libraries.glob("*openblas*")):
+        loaded = ctypes.CDLL(str(library))
+        for name in ("scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_threads", "openblas_set_num_threads"):
+            if hasattr(loaded, name):
+                getattr(loaded, name)(1)
+                return
 
 
 def _checked(folder: Path, name: str) -> mmap.mmap:

@@ -15,7 +15,7 @@ from slipway.domain.ids import hash_text
 from slipway.embedders.base import Embedder, Vectors
 
 FILE_NAME = "embeddings.db"
-BATCH = 64
+BATCH = 128
 SCHEMA = """
 create table if not exists embeddings (
     text_hash text not null, embedder text not null, vector blob not null, primary key (text_hash, embedder)
@@ -98,7 +98,7 @@ class Embeddings:
                     ((text_hash, embedder, vector.astype("<f4").tobytes()) for text_hash, vector in rows),
                 )
         except sqlite3.OperationalError as wrong:
-            if wrong.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            if wrong.sqlite_errorcode in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}:
                 raise DiskFull(self._path) from wrong
             raise
 

@@ -13,7 +13,7 @@ from slipway.retrieve.fusion import Fused, cut_off, fuse, scores_of
 from slipway.vectors.base import IndexReader
 from slipway.workspace import Workspace
 
-POOL = 100
+POOL = 200
 """Candidates that each leg brings to the fusion."""
 
 

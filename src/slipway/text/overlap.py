@@ -9,11 +9,12 @@ from slipway.text.stems import stem
 from slipway.text.stop_words import STOP_WORDS
 
 WORD = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+(?:['’](?!s\b)[^\W_]+)*")
+POSSESSIVE = re.compile(r"['’]s\b")
 
 
 def words(text: str) -> list[str]:
     """Lower-case words in order; `1,000.5` stays whole, `max_tokens` and `re-use` fall apart, `'s` goes."""
-    return WORD.findall(text.lower())
+    return WORD.findall(POSSESSIVE.sub("", text.lower()))
 
 
 def content_words(text: str) -> list[str]:

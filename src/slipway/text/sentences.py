@@ -41,7 +41,7 @@ def split_sentences(text: str) -> list[Span]:
 
 def _split_paragraph(text: str, start: int, end: int, spans: list[Span]) -> None:
     for mark in TERMINATOR.finditer(text, start, end):
-        if _ends_sentence(text, mark, end):
+        if _ends_sentence(text, start, mark, end):
             _add(text, start, mark.end(), spans)
             start = mark.end()
     _add(text, start, end, spans)
@@ -56,7 +56,7 @@ def _add(text: str, start: int, end: int, spans: list[Span]) -> None:
         spans.append(Span(start, end))
 
 
-def _ends_sentence(text: str, mark: re.Match[str], end: int) -> bool:
+def _ends_sentence(text: str, start: int, mark: re.Match[str], end: int) -> bool:
     if mark[0][0] in "。！？":
         return True
     after = mark.end()
@@ -75,12 +75,7 @@ def _ends_sentence(text: str, mark: re.Match[str], end: int) -> bool:
     plain = word[0].lower().strip(".")
     if plain in ABBREVIATIONS:
         return plain in MAY_END and following.isupper()
-    # An initial, as in 'J. Smith' or 'U.S. Army'; a single digit ends a sentence unless it numbers a list item.
+    # An initial, as in 'J. Smith' or 'U.S. Army'; a digit numbers a list item where the sentence begins with it.
     if len(plain) == 1 or (len(plain) == 3 and plain[1] == "."):
-        return plain.isdigit() and not _at_line_start(text, word.start())
+        return plain.isdigit() and bool(text[start : word.start()].strip())
     return True
-
-
-def _at_line_start(text: str, position: int) -> bool:
-    line = text.rfind("\n", 0, position) + 1
-    return not text[line:position].strip()

@@ -172,7 +172,8 @@ class SQLiteReader:
 
     def frequencies(self, stems: Sequence[str]) -> list[int]:
         rows = self._rows(
-            "select term, doc from temp.terms where term in (select value from json_each(?))", (json.dumps(list(stems)),)
+            "select term, doc from temp.terms where term in (select value from json_each(?))",
+            (json.dumps(list(stems)),),
         )
         found = dict(rows)
         return [found.get(stem, 0) for stem in stems]
@@ -372,7 +373,7 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as wrong:
-        if wrong.sqlite_errorcode in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR} or "disk is full" in str(wrong):
+        if wrong.sqlite_errorcode in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}:
             raise DiskFull(path) from wrong
         raise
     except OSError as wrong:

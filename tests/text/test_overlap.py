@@ -1,0 +1,59 @@
+"""Words, coverage, n-grams and common runs."""
+
+import pytest
+
+from slipway.text.overlap import content_words, coverage, longest_common_run, ngram_overlap, rarity, token_f1, words
+
+WORDS = [
+    pytest.param("The lamp's price: 1,000.50 euros", ["the", "lamp", "price", "1,000.50", "euros"], id="numbers stay"),
+    pytest.param("max_tokens and re-use", ["max", "tokens", "and", "re", "use"], id="identifiers fall apart"),
+    pytest.param("don’t STOP", ["don’t", "stop"], id="an apostrophe inside a word"),
+    pytest.param("", [], id="nothing"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), WORDS)
+def test_words(text: str, expected: list[str]) -> None:
+    assert words(text) == expected
+
+
+def test_content_words_are_stems_without_stop_words() -> None:
+    assert content_words("What are the warranties of these lamps?") == ["warranti", "lamp"]
+
+
+def test_coverage_counts_distinct_words() -> None:
+    assert coverage(["a", "b", "b"], ["b"]) == 0.5
+    assert coverage([], ["b"]) == 0.0
+
+
+def test_a_rare_word_weighs_more() -> None:
+    weights = rarity([["lamp", "cord"], ["lamp"], ["lamp"]])
+    assert weights["cord"] > weights["lamp"] > 0
+    assert coverage(["lamp", "cord"], ["cord"], weights) > 0.5 > coverage(["lamp", "cord"], ["lamp"], weights)
+
+
+def test_an_unknown_word_weighs_as_the_rarest() -> None:
+    weights = {"lamp": 1.0, "cord": 3.0}
+    assert coverage(["lamp", "zebra"], ["lamp"], weights) == 0.25
+
+
+def test_ngrams_and_runs() -> None:
+    a, b = "the red lamp is new".split(), "a red lamp was new".split()
+    assert ngram_overlap(a, b, 2) == 0.25
+    assert ngram_overlap(["one"], b, 2) == 0.0
+    assert longest_common_run(a, b) == 2
+    assert longest_common_run([], b) == 0
+
+
+F1 = [
+    pytest.param("five years", "five years", 1.0, id="the same"),
+    pytest.param("about five years", "five years", 0.8, id="one word too many"),
+    pytest.param("never", "five years", 0.0, id="nothing shared"),
+    pytest.param("", "", 1.0, id="both empty"),
+    pytest.param("", "x", 0.0, id="one empty"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected", "score"), F1)
+def test_token_f1(text: str, expected: str, score: float) -> None:
+    assert token_f1(text.split(), expected.split()) == pytest.approx(score)
