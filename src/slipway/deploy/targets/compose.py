@@ -109,9 +109,9 @@ class Compose:
             "image": self.vllm_image,
             # The image's entrypoint is `vllm serve`.
             "command": vllm_argv(model, copies=copies)[2:],
-            "environment": {"HF_TOKEN": None, "VLLM_API_KEY": None},
+            "environment": {"HF_HOME": "/models", "HF_TOKEN": None, "VLLM_API_KEY": None},
             "expose": [str(PORT)],
-            "volumes": ["weights:/root/.cache/huggingface"],
+            "volumes": ["weights:/models"],
             "shm_size": "16gb",
             "restart": "unless-stopped",
             "healthcheck": {

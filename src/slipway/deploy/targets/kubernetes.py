@@ -151,8 +151,11 @@ class Kubernetes:
             "image": self.vllm_image,
             "command": vllm_argv(model),
             "env": [
-                {"name": one, "valueFrom": {"secretKeyRef": {"name": f"{name}-keys", "key": one, "optional": True}}}
-                for one in ("HF_TOKEN", "VLLM_API_KEY")
+                {"name": "HF_HOME", "value": "/models"},
+                *(
+                    {"name": one, "valueFrom": {"secretKeyRef": {"name": f"{name}-keys", "key": one, "optional": True}}}
+                    for one in ("HF_TOKEN", "VLLM_API_KEY")
+                ),
             ],
             "ports": [{"name": "http", "containerPort": PORT}],
             "startupProbe": {
@@ -168,7 +171,7 @@ class Kubernetes:
             "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5},
             "resources": {"limits": {resource: str(model.devices)}},
             "volumeMounts": [
-                {"name": "weights", "mountPath": "/root/.cache/huggingface"},
+                {"name": "weights", "mountPath": "/models"},
                 # Processes of one server exchange tensors through shared memory; the default of 64 MB is too small.
                 {"name": "shared-memory", "mountPath": "/dev/shm"},
             ],

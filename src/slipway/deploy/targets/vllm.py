@@ -86,9 +86,9 @@ class Vllm:
                 "vllm": {
                     "image": self.image,
                     "command": vllm_argv(model, copies=copies)[2:],
-                    "environment": {"HF_TOKEN": None, "VLLM_API_KEY": None},
+                    "environment": {"HF_HOME": "/models", "HF_TOKEN": None, "VLLM_API_KEY": None},
                     "ports": [f"127.0.0.1:{PORT}:{PORT}"],
-                    "volumes": ["weights:/root/.cache/huggingface"],
+                    "volumes": ["weights:/models"],
                     "shm_size": "16gb",
                     "restart": "unless-stopped",
                     "deploy": {
