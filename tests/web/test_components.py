@@ -147,8 +147,8 @@ CASES = {
     "error": Shown("{{ ui.error(word) }}", {"word": EVIL}, ("That did not work", EVIL)),
     "toast": Shown("{{ ui.toast(word) }}", {"word": EVIL}, (EVIL,)),
     "confirm": Shown(
-        '{{ ui.confirm("c", "Erase", "Erase p-1?", "It cannot be undone.", "/privacy/erase", "Erase p-1", {"subject": "p-1"}, "danger") }}',
-        wanted=("Erase p-1?", "It cannot be undone.", "Cancel"),
+        '{{ ui.confirm("c", "Erase", "Erase p-1?", "No way back.", "/erase", "Erase p-1", {"a": "b"}, "danger") }}',
+        wanted=("Erase p-1?", "No way back.", "Cancel"),
     ),
     "progress": Shown("{{ ui.progress(job) }}", {"job": JOB}, ("Evaluate quality", "3 of 9", "Stop evaluate quality")),
     "copy": Shown("{{ ui.copy(word) }}", {"word": EVIL}, (EVIL,)),

@@ -1,6 +1,7 @@
 """Styles, script, icons and fonts: read once, kept compressed, cached by the browser while they stay the same."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".woff2": "font/woff2",
 }
+OURS = ("app.css", "tokens.css", "slip.js")
 YEAR_S = 365 * 86400
 
 
@@ -37,13 +39,27 @@ def static_files() -> dict[str, StaticFile]:
     for path in sorted(FOLDER.rglob("*")):
         if path.suffix not in TYPES:
             continue
-        body = path.read_bytes()
+        body = lighten(path)
         bodies: dict[Coding, bytes] = {"identity": body}
         if path.suffix != ".woff2":
             bodies |= {"zstd": compress(body, "zstd", hard=True), "gzip": compress(body, "gzip", hard=True)}
         digest = hashlib.sha256(body).hexdigest()[:12]
         files[path.relative_to(FOLDER).as_posix()] = StaticFile(TYPES[path.suffix], digest, bodies)
     return files
+
+
+def lighten(path: Path) -> bytes:
+    """The file as it is sent: styles and scripts of ours go without their comments and indentation."""
+    if path.name not in OURS:
+        return path.read_bytes()
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".css":
+        text = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL))
+        text = re.sub(r" ?([{};,>]) ?", r"\1", text).replace(": ", ":")
+    else:
+        text = re.sub(r"^\s*(/\*.*?\*/|//[^\n]*)\s*$", "", text, flags=re.DOTALL | re.MULTILINE)
+        text = re.sub(r"\n\s*", "\n", re.sub(r"/\*\* @type .*?\*/ ?", "", text))
+    return text.encode()
 
 
 @cache

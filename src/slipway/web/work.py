@@ -184,11 +184,25 @@ def _close_gaps(workspace: Workspace, payload: Mapping[str, Any], _claim: Claim)
     return {"closed": len(closed)}
 
 
+def _train(workspace: Workspace, payload: Mapping[str, Any], claim: Claim) -> object:
+    from slipway.train.runs import settings_for, train
+
+    done = train(
+        workspace,
+        settings_for(workspace, method=payload.get("method", "")),
+        datasets=payload.get("datasets", []),
+        force=bool(payload.get("force")),
+        on_step=lambda step, steps, loss: claim.progress(step, steps, f"loss {loss:.3f}"),
+    )
+    return {"run": done.id}
+
+
 KINDS: dict[str, Work] = {
     "up": _bring_up,
     "evaluate": _evaluate,
     "build_index": _build_index,
     "compare_settings": _compare_settings,
+    "train": _train,
     "triage": _triage,
     "close_gaps": _close_gaps,
 }

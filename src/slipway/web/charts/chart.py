@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from slipway.web.charts.svg import element, line
 
@@ -51,6 +51,8 @@ class Chart(ABC):
     """A chart draws itself with the variables of tokens.css, so it follows the theme of the page it stands on."""
 
     title: str
+    named_in_place: ClassVar[bool] = False
+    """Whether the drawing names its series itself where it has the room, so that a legend is for narrow pages."""
 
     @abstractmethod
     def svg(self) -> str:

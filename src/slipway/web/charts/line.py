@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from slipway.web.charts.axis import Mark, across, down, height, left_margin, marked, marks_high, shorten, words_wide
 from slipway.web.charts.chart import Chart, Frame, Hover, Rows, colour, draw, stretched
@@ -40,6 +40,7 @@ class LineChart(Chart):
     `zero` makes the vertical axis start at zero, `top` ends it there when no value is higher.
     """
 
+    named_in_place: ClassVar[bool] = True
     series: Sequence[Series]
     x_kind: ScaleKind = "linear"
     y_kind: ScaleKind = "linear"

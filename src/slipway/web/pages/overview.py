@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from slipway.domain.feedback import Finding
 from slipway.domain.release import Gate, Measure, Release
-from slipway.domain.rollup import Histogram
 from slipway.release.evidence import latest_evidence
 from slipway.release.gate import gate_release
 from slipway.release.parts import list_releases
@@ -15,6 +14,7 @@ from slipway.web.number import UNKNOWN, count, micros, plural, quantity, seconds
 from slipway.web.page import Done, View, Visit, act, page
 from slipway.web.rail import read_rail
 from slipway.web.table import Column, Row, Table, tag
+from slipway.web.traffic import latency_of, total, user_traffic
 from slipway.workspace import Workspace
 
 STATE_TONES = {"candidate": "warn", "live": "pass", "retired": ""}
@@ -122,18 +122,14 @@ def what_waits(workspace: Workspace, release: Release, gate: Gate) -> list[Todo]
 
 
 def last_day(workspace: Workspace) -> list[tuple[str, str, str]]:
+    """Users' requests of the last day."""
     now = workspace.now()
-    points = workspace.store.traces.series(since=now - timedelta(days=1), until=now, step_s=3600)
-    total = sum(point.count for point in points)
-    latency = Histogram()
-    for point in points:
-        latency += point.latency
-    errors = sum(point.errors for point in points)
+    whole = total(user_traffic(workspace, since=now - timedelta(days=1), until=now, step_s=3600))
     return [
-        ("Requests", count(total), ""),
-        ("Errors", share(errors / total) if total else UNKNOWN, ""),
-        ("Latency p95", seconds(latency.percentile(0.95)), ""),
-        ("Cost", micros(sum(point.cost_micros for point in points)), ""),
+        ("Requests", count(whole.count if whole else 0), ""),
+        ("Errors", share(whole.errors / whole.count) if whole else UNKNOWN, ""),
+        ("Latency p95", seconds(latency_of(whole).percentile(0.95)), ""),
+        ("Cost", micros(whole.cost_micros if whole else 0), ""),
     ]
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from slipway.domain.errors import InputError
 from slipway.domain.feedback import Feedback
 from slipway.domain.ids import new_id
-from slipway.domain.rollup import Histogram, RollupPoint
+from slipway.domain.rollup import RollupPoint
 from slipway.domain.trace import Span, SpanKind, Trace, TraceSummary
 from slipway.release.parts import list_releases
 from slipway.web.filter import Filter, link, moment_since, since_choice
@@ -18,6 +18,7 @@ from slipway.web.frame import Crumb
 from slipway.web.number import UNKNOWN, count, micros, moment, seconds, share, significant
 from slipway.web.page import Done, View, Visit, act, page
 from slipway.web.table import Column, Row, Table, choose_columns, tag
+from slipway.web.traffic import ONLY_OWN, ONLY_USERS, total, user_traffic
 from slipway.workspace import Workspace
 
 PAGE = 50
@@ -38,6 +39,8 @@ COLUMNS = (
 TONES = {"ok": "pass", "error": "fail", "blocked": "warn", "abstained": "warn", "cancelled": "warn"}
 STATUSES = (("", "Any status"), *((name, name.capitalize()) for name in ("ok", "abstained", "blocked", "error")))
 SLOW = (("", "Any latency"), ("0.5s", "Over 500 ms"), ("1s", "Over 1 s"), ("5s", "Over 5 s"))
+FROM = (("users", "Users' traffic"), ("own", "Slipway's own"), ("all", "All traffic"))
+ASKERS = {"users": ONLY_USERS, "own": ONLY_OWN}
 COLOURS: dict[SpanKind, int] = {
     "chat": 1, "embeddings": 4, "retrieval": 4, "rerank": 4, "guard": 5, "tool": 2, "agent": 3, "evaluator": 3,
 }  # fmt: skip
@@ -64,11 +67,11 @@ def show_list(visit: Visit) -> View:
     store = visit.workspace.store
     now = visit.workspace.now()
     since = visit.ask("since", "7d")
-    query = {name: visit.ask(name) for name in ("q", "status", "release", "slow", "filter")} | {"since": since}
+    query = {name: visit.ask(name) for name in ("q", "status", "release", "slow", "filter")}
+    query |= {"since": since, "from": visit.ask("from", "users")}
     begins = moment_since(since, now)
-    wanted = " and ".join(
-        part for part in (query["filter"], f"latency > {query['slow']}" if query["slow"] else "") if part
-    )
+    slow = f"latency > {query['slow']}" if query["slow"] else ""
+    wanted = " and ".join(f"({part})" for part in (query["filter"], slow, ASKERS.get(query["from"], "")) if part)
     filters: dict[str, Any] = {
         "text": query["q"],
         "query": wanted,
@@ -97,9 +100,12 @@ def show_list(visit: Visit) -> View:
             Filter(name="status", label="Status", value=query["status"], choices=STATUSES),
             Filter(name="release", label="Release", value=query["release"], choices=releases),
             Filter(name="slow", label="Latency", value=query["slow"], choices=SLOW),
+            Filter(name="from", label="Asked by", value=query["from"], choices=FROM),
             since_choice(since),
         ],
-        "figures": _figures(store.traces.series(since=begins or now - timedelta(days=365), until=now, step_s=3600)),
+        "figures": _figures(
+            user_traffic(visit.workspace, since=begins or now - timedelta(days=365), until=now, step_s=3600)
+        ),
         "filtered": any(query[name] for name in ("q", "status", "release", "slow", "filter")),
     }
     return View("traces.html", "Traces", data, (Crumb("Traces"),))
@@ -210,19 +216,17 @@ def _cells(row: TraceSummary, labels: Mapping[str, str]) -> dict[str, Any]:
 
 def _figures(points: Sequence[RollupPoint]) -> list[tuple[str, str, str]]:
     """(label, value, note) over the chosen time, from the roll-ups."""
-    total = sum(point.count for point in points)
-    latency = Histogram()
-    for point in points:
-        latency += point.latency
-    part = [sum(getattr(point, name) for point in points) for name in ("errors", "abstained", "blocked", "cost_micros")]
-    errors, abstained, blocked, cost = part
+    whole = total(points)
+    if whole is None:
+        return [("Traces", "0", "")]
+    latency = whole.latency
     return [
-        ("Traces", count(total), ""),
-        ("Errors", share(errors / total) if total else UNKNOWN, ""),
-        ("Not answered", share(abstained / total) if total else UNKNOWN, "not in the documents"),
-        ("Blocked", share(blocked / total) if total else UNKNOWN, "by a guardrail"),
+        ("Traces", count(whole.count), ""),
+        ("Errors", share(whole.errors / whole.count), ""),
+        ("Not answered", share(whole.abstained / whole.count), "not in the documents"),
+        ("Blocked", share(whole.blocked / whole.count), "by a guardrail"),
         ("Latency p95", seconds(latency.percentile(0.95)), f"median {seconds(latency.percentile(0.5))}"),
-        ("Cost", micros(cost), f"{micros(round(cost / total))} a request" if total else ""),
+        ("Cost", micros(whole.cost_micros), f"{micros(round(whole.cost_micros / whole.count))} a request"),
     ]
 
 

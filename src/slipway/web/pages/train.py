@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from markupsafe import Markup
+
 from slipway.domain.errors import SlipwayError
 from slipway.domain.training import TrainingRun
 from slipway.models.architectures import find_model, list_models
 from slipway.train.memory import MethodRow, method_table
 from slipway.train.pairs import collect_pairs
 from slipway.train.report import DataReport, report_on
+from slipway.train.runs import list_runs, load_run, settings_for
 from slipway.web import work
 from slipway.web.charts import LineChart, Point, Series
 from slipway.web.frame import Crumb
@@ -17,15 +20,15 @@ from slipway.web.table import Column, Row, Table
 
 TONES = {"ready": "pass", "look first": "warn", "not ready": "fail"}
 EPOCHS = 3.0
+ASSUMED_TOKENS = 1e6
 METHODS = (
-    Column(key="method", label="Method"),
+    Column(key="method", label="Method", one_line=False),
     Column(key="trained", label="Trained", number=True),
     Column(key="memory", label="Memory", number=True),
     Column(key="device", label="Cheapest device"),
     Column(key="hours", label="Hours", number=True),
     Column(key="dollars", label="Cost", number=True),
     Column(key="file", label="Result", number=True),
-    Column(key="about", label="What it changes", one_line=False),
 )
 RUNS = (
     Column(key="when", label="Run"),
@@ -49,7 +52,7 @@ def show(visit: Visit) -> View:
         "model": visit.ask("model") or workspace.settings.deploy.model or "llama-3.1-8b",
         "base": workspace.settings.train.base,
         "method": workspace.settings.train.method,
-        "runs": _runs(workspace.store.records.list(TrainingRun, limit=20)),
+        "runs": _runs(list_runs(workspace)[:20]),
         "jobs": work.running(workspace, kinds=("train",)),
     }
     tokens = 0.0
@@ -60,8 +63,10 @@ def show(visit: Visit) -> View:
         tokens = float(report.tokens)
         data |= {"report": report, "tone": TONES[report.verdict], "figures": _figures(report)}
         shape = find_model(data["model"], folder=workspace.folder)
-        rows = method_table(shape, tokens=max(tokens, 1.0), epochs=EPOCHS)
+        rows = method_table(shape, tokens=tokens or ASSUMED_TOKENS, epochs=EPOCHS)
         data["methods"] = _methods(rows)
+        size = f"{count(tokens)} tokens of data" if tokens else "a million tokens of data, assumed"
+        data["reckoned"] = f"estimated for {size}, read three times"
         data["warnings"] = [f"{row.method}: {row.warning}" for row in rows if row.warning]
     except SlipwayError as wrong:
         data["refused"] = str(wrong)
@@ -69,7 +74,7 @@ def show(visit: Visit) -> View:
 
 
 def show_run(visit: Visit) -> View:
-    run = visit.workspace.store.records.get(TrainingRun, visit.part("id"))
+    run = load_run(visit.workspace, visit.part("id"))
     chart = LineChart(
         title="Loss",
         x_label="step",
@@ -100,7 +105,9 @@ def show_run(visit: Visit) -> View:
 
 
 def start(visit: Visit) -> Done:
-    visit.start("train", "Train", method=visit.said("method"), datasets=visit.lists.get("dataset", []))
+    datasets = visit.lists.get("dataset", [])
+    settings_for(visit.workspace, method=visit.said("method"))
+    visit.start("train", "Train", method=visit.said("method"), datasets=datasets, force=bool(visit.said("force")))
     return Done("/train", "The run waits for its turn.")
 
 
@@ -133,14 +140,13 @@ def _methods(rows: list[MethodRow]) -> Table:
         rows=[
             Row(
                 cells={
-                    "method": row.method,
+                    "method": Markup('{}<div class="quiet small">{}</div>').format(row.method, row.about),
                     "trained": share(row.share),
                     "memory": f"{significant(row.memory_gib)} GiB",
                     "device": row.device or "none holds it alone",
                     "hours": significant(row.hours),
                     "dollars": money(row.dollars),
                     "file": f"{count(row.adapter_mib)} MiB",
-                    "about": row.about,
                 }
             )
             for row in rows

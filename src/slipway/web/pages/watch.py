@@ -19,6 +19,7 @@ from slipway.web.number import compact, count, micros, money, plural, seconds, s
 from slipway.web.page import Done, View, Visit, act, page
 from slipway.web.pages.traces import release_labels
 from slipway.web.table import Column, Row, Table
+from slipway.web.traffic import user_traffic
 from slipway.workspace import Workspace
 
 STEPS = {"1h": 60, "24h": 1800, "7d": 4 * 3600, "30d": 86400}
@@ -43,7 +44,7 @@ def show(visit: Visit) -> View:
     chosen = visit.ask("since", "24h")
     chosen = chosen if chosen in STEPS else "24h"
     since = moment_since(chosen, now) or now - timedelta(days=1)
-    points = workspace.store.traces.series(since=since, until=now, step_s=STEPS[chosen])
+    points = user_traffic(workspace, since=since, until=now, step_s=STEPS[chosen])
     machine = measure_machine(workspace)
     labels = release_labels(workspace)
     data: dict[str, Any] = {
