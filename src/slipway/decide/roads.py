@@ -260,7 +260,7 @@ def _rented(replica: Replica, count: int, rent: Rent, hourly: float) -> CostLine
     return CostLine(
         name="Accelerator hours",
         monthly=device_cost(count * replica.devices, HOURS_A_MONTH, hourly),
-        formula=f"{count} replicas x {replica.devices} {replica.hardware.name} ({replica.precision}) x ${hourly:.2f} x "
+        formula=f"{count} {'replica' if count == 1 else 'replicas'} x {replica.devices} {replica.hardware.name} ({replica.precision}) x ${hourly:.2f} x "
         f"{HOURS_A_MONTH:g} h",
         source=_rent_source(rent),
     )
