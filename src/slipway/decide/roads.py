@@ -257,10 +257,11 @@ def stale(as_of: date | None, today: date, *, months: int = 6) -> bool:
 
 
 def _rented(replica: Replica, count: int, rent: Rent, hourly: float) -> CostLine:
+    copies = "1 replica" if count == 1 else f"{count} replicas"
     return CostLine(
         name="Accelerator hours",
         monthly=device_cost(count * replica.devices, HOURS_A_MONTH, hourly),
-        formula=f"{count} {'replica' if count == 1 else 'replicas'} x {replica.devices} {replica.hardware.name} ({replica.precision}) x ${hourly:.2f} x "
+        formula=f"{copies} x {replica.devices} {replica.hardware.name} ({replica.precision}) x ${hourly:.2f} x "
         f"{HOURS_A_MONTH:g} h",
         source=_rent_source(rent),
     )
