@@ -40,6 +40,4 @@ class Deployment:
     secrets: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     """Settings by environment variable; nothing secret."""
-    engine: str = ""
-    """Name of the engine that the release answers with."""
     model: ModelServer | None = None

@@ -40,7 +40,6 @@ def describe_deployment(workspace: Workspace, plan: Plan, release: Release | Non
         replicas=chosen.replicas if chosen is not None and chosen.hardware == THIS_MACHINE else 1,
         database="sqlite" if not url or url.startswith("sqlite") else "postgres",
         secrets=tuple(sorted(secret_names(settings))),
-        engine=release.model.engine if release else settings.release.engine,
         model=_model_server(plan),
         environment=MASTER_KEY if not settings.privacy.master_key else {},
     )
