@@ -11,7 +11,7 @@ from slipway.domain.errors import ContentErased, DatasetEmpty, NameInvalid, NotF
 from slipway.domain.feedback import Feedback
 from slipway.domain.ids import ContentHash, ReleaseId, TraceId, hash_parts, is_name
 from slipway.domain.release import PartRef
-from slipway.domain.trace import Trace
+from slipway.domain.trace import OWN_CHANNELS, Trace
 from slipway.evaluate.cases import read_cases
 from slipway.retrieve.documents import load_documents
 from slipway.retrieve.questions import make_questions
@@ -193,12 +193,12 @@ def _cited(trace: Trace) -> tuple[str, ...]:
 
 
 def _traces(workspace: Workspace, *, query: str, release: ReleaseId | None, since: datetime | None) -> Iterable[Trace]:
-    """Traces of real traffic, newest first: evaluations are left out, or a dataset would feed on itself."""
+    """Traces of real traffic, newest first: Slipway's own questions are left out, or a dataset would feed on itself."""
     after: str | None = None
     while True:
         page = workspace.store.traces.list(text=query, release=release, since=since, limit=100, after=after)
         for row in page.rows:
-            if row.channel == EVALUATE:
+            if row.channel in OWN_CHANNELS:
                 continue
             try:
                 yield workspace.store.traces.get(row.id)

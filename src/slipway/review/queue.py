@@ -9,7 +9,7 @@ from slipway.domain.feedback import Feedback
 from slipway.domain.ids import ReleaseId, hash_parts
 from slipway.domain.release import Release
 from slipway.domain.review import Review, ReviewItem
-from slipway.domain.trace import Trace
+from slipway.domain.trace import OWN_CHANNELS, Trace
 from slipway.release.evidence import list_evidence
 from slipway.review.summary import refresh_evidence
 from slipway.tracing.ingest import drain
@@ -51,7 +51,7 @@ def queue_traces(workspace: Workspace, release: Release, *, query: str = "", lim
     drain(workspace.store)
     complaints = {voice.trace: voice for voice in workspace.store.records.list(Feedback) if voice.score < 0}
     page = workspace.store.traces.list(text=query, release=release.id, limit=max(100, 10 * limit))
-    rows = [row for row in page.rows if row.channel != "evaluate" and row.status in ("ok", "abstained")]
+    rows = [row for row in page.rows if row.channel not in OWN_CHANNELS and row.status in ("ok", "abstained")]
     urgent = [row.id for row in rows if row.id in complaints][:limit]
     calm = [row.id for row in rows if row.id not in complaints]
     calm = Random(release.id).sample(calm, min(len(calm), limit - len(urgent)))
