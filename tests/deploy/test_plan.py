@@ -14,7 +14,7 @@ from slipway.domain.guardrail import Guardrails
 from slipway.domain.ids import ReleaseId
 from slipway.domain.model import Model
 from slipway.domain.release import Evidence, Measure, Release
-from slipway.release.evidence import attach
+from slipway.release.evidence import attach, latest_evidence
 from slipway.workspace import Workspace
 
 
@@ -132,3 +132,14 @@ def test_an_embedded_engine_that_is_too_slow_is_refused(workspace: Workspace) ->
 def test_without_a_measurement_the_next_step_is_named(workspace: Workspace) -> None:
     with pytest.raises(NotFound, match="slipway release cut"):
         make_plan(workspace)
+
+
+def test_an_engine_that_answers_elsewhere_needs_one_process(workspace: Workspace) -> None:
+    release = with_speed(workspace, median_s=0.5)
+    remote = replace(release, id=ReleaseId("s" * 64), number=2, model=Model(engine="openai", name="gpt-5-mini"))
+    workspace.store.records.save(remote)
+    measured = latest_evidence(workspace, release)["speed"]
+    attach(workspace, replace(measured, id="speed-2", release=remote.id))
+    chosen = make_plan(asking(workspace, requests_per_day=8_640_000.0)).chosen
+    assert chosen is not None
+    assert (chosen.hardware, chosen.replicas) == (THIS_MACHINE, 1)

@@ -15,6 +15,7 @@ from slipway.domain.hardware import Hardware
 from slipway.domain.ids import new_id
 from slipway.domain.release import Evidence, Release
 from slipway.models.architectures import find_model
+from slipway.models.catalog import EMBEDDED
 from slipway.models.hardware import Rent, find_hardware, list_hardware, rent_of
 from slipway.models.memory import GIB
 from slipway.models.sizing import LONG_INPUT, LONG_OUTPUT, SAFE_UTILISATION, Load, list_replicas, peak_per_second
@@ -118,7 +119,8 @@ def plan_processes(workspace: Workspace, demand: Demand) -> Plan:
     release, speed = _measured(workspace)
     seconds = {measure.name: measure.value for measure in speed.measures}
     typical, slow = seconds["latency_p50"], seconds.get("latency_p95", seconds["latency_p50"])
-    remote = "base_url" in workspace.settings.engines.get(release.model.engine, {})
+    engine = release.model.engine
+    remote = workspace.settings.engines.get(engine, {}).get("kind", engine) not in EMBEDDED
     peak = peak_per_second(demand)
     # A remote model keeps its own machine busy, not ours: one process waits for many answers at once.
     workers = 1 if remote else max(1, ceil(peak * typical / SAFE_UTILISATION))
