@@ -16,7 +16,7 @@ from slipway.store.journal import (
     RECORD,
     Journal,
     only_reader,
-    overwrite_consumed,
+    overwrite,
     read_journal,
     read_segment,
     segments,
@@ -257,16 +257,17 @@ def test_what_was_read_can_be_overwritten_while_the_writer_goes_on(tmp_path: Pat
     journal.append(b"another secret")
     (segment,) = segments(tmp_path)
     position = read_segment(segment).end
-    overwrite_consumed(segment, position)
+    overwrite(segment, 0, position)
     journal.append(b"later")
     assert b"secret" not in segment.path.read_bytes()
     assert [record.payload for record in read_segment(segment, position).records] == [b"later"]
     # Even a reader that has lost its position finds what came later.
     assert list(read_journal(tmp_path)) == [b"later"]
-    overwrite_consumed(segment, read_segment(segment, position).end)
+    overwrite(segment, position, read_segment(segment, position).end, sync=True)
     journal.append(b"last")
     journal.close()
     assert list(read_journal(tmp_path)) == [b"last"]
+    overwrite(segments(tmp_path)[0]._replace(path=tmp_path / "gone"), 0, 100)
 
 
 def test_one_reader_at_a_time(tmp_path: Path) -> None:

@@ -45,6 +45,19 @@ def test_what_was_journalled_is_in_the_store_once(store: Store) -> None:
     assert len(segments(store.journal_folder)) == 1
 
 
+def test_what_was_taken_in_is_overwritten_in_the_journal(store: Store) -> None:
+    journal = a_journal(store)
+    record(store, journal, 3)
+    (segment,) = segments(store.journal_folder)
+    assert b"number 1" in segment.path.read_bytes()
+    drain(store)
+    assert b"number" not in segment.path.read_bytes()
+    record(store, journal, 1)
+    journal.close()
+    assert drain(store).spans == 2
+    assert store.traces.count() == 4
+
+
 def test_segments_that_are_done_with_are_deleted(store: Store) -> None:
     journal = a_journal(store, segment_bytes=2000)
     record(store, journal, 20)

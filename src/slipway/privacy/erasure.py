@@ -13,7 +13,7 @@ from slipway.privacy.documents import Holding, chunk_texts, documents_about, pas
 from slipway.privacy.proof import search_files
 from slipway.privacy.words import SHORTEST, Texts, said_in, strings, told_in, without
 from slipway.retrieve.embeddings import forget_texts
-from slipway.store.journal import overwrite_consumed, segments
+from slipway.store.journal import overwrite, segments
 from slipway.store.lineage import Thing
 from slipway.store.plain_records import PlainRecord
 from slipway.store.records import Kind, register
@@ -81,8 +81,8 @@ def erase_subject(
         nodes.append(ErasureNode(kind="embedding", id=f"{forgotten} vectors", state="erased", reason="cache emptied"))
     nodes += _own_files(workspace, person)
     for segment in segments(store.journal_folder):
-        # A gateway may still write to it: what was read is overwritten in place, what comes after is not touched.
-        overwrite_consumed(segment, store.positions.of(segment.name))
+        # Done once more, in case the reader was killed between the store and the overwriting.
+        overwrite(segment, 0, store.positions.of(segment.name), sync=True)
     remains = [note] if (note := store.database.dialect.scrub(store.database.engine)) else []
     searched = 0
     if prove:

@@ -3,6 +3,7 @@
 A folder holds segments, each written by one worker: a header of 8 bytes, then records of length (4 bytes), CRC-32 of
 the payload (4 bytes) and payload. A record is one write to the kernel, which outlives the process: `kill -9` loses
 nothing. Segments are synced to the disk when they end and when they are closed; a power cut may take the last seconds.
+What was read into the database is overwritten with zeros, so that content lies in the clear only until then.
 """
 
 import errno
@@ -237,22 +238,27 @@ def read_journal(folder: Path) -> Iterator[bytes]:
             position = reading.end
 
 
-def overwrite_consumed(segment: Segment, position: int) -> None:
-    """Puts one record of zeros over everything before `position`: it is in the database, and was erased there perhaps.
+def overwrite(segment: Segment, begin: int, end: int, *, sync: bool = False) -> None:
+    """Puts one record of zeros over the records from `begin` to `end`: they are in the database, sealed.
 
-    Safe while the writer appends, because it never touches what lies before its end.
+    Safe while the writer appends, because it never touches what lies before its end. `begin` 0 is the first record.
     """
-    length = position - len(MAGIC) - RECORD.size
+    begin = max(begin, len(MAGIC))
+    length = end - begin - RECORD.size
     if length <= 0:
         return
-    handle = os.open(segment.path, os.O_WRONLY)
+    zeros = bytes(length)
     try:
-        zeros = bytes(length)
-        os.pwrite(handle, RECORD.pack(length, zlib.crc32(zeros)), len(MAGIC))
-        at = len(MAGIC) + RECORD.size
-        while at < position:
-            at += os.pwrite(handle, zeros[: position - at], at)
-        os.fsync(handle)
+        handle = os.open(segment.path, os.O_WRONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.pwrite(handle, RECORD.pack(length, zlib.crc32(zeros)), begin)
+        at = begin + RECORD.size
+        while at < end:
+            at += os.pwrite(handle, zeros[: end - at], at)
+        if sync:
+            os.fsync(handle)
     finally:
         os.close(handle)
 

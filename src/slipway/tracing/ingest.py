@@ -16,7 +16,7 @@ from slipway.config.reader import load_settings
 from slipway.config.secrets import read_secret
 from slipway.domain.errors import DiskFull, SlipwayError, StoreError
 from slipway.domain.trace import Span
-from slipway.store.journal import Record, Segment, only_reader, read_segment, segments
+from slipway.store.journal import Record, Segment, only_reader, overwrite, read_segment, segments
 from slipway.store.store import Store, open_store
 from slipway.tracing.cost import PriceOf, catalog_price, with_cost
 from slipway.tracing.recorder import decode_spans
@@ -107,6 +107,8 @@ def _drain_segment(store: Store, segment: Segment, price_of: PriceOf) -> Drained
         reading = read_segment(segment, position, most_bytes=BATCH_BYTES)
         if reading.records or reading.damaged or reading.end != position:
             done += _take_in(store, segment, reading.records, reading.end, reading.damaged, price_of)
+            if not reading.finished:
+                overwrite(segment, position, reading.end)
         if reading.finished:
             # Deleted after its spans are in; a crash in between only means that an empty rest is read again.
             segment.path.unlink(missing_ok=True)
