@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +43,9 @@ TEXTS = [
     pytest.param(PAGE, id="a page with headings"),
     pytest.param("x" * 5000, id="one run without a space"),
     pytest.param("字" * 900, id="a script without spaces"),
-    pytest.param("---\ntitle: T\n---\n# T\n\n- a\n- b\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", id="front matter and lists"),
+    pytest.param(
+        "---\ntitle: T\n---\n# T\n\n- a\n- b\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", id="front matter and lists"
+    ),
     pytest.param("\n\n \n", id="nothing but space"),
     pytest.param("", id="nothing"),
 ]
@@ -71,7 +75,7 @@ def test_chunks_keep_to_their_size(kind: str, size: int) -> None:
 
 def test_overlap_repeats_the_end_of_the_chunk_before(kind: str) -> None:
     cut = list(make(kind, 60, 30).cut(document(PROSE), TOKENS))
-    shared = [before.end - after.start for before, after in zip(cut, cut[1:], strict=False)]
+    shared = [before.end - after.start for before, after in pairwise(cut)]
     assert sum(length > 0 for length in shared) > len(shared) / 2
 
 

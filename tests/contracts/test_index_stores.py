@@ -162,7 +162,7 @@ def test_chunks_of_a_document_are_listed(reader: IndexReader) -> None:
 
 
 def test_a_document_that_is_not_there_is_named_with_a_near_one(reader: IndexReader) -> None:
-    with pytest.raises(NotFound, match="Did you mean 'lamps.md'"):
+    with pytest.raises(NotFound, match=r"Did you mean 'lamps\.md'"):
         reader.document("lamp.md")
 
 

@@ -1,5 +1,7 @@
 """Markdown blocks by offsets: what they are and where they stand."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,4 +88,4 @@ def test_plain_text(text: str, expected: str) -> None:
 def test_any_text_gives_blocks_in_order_inside_it(text: str) -> None:
     blocks = find_blocks(text)
     assert all(0 <= block.start < block.end <= len(text) for block in blocks)
-    assert all(before.end <= after.start for before, after in zip(blocks, blocks[1:], strict=False))
+    assert all(before.end <= after.start for before, after in pairwise(blocks))

@@ -38,7 +38,7 @@ def test_an_unknown_word_weighs_as_the_rarest() -> None:
 
 
 def test_ngrams_and_runs() -> None:
-    a, b = "the red lamp is new".split(), "a red lamp was new".split()
+    a, b = words("the red lamp is new"), words("a red lamp was new")
     assert ngram_overlap(a, b, 2) == 0.25
     assert ngram_overlap(["one"], b, 2) == 0.0
     assert longest_common_run(a, b) == 2

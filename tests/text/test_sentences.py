@@ -1,5 +1,7 @@
 """Sentences: where they end, and that they slice back exactly."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,9 @@ CASES = [
     pytest.param("See e.g. Figure 3. It shows", ["See e.g. Figure 3.", "It shows"], id="abbreviation, then a number"),
     pytest.param("J. R. Tolkien wrote it.", ["J. R. Tolkien wrote it."], id="initials"),
     pytest.param("We met Acme Inc. They paid.", ["We met Acme Inc.", "They paid."], id="a company may end one"),
-    pytest.param('He said "Stop." Then he left.', ['He said "Stop."', "Then he left."], id="quotation marks belong to it"),
+    pytest.param(
+        'He said "Stop." Then he left.', ['He said "Stop."', "Then he left."], id="quotation marks belong to it"
+    ),
     pytest.param("Wrapped\nover lines. Next.", ["Wrapped\nover lines.", "Next."], id="a line break ends nothing"),
     pytest.param("No point\n\nNext block", ["No point", "Next block"], id="a blank line ends one"),
     pytest.param("これは文です。次です。", ["これは文です。", "次です。"], id="Japanese full stops"),
@@ -32,7 +36,7 @@ def test_where_sentences_end(text: str, expected: list[str]) -> None:
 @given(st.text(alphabet=st.sampled_from("aB .!?\n\"'1。-*"), max_size=80))
 def test_spans_are_in_order_do_not_overlap_and_lose_no_sign(text: str) -> None:
     spans = split_sentences(text)
-    assert all(before.end <= after.start for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before.end <= after.start for before, after in pairwise(spans))
     assert "".join(text[span.start : span.end] for span in spans).replace(" ", "").replace("\n", "") == text.replace(
         " ", ""
     ).replace("\n", "")

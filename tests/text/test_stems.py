@@ -6,15 +6,17 @@ import pytest
 
 from slipway.text.stems import stem
 
-WORDS = """
-caresses ponies ties caress cats feed agreed plastered bled motoring sing conflated troubled sized hopping tanned falling
-hissing fizzed failing filing happy sky relational conditional rational valenci hesitanci digitizer conformabli radicalli
-differentli vileli analogousli vietnamization predication operator feudalism decisiveness hopefulness callousness formaliti
-sensitiviti sensibiliti triplicate formative formalize electriciti electrical hopeful goodness revival allowance inference
-airliner gyroscopic adjustable defensible irritant replacement adjustment dependent adoption homologou communism activate
-angulariti homologous effective bowdlerize probate rate cease controll roll yes yellow syzygy y by oxen indices documents
-documentation documented retrieves retrieval evaluations evaluating releases rollback encryption encrypted keys keyed
-""".split()
+TEXT = """
+caresses ponies ties caress cats feed agreed plastered bled motoring sing conflated troubled sized hopping tanned
+falling hissing fizzed failing filing happy sky relational conditional rational valenci hesitanci digitizer
+conformabli radicalli differentli vileli analogousli vietnamization predication operator feudalism decisiveness
+hopefulness callousness formaliti sensitiviti sensibiliti triplicate formative formalize electriciti electrical
+hopeful goodness revival allowance inference airliner gyroscopic adjustable defensible irritant replacement
+adjustment dependent adoption homologou communism activate angulariti homologous effective bowdlerize probate rate
+cease controll roll yes yellow syzygy y by oxen indices documents documentation documented retrieves retrieval
+evaluations evaluating releases rollback encryption encrypted keys keyed
+"""
+WORDS = TEXT.split()
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,7 @@ class MiniLM:
         def fill(group: list[int]) -> None:
             vectors[group] = weights.forward([tokens[place] for place in group])
 
-        if len(groups) == 1 or self.threads == 1:
+        if len(groups) < 2 or self.threads == 1:
             for group in groups:
                 fill(group)
         else:

@@ -1,0 +1,81 @@
+"""MiniLM: the reference's numbers, checked weights, tokens without truncation."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy
+import pytest
+
+from slipway.domain.errors import FileMissing, PackageMissing, WeightsInvalid
+from slipway.embedders.minilm import DIGESTS, MiniLM, MiniLMTokens
+
+
+@pytest.fixture(scope="module")
+def minilm() -> MiniLM:
+    try:
+        return MiniLM()
+    except (PackageMissing, FileMissing) as missing:
+        pytest.skip(str(missing))
+
+
+def test_the_numbers_are_those_of_the_reference(minilm: MiniLM) -> None:
+    torch = pytest.importorskip("torch", reason="the reference runs on torch")
+    transformers = pytest.importorskip("transformers", reason="the reference runs on transformers")
+    texts = ["A lamp has a warranty of five years.", "Hi", "", "word " * 300, "Ünïcode 漢字"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm.folder)
+    model = transformers.AutoModel.from_pretrained(minilm.folder).eval()
+    rows = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
+    with torch.no_grad():
+        state = model(**rows).last_hidden_state
+    mask = rows["attention_mask"][..., None].float()
+    expected = torch.nn.functional.normalize((state * mask).sum(1) / mask.sum(1)).numpy()
+    assert numpy.abs(minilm.embed(texts) - expected).max() < 2e-6
+
+
+def test_tokens_are_counted_beyond_the_128_of_the_tokenizer_file(minilm: MiniLM) -> None:
+    assert len(minilm.token_counter().starts("lamp " * 1000)) == 1000
+
+
+def test_token_offsets_point_into_the_text(minilm: MiniLM) -> None:
+    text = "Räder, naïve café — unbelievable 漢字. " * 3000
+    starts = minilm.token_counter().starts(text)
+    assert len(text) > 1 << 16, "the text is tokenised in segments"
+    assert starts == sorted(starts)
+    assert all(not text[start].isspace() for start in starts)
+    one = minilm.token_counter().starts("Räder, naïve café — unbelievable 漢字. ")
+    assert len(starts) == 3000 * len(one)
+
+
+def test_only_the_first_256_tokens_count(minilm: MiniLM) -> None:
+    long, longer = minilm.embed(["lamp " * 254, "lamp " * 254 + "bread " * 50])
+    assert numpy.abs(long - longer).max() < 1e-6
+
+
+def test_threads_do_not_change_the_numbers(minilm: MiniLM) -> None:
+    texts = [f"{'lamp ' * (place % 60)} number {place}" for place in range(150)]
+    assert numpy.abs(MiniLM(threads=1).embed(texts) - MiniLM(threads=4).embed(texts)).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", sorted(DIGESTS))
+def test_a_changed_file_is_not_used(minilm: MiniLM, tmp_path: Path, name: str) -> None:
+    for file in DIGESTS:
+        shutil.copy(minilm.folder / file, tmp_path / file)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[-3] ^= 1
+    (tmp_path / name).write_bytes(content)
+    changed = MiniLM(path=str(tmp_path))
+    with pytest.raises(WeightsInvalid, match="It is not used"):
+        changed.embed(["lamp"])
+
+
+def test_a_folder_without_the_model_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    with pytest.raises(FileMissing, match="embedder path"):
+        MiniLM(path=str(tmp_path))
+
+
+def test_the_counter_has_a_name_for_the_chunkers_id(minilm: MiniLM) -> None:
+    assert MiniLMTokens(minilm).id == "all-MiniLM-L6-v2"
+    assert MiniLMTokens(minilm).exact
