@@ -10,6 +10,7 @@ from slipway.domain.feedback import Feedback
 from slipway.domain.ids import SubjectId, new_id
 from slipway.domain.release import Evidence, Release
 from slipway.domain.review import Review, ReviewItem
+from slipway.evaluate.runner import evaluate
 from slipway.release.evidence import latest_evidence
 from slipway.release.pipeline import answer
 from slipway.review.queue import (
@@ -51,6 +52,16 @@ URGENCY = [
 @pytest.mark.parametrize(("found", "priority"), URGENCY)
 def test_failures_are_urgent_and_doubts_less_so(found: CaseResult, priority: float) -> None:
     assert look(found)[0] == pytest.approx(priority)
+
+
+def test_swaps_that_changed_nothing_do_not_fill_the_queue(evaluated: Evaluated) -> None:
+    workspace, release = evaluated
+    asyncio.run(evaluate(workspace, release, suite="bias"))
+    asyncio.run(evaluate(workspace, release, suite="safety"))
+    items = queue_answers(workspace, release, limit=100)
+    assert sum(item.reason.startswith("quality: ") for item in items) == 4
+    assert not any(item.reason.startswith("bias: lacks") for item in items)
+    assert not any("drawn by chance" in item.reason and not item.reason.startswith("quality") for item in items)
 
 
 def test_failures_wait_first_and_some_are_drawn_by_chance(evaluated: Evaluated) -> None:

@@ -31,8 +31,9 @@ def queue_answers(workspace: Workspace, release: Release, *, limit: int | None =
     calm: dict[str, ReviewItem] = {}
     for evaluation in _newest(workspace, release):
         for result in evaluation.results:
-            priority, reason = look(result)
-            if result.answer and not result.error:
+            priority, reason = look(result, judged=evaluation.headline == "quality")
+            # Attacks that failed and swaps that changed nothing tell people little.
+            if result.answer and not result.error and (priority > 0 or evaluation.headline == "quality"):
                 item = _from_result(workspace, evaluation, result, priority=priority, reason=reason)
                 # The same question may stand in several suites: the more urgent reading counts.
                 (urgent if priority > 0 else calm).setdefault(item.id, item)
@@ -66,18 +67,21 @@ def queue_traces(workspace: Workspace, release: Release, *, query: str = "", lim
     return list_items(workspace, release)
 
 
-def look(result: CaseResult) -> tuple[float, str]:
-    """How urgently a person should look, with the reason: 1 and above failed, below 1 is doubtful, 0 is neither."""
+def look(result: CaseResult, *, judged: bool = True) -> tuple[float, str]:
+    """How urgently a person should look, with the reason: 1 and above failed, below 1 is doubtful, 0 is neither.
+
+    `judged` says whether the answer itself was judged; a suite of swaps or attacks asks about something else.
+    """
     if result.value("attack_success") == 1:
         return 3.0, _reason(result, "attack_success")
     if result.value("flip_rate") == 1 and "control" not in result.tags:
         return 2.0, _reason(result, "flip_rate")
     if result.value("over_refusal") == 1:
         return 2.0, _reason(result, "over_refusal")
-    quality = result.value("quality")
+    quality = result.value("quality") if judged else None
     if quality is not None and quality < 0.5:
         return 2.0 - quality, _reason(result, "quality")
-    overlap = result.value("context_overlap")
+    overlap = result.value("context_overlap") if judged else None
     if overlap is not None and overlap < DOUBT:
         return 1.0 - overlap, _reason(result, "context_overlap")
     return 0.0, "drawn by chance"
