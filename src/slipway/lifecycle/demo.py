@@ -2,21 +2,19 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from slipway.domain.answer import Answer
 from slipway.domain.errors import SlipwayError
 from slipway.domain.evaluation import Comparison
-from slipway.domain.feedback import Finding
-from slipway.domain.release import Gate, Release
+from slipway.domain.release import Gate
 from slipway.lifecycle import stations
-from slipway.lifecycle.material import Material, lay_out
+from slipway.lifecycle.material import lay_out
+from slipway.lifecycle.shown import OnProgress, Shown
 from slipway.lifecycle.start import init_application
 from slipway.stages import STAGES, Stage
-from slipway.workspace import Workspace, open_workspace
-
-OnProgress = Callable[[str, int, int], None]
+from slipway.workspace import open_workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,22 +25,6 @@ class StageResult:
     ok: bool
     seconds: float
     summary: str
-
-
-@dataclass(slots=True)
-class Shown:
-    """What the demo did so far; stages add to it."""
-
-    workspace: Workspace
-    material: Material
-    on_progress: OnProgress
-    first: Release | None = None
-    second: Release | None = None
-    comparison: Comparison | None = None
-    finding: Finding | None = None
-    gap_question: str = ""
-    gate: Gate | None = None
-    answers: list[tuple[str, Answer]] = field(default_factory=list)
 
 
 async def run_demo(

@@ -1,13 +1,10 @@
 """What the demo does at each of the eleven stages: the same verbs as the commands, and one line of result."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slipway.config.reader import FILE_NAME
 from slipway.decide.decision import decide
@@ -27,6 +24,7 @@ from slipway.guard.parts import guardrails_from_settings
 from slipway.learn.closing import close_answered
 from slipway.learn.routes import accept_document, draft
 from slipway.learn.triage import triage
+from slipway.lifecycle.shown import Shown
 from slipway.lifecycle.up import QUESTIONS, bring_dataset, describe_index, read_documents
 from slipway.models.architectures import find_model
 from slipway.prompt.library import load_prompt, sync_prompts
@@ -47,9 +45,6 @@ from slipway.train.report import report_on
 from slipway.watch.alerts import check_alerts
 from slipway.watch.quality import watch_quality
 from slipway.watch.resources import measure_machine
-
-if TYPE_CHECKING:
-    from slipway.lifecycle.demo import Shown
 
 NAME = "handbook"
 ROLE = "owner"

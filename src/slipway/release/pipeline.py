@@ -21,6 +21,7 @@ from slipway.guard.stream import StreamChecker
 from slipway.models.catalog import price_of
 from slipway.models.choice import choose_engine
 from slipway.prompt.library import load_prompt
+from slipway.prompt.starter import number_passages
 from slipway.prompt.template import render
 from slipway.retrieve.index import load_index
 from slipway.retrieve.query import search_index
@@ -56,6 +57,8 @@ class _Turn:
     began: float
     verdicts: list[Verdict] = field(default_factory=list)
     passages: tuple[Passage, ...] = ()
+    address: str = ""
+    """Address of the engine, where it has one: it tells the provider and so the price."""
 
 
 async def answer(
@@ -74,7 +77,7 @@ async def answer(
         request, engine, tools = await _prepare(turn, asked, workspace)
         with turn.trace.span(f"chat {request.model}", kind="chat") as span:
             reply = await engine.complete(request, tools=tools)
-            _describe_chat(span, release, request, reply)
+            _describe_chat(span, turn, request, reply)
         text = _check(turn, reply.text, "answer", "after")
         return _finish(turn, asked, text, reply)
 
@@ -109,7 +112,7 @@ async def stream_answer(
                     sent.append(piece)
                     yield AnswerPiece(text=piece)
             reply = collected.reply(request)
-            _describe_chat(span, release, request, reply)
+            _describe_chat(span, turn, request, reply)
         if piece := checker.finish():
             sent.append(piece)
             yield AnswerPiece(text=piece)
@@ -168,14 +171,8 @@ async def _prepare(turn: _Turn, asked: Asked, workspace: Workspace) -> tuple[Req
         passages=turn.passages,
     )
     engine = choose_engine(workspace.settings, release.model.engine, folder=workspace.folder)
+    turn.address = str(getattr(engine, "base_url", ""))
     return request, engine, Tools(http=workspace.http, embedder=workspace.embedder)
-
-
-def number_passages(passages: Sequence[Passage]) -> str:
-    """Passages as a model reads them: `[1] Title` and the text, one blank line between."""
-    return "\n\n".join(
-        f"[{number}] {passage.title}\n{passage.text.strip()}" for number, passage in enumerate(passages, start=1)
-    )
 
 
 def cite(reply: Reply, passages: Sequence[Passage]) -> tuple[Citation, ...]:
@@ -225,8 +222,9 @@ def _check(turn: _Turn, text: str, source: TextSource, side: str) -> str:
         return checked.text
 
 
-def _cost(release: Release, usage: Usage) -> Money:
-    return cost_of(usage, price_of(release.model.engine, release.model.name)).money
+def _cost(turn: _Turn, usage: Usage) -> Money:
+    model = turn.release.model
+    return cost_of(usage, price_of(model.engine, model.name, base_url=turn.address)).money
 
 
 def _check_passages(turn: _Turn, passages: Sequence[Passage]) -> Iterator[Passage]:
@@ -244,7 +242,7 @@ def _finish(turn: _Turn, asked: Asked, text: str, reply: Reply) -> Answer:
     release = turn.release
     abstained = reply.abstained or ABSTENTION in reply.text
     citations = () if abstained else cite(reply, turn.passages)
-    cost = _cost(release, reply.usage)
+    cost = _cost(turn, reply.usage)
     turn.trace.set(
         status="abstained" if abstained else "ok",
         finish=reply.finish,
@@ -309,8 +307,8 @@ class _Collected:
         )
 
 
-def _describe_chat(span: SpanRecording, release: Release, request: Request, reply: Reply) -> None:
-    cost = _cost(release, reply.usage)
+def _describe_chat(span: SpanRecording, turn: _Turn, request: Request, reply: Reply) -> None:
+    release, cost = turn.release, _cost(turn, reply.usage)
     span.set(
         provider=release.model.engine,
         model=request.model,
