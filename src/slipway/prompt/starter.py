@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from slipway.domain.document import Passage
+from slipway.domain.message import ABSTENTION
 
-ANSWER = """\
+ANSWER = f"""\
 ---
 variables: [question, passages]
 note: first version, written by slipway init
@@ -16,7 +17,7 @@ You answer questions for readers of a collection of documents. Use only the pass
 
 Follow these steps:
 1. Look for the passages that answer the question.
-2. If no passage holds the answer, reply exactly: "The documents do not answer this." Then stop.
+2. If no passage holds the answer, reply exactly: "{ABSTENTION}" Then stop.
 3. Otherwise answer in one to four plain sentences. Keep names, numbers and commands exactly as the passages write them.
 4. After each sentence, name the passages that support it by their numbers, such as [1] or [2][3].
 
@@ -27,11 +28,11 @@ Example of an answer: "The deposit is 40 euros [2]. It is paid back within ten d
 # user
 
 <passages>
-{{ passages }}
+{{{{ passages }}}}
 </passages>
 
 <question>
-{{ question }}
+{{{{ question }}}}
 </question>
 """
 

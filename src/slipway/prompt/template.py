@@ -87,6 +87,14 @@ def variables_of(prompt: Prompt) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def optional_variables_of(prompt: Prompt) -> tuple[str, ...]:
+    """Variables that a template asks for with `is defined` or gives a default. Raises `PromptInvalid`."""
+    found: set[str] = set()
+    for text in (prompt.system, prompt.user):
+        found |= _names(parse(text).body)[1]
+    return tuple(sorted(found))
+
+
 def places(template: str) -> list[Place]:
     """Where a template reads variables, in order. Raises `PromptInvalid`."""
     free = _free_names(parse(template).body)
@@ -161,8 +169,11 @@ def _check(node: "nodes.Node", *, depth: int) -> None:
     match node:
         case nodes.Getattr(attr=name) if name.startswith("_"):
             raise PromptInvalid(where, f"'.{name}' is not allowed: names that begin with '_' are private")
-        case nodes.Getitem(arg=argument) if not isinstance(argument, nodes.Const):
-            raise PromptInvalid(where, "only a number or a quoted name may stand in [ ]")
+        case nodes.Getitem(arg=argument):
+            if not isinstance(argument, nodes.Const):
+                raise PromptInvalid(where, "only a number or a quoted name may stand in [ ]")
+            if str(argument.value).startswith("_"):
+                raise PromptInvalid(where, f"['{argument.value}'] is not allowed: such names are private")
         case nodes.Filter():
             if node.name not in FILTERS and node.name not in _LIST_FILTERS:
                 known = ", ".join(sorted([*FILTERS, *_LIST_FILTERS]))
@@ -220,6 +231,12 @@ _PLAIN_NAMES = {
 
 def _free_names(body: "Sequence[nodes.Node]") -> set[str]:
     """Variables that must be given: read, not bound by a loop, and not asked for with `is defined`."""
+    needed, optional = _names(body)
+    return needed - optional
+
+
+def _names(body: "Sequence[nodes.Node]") -> tuple[set[str], set[str]]:
+    """Variables that are read, and those of them that may be missing."""
     from jinja2 import nodes
 
     needed: set[str] = set()
@@ -245,7 +262,7 @@ def _free_names(body: "Sequence[nodes.Node]") -> set[str]:
 
     for node in body:
         visit(node, frozenset())
-    return needed - optional
+    return needed, optional
 
 
 class _Budget:

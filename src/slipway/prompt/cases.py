@@ -1,0 +1,111 @@
+"""Cases to try prompts on: JSONL files of questions, or promptfoo's test files."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slipway.domain.dataset import Case
+from slipway.domain.errors import FileBroken, FileMissing
+from slipway.prompt.assertions import TYPES, Assertion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialCase:
+    """Variables of one request and what is asserted about the reply."""
+
+    id: str
+    variables: dict[str, Any]
+    assertions: tuple[Assertion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialCases:
+    """Cases of a file, and what of it was not taken, with the reason."""
+
+    cases: tuple[TrialCase, ...]
+    left_out: tuple[str, ...] = field(default=())
+
+
+def from_dataset(cases: list[Case] | tuple[Case, ...]) -> TrialCases:
+    """Cases of a dataset: an expected answer becomes `icontains`."""
+    return TrialCases(
+        cases=tuple(
+            TrialCase(
+                id=case.id,
+                variables={"question": case.question},
+                assertions=(Assertion(type="icontains", value=case.expected),) if case.expected else (),
+            )
+            for case in cases
+        )
+    )
+
+
+def read_cases(path: Path) -> TrialCases:
+    """Cases of a .jsonl file (`vars` or `question`, `assert` or `expected`) or of a promptfoo .yaml or .json file.
+
+    Raises `FileMissing`, `FileBroken` with the place of what is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileMissing(path) from None
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise FileBroken(path, str(wrong)) from wrong
+    if path.suffix == ".jsonl":
+        rows = [_parse_line(path, number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    else:
+        rows = _parse_tests(path, text)
+    left_out: list[str] = []
+    cases = [_case(path, number, row, left_out) for number, row in enumerate(rows, start=1)]
+    if not cases:
+        raise FileBroken(path, "it holds no case", next_step="Give one JSON object a line with a question.")
+    return TrialCases(cases=tuple(cases), left_out=tuple(dict.fromkeys(left_out)))
+
+
+def _parse_line(path: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as wrong:
+        raise FileBroken(path, f"line {number} is no JSON ({wrong.msg})", next_step="Correct that line.") from None
+
+
+def _parse_tests(path: Path, text: str) -> list[Any]:
+    try:
+        whole = yaml.safe_load(text)
+    except yaml.YAMLError as wrong:
+        raise FileBroken(path, f"it is no YAML or JSON ({wrong})") from None
+    tests = whole.get("tests") if isinstance(whole, dict) else whole
+    if not isinstance(tests, list):
+        raise FileBroken(path, "it holds no list of tests", next_step="Write them under `tests:`.")
+    return tests
+
+
+def _case(path: Path, number: int, row: Any, left_out: list[str]) -> TrialCase:
+    if not isinstance(row, dict):
+        raise FileBroken(path, f"case {number} is no object", next_step="Correct that case.")
+    variables = row.get("vars") or {key: row[key] for key in ("question", "passages") if key in row}
+    if not isinstance(variables, dict) or not variables:
+        raise FileBroken(path, f"case {number} has neither vars nor question", next_step="Correct that case.")
+    asserted = row.get("assert") or []
+    if row.get("expected"):
+        asserted = [*asserted, {"type": "icontains", "value": row["expected"]}]
+    found = [_assertion(item, left_out) for item in asserted]
+    return TrialCase(
+        id=str(row.get("id") or row.get("description") or f"case {number}"),
+        variables=variables,
+        assertions=tuple(assertion for assertion in found if assertion is not None),
+    )
+
+
+def _assertion(item: Any, left_out: list[str]) -> Assertion | None:
+    """An assertion that is checked without a model; others are named in `left_out`."""
+    kind = str(item.get("type", "")) if isinstance(item, dict) else str(item)
+    negated, bare = kind.startswith("not-"), kind.removeprefix("not-")
+    known = next((name for name in TYPES if name == bare), None)
+    if known is None or not isinstance(item, dict):
+        left_out.append(f"assertion '{kind}' is not checked: only {', '.join(TYPES)} are")
+        return None
+    return Assertion(type=known, value=item.get("threshold", item.get("value")), negated=negated)
