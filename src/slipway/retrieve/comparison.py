@@ -173,7 +173,7 @@ def _search_all(
     embedder = workspace.embedder
     chunker, cut_id, tokens = make_chunker(table, embedder)
     chunks = cut_documents(documents, chunker, cut_id, tokens)
-    embedded = embed_chunks(workspace, embedder, documents, chunks)
+    embedded = embed_chunks(workspace, chunks)
     with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
         store = SQLiteIndexes(Path(folder))
         version = ContentHash(hash_parts({"chunker": cut_id}))

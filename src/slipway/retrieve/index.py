@@ -78,6 +78,7 @@ def build_index(
     version_hash = hash_parts(
         {
             "format": FORMAT,
+            "application": workspace.application,
             "documents": documents_hash,
             "chunker": cut_id,
             "embedder": embedder.id if embedder else "",
@@ -88,7 +89,7 @@ def build_index(
     if latest is not None and latest[0].hash == version_hash:
         return latest[0]
     chunks = cut_documents(documents, chunker, cut_id, tokens, before=latest)
-    vectors = embed_chunks(workspace, embedder, documents, chunks, on_progress=on_progress)
+    vectors = embed_chunks(workspace, chunks, on_progress=on_progress)
     workspace.indexes.write(version_hash, documents=documents, chunks=chunks, vectors=vectors)
     counts = {document: len(list(group)) for document, group in groupby(chunks, key=lambda chunk: chunk.document)}
     coverage = fit_coverage(workspace.indexes.open(version_hash), search=search, embedder=embedder)
@@ -214,23 +215,20 @@ def cut_documents(
 
 def embed_chunks(
     workspace: Workspace,
-    embedder: Embedder | None,
-    documents: Sequence[Document],
     chunks: Sequence[Chunk],
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Vectors | None:
     """Shape (chunks, dimensions), or None without an embedder."""
+    embedder = workspace.embedder
     if embedder is None:
         return None
-    titles = {document.id: document.title for document in documents}
     with Embeddings(workspace.state) as kept:
-        texts = [embedded_text(chunk, titles[chunk.document]) for chunk in chunks]
-        return kept.embed(embedder, texts, on_progress=on_progress)
+        return kept.embed(embedder, [embedded_text(chunk) for chunk in chunks], on_progress=on_progress)
 
 
-def embedded_text(chunk: Chunk, title: str) -> str:
-    """What is embedded for a chunk: its text without Markdown's marks."""
+def embedded_text(chunk: Chunk) -> str:
+    """What is embedded for a chunk: its text without bold and code marks, fences and link targets."""
     return plain_text(chunk.text)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 from slipway.domain.document import Chunk, Document
 from slipway.plugins import Registry
@@ -12,7 +12,6 @@ from slipway.text.sentences import Span
 from slipway.text.tokens import TokenCounter
 
 
-@runtime_checkable
 class Chunker(Protocol):
     """Cuts a document on offsets: every chunk's text is exactly `document.text[start:end]`. Sizes are in tokens."""
 
