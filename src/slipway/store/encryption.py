@@ -192,10 +192,10 @@ class Keys:
     def _refresh(self, connection: Connection) -> None:
         """Forgets keys in memory when any process erased one since. Once a transaction: its snapshot stands still."""
         seen = connection.info.get(EPOCH)
-        statement = select(setting.c.value).where(setting.c.name == EPOCH)
         if seen is not None and connection.in_transaction() and seen[0] is connection.get_transaction():
             epoch = seen[1]
         else:
+            statement = select(setting.c.value).where(setting.c.name == EPOCH)
             if self.database.in_transaction:
                 statement = statement.with_for_update(read=True)
             epoch = connection.execute(statement).scalar() or 0
