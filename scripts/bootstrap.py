@@ -184,7 +184,9 @@ class Installer:
     def install_lock(self, name: str) -> None:
         """Install one hashed lock."""
         # A lock is complete; without --no-deps the packages that train would ask for torch, which no lock holds.
-        self.must_install("--no-deps", "--require-hashes", "-r", str(LOCKS / name))
+        # pip compiles what it installs, uv only when asked; uncompiled, every command starts a second later.
+        compiled = [] if self.uv is None or name == "train.lock" else ["--compile-bytecode"]
+        self.must_install("--no-deps", "--require-hashes", *compiled, "-r", str(LOCKS / name))
 
     def install_project(self) -> None:
         """Install this checkout editable, without its dependencies: the lock has them."""
