@@ -1,6 +1,7 @@
 """Channels: which release answers whom; promote, split, roll back."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 from slipway.domain.errors import Conflict, GateClosed, NotFound
@@ -46,23 +47,30 @@ def promote(
 ) -> Channel:
     """Lets a release out. With `weight` below 1 it gets that share and the others keep theirs in proportion.
 
-    Raises `GateClosed` unless the gate is open or `force` is given; a forced promotion is recorded as such.
+    Raises `GateClosed` unless the gate is open, `Conflict` for a retired release, both unless `force` is given; a
+    promotion that needed force is recorded as forced.
     """
     name = channel or workspace.application
     if not 0 < weight <= 1:
         raise Conflict(f"A share of traffic lies above 0 and at most at 1; {weight:g} does not.")
+    retired = workspace.store.records.state(Release, release.id) == "retired"
+    if retired and not force:
+        raise Conflict(f"{release.label} is retired. Promote another release, or this one with --force.")
     gate = gate_release(workspace, release)
     if not gate.open and not force:
         raise GateClosed(release.label, closed_reasons(gate))
     before = workspace.store.records.find(Channel, name)
     shares = _with_share(before.shares if before else (), release.id, weight)
-    return _save(workspace, name, shares, before=before, by=by or ("forced" if not gate.open else ""))
+    forced = retired or not gate.open
+    return _save(workspace, name, shares, before=before, by=" ".join(filter(None, [by, "(forced)" * forced])))
 
 
 def split(workspace: Workspace, name: str, shares: Sequence[tuple[Release, float]], *, by: str = "") -> Channel:
     """Sets the shares of a channel. Every release in it must have passed its gate or be in the channel already."""
-    if not shares or any(weight <= 0 for _, weight in shares):
+    if not shares or not all(0 < weight < math.inf for _, weight in shares):
         raise Conflict("A split names at least one release, each with a weight above 0.")
+    if len({release.id for release, _ in shares}) < len(shares):
+        raise Conflict("A split names each release once.")
     before = workspace.store.records.find(Channel, name)
     present = {share.release for share in before.shares} if before else set()
     for release, _ in shares:
