@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from slipway.domain.dataset import Case
 from slipway.domain.errors import FileBroken, FileMissing
-from slipway.prompt.assertions import TYPES, Assertion
+from slipway.prompt.assertions import TYPES, Assertion, Observed, holds
+
+LARGEST_FILE = 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +49,15 @@ def read_cases(path: Path) -> TrialCases:
     Raises `FileMissing`, `FileBroken` with the place of what is wrong.
     """
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise FileBroken(path, f"it is larger than {LARGEST_FILE:,} bytes", next_step="Split it.")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise FileMissing(path) from None
     except (OSError, UnicodeDecodeError) as wrong:
         raise FileBroken(path, str(wrong)) from wrong
     if path.suffix == ".jsonl":
-        rows = [_parse_line(path, number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        rows = [_parse_line(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     else:
         rows = _parse_tests(path, text)
     left_out: list[str] = []
@@ -73,9 +75,11 @@ def _parse_line(path: Path, number: int, line: str) -> Any:
 
 
 def _parse_tests(path: Path, text: str) -> list[Any]:
+    import yaml
+
     try:
         whole = yaml.safe_load(text)
-    except yaml.YAMLError as wrong:
+    except (yaml.YAMLError, RecursionError) as wrong:
         raise FileBroken(path, f"it is no YAML or JSON ({wrong})") from None
     tests = whole.get("tests") if isinstance(whole, dict) else whole
     if not isinstance(tests, list):
@@ -92,7 +96,16 @@ def _case(path: Path, number: int, row: Any, left_out: list[str]) -> TrialCase:
     asserted = row.get("assert") or []
     if row.get("expected"):
         asserted = [*asserted, {"type": "icontains", "value": row["expected"]}]
+    if not isinstance(asserted, list):
+        raise FileBroken(path, f"case {number}: assert is no list", next_step="Correct that case.")
     found = [_assertion(item, left_out) for item in asserted]
+    for assertion in found:
+        try:
+            if assertion is not None:
+                holds(assertion, Observed(text="", seconds=0, cost=0))
+        except (ValueError, TypeError) as wrong:
+            reason = f"case {number}: {assertion.name if assertion else ''}: {wrong}"
+            raise FileBroken(path, reason, next_step="Correct that assertion.") from wrong
     return TrialCase(
         id=str(row.get("id") or row.get("description") or f"case {number}"),
         variables=variables,

@@ -19,7 +19,7 @@ from slipway.models.choice import choose_engine
 from slipway.prompt.assertions import Observed, holds
 from slipway.prompt.cases import TrialCase
 from slipway.prompt.starter import number_passages
-from slipway.prompt.template import render
+from slipway.prompt.template import render, variables_of
 from slipway.store.records import Kind, register
 from slipway.tracing.cost import cost_of
 from slipway.workspace import Workspace
@@ -87,10 +87,18 @@ async def try_prompts(
     """Every combination, `at_once` requests at a time; an engine's failure is a failed attempt, not the end. Saved.
 
     `search` fills the variable `passages` where a prompt reads it and the case does not give it. Raises `NotFound`
-    when there is nothing to try, `VariablesMissing` when a case lacks a variable.
+    when there is nothing to try or no index to search, `VariablesMissing` when a case lacks a variable.
     """
     if not prompts or not cases or not models:
         raise NotFound("prompt, case or model", "to try", next_step="Give at least one of each.")
+    if search is None and any("passages" in variables_of(prompt) for prompt in prompts):
+        lacking = next((case.id for case in cases if "passages" not in case.variables), None)
+        if lacking:
+            raise NotFound(
+                "index",
+                workspace.settings.retrieve.index,
+                next_step=f"Case '{lacking}' brings no passages. Build the index: slipway retrieve build",
+            )
     gate = asyncio.Semaphore(at_once)
     total, done = len(prompts) * len(cases) * len(models), 0
 
