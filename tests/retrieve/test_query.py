@@ -20,6 +20,7 @@ FUSIONS = [
     pytest.param({1: 10.0}, {2: 0.8}, 1.0, {1: (1, 0), 2: (0, 0)}, id="alpha 1 counts words only"),
     pytest.param({1: 10.0}, {2: 0.8}, 0.0, {1: (0, 0), 2: (0, 1)}, id="alpha 0 counts vectors only"),
     pytest.param({1: 4.0, 2: 2.0}, {}, 0.3, {1: (1, 0), 2: (0.5, 0)}, id="without vectors alpha does not count"),
+    pytest.param({}, {1: 0.4}, 1.0, {1: (0, 0)}, id="alpha 1 leaves vectors out even where no word matches"),
     pytest.param({}, {1: 0.4}, 0.7, {1: (0, 1)}, id="without a word in common the vectors count alone"),
     pytest.param({1: 1.0}, {1: -0.2, 2: 0.5}, 0.5, {1: (0.5, 0), 2: (0, 0.5)}, id="a negative similarity counts as 0"),
     pytest.param({}, {1: -0.2}, 0.5, {1: (0, 0)}, id="nothing alike at all"),

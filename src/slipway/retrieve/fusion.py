@@ -20,11 +20,13 @@ def fuse(lexical: Mapping[int, float], dense: Mapping[int, float], *, alpha: flo
     """Best first: alpha * BM25 / best BM25 + (1 - alpha) * similarity / best similarity.
 
     A leg that lacks a chunk gives it 0, as does a negative similarity. Where a leg found nothing the other counts
-    alone. (Convex combination: Bruch, Gai and Ingber 2023; max instead of min-max, see docs/retrieve.md.)
+    alone, unless alpha is 0 or 1 and so leaves it out. Source of the convex combination: Bruch, Gai and Ingber, ACM
+    TOIS 42 (2023); each leg is divided by its best score, because zero is a meaningful floor for both.
     """
     most_lexical = max(lexical.values(), default=0.0)
     most_dense = max(dense.values(), default=0.0)
-    share = alpha if most_lexical > 0 and most_dense > 0 else float(most_lexical > 0)
+    both = most_lexical > 0 and most_dense > 0
+    share = alpha if both or alpha in {0, 1} else float(most_lexical > 0)
     fused = []
     for chunk in lexical.keys() | dense.keys():
         by_words = share * max(lexical.get(chunk, 0.0), 0.0) / most_lexical if most_lexical > 0 else 0.0

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from slipway.domain.index import Index
 from slipway.retrieve.coverage import Words, answerable_probability, describe_search, probability
-from slipway.retrieve.fusion import fuse
+from slipway.retrieve.fusion import fuse, weigh
 from slipway.retrieve.query import embed_question, search_legs
 from slipway.retrieve.topics import group_questions, name_topic
 from slipway.workspace import Workspace
@@ -76,7 +76,7 @@ def judge_questions(workspace: Workspace, index: Index, questions: Iterable[str]
     for question, volume in Counter(" ".join(question.split()) for question in questions if question.strip()).items():
         legs = search_legs(reader, question, embed_question(workspace, index, question), index.search)
         chance = probability(describe_search(known, question, legs), index)
-        hits = fuse(legs.lexical, legs.dense, alpha=index.search.alpha)[:NEAREST]
+        hits = fuse(legs.lexical, legs.dense, alpha=weigh(index.search, dense=index.dimensions > 0))[:NEAREST]
         nearest = dict.fromkeys(chunk.document for chunk in reader.chunks([hit.chunk for hit in hits]))
         judged.append(
             Judged(

@@ -9,7 +9,7 @@ from slipway.domain.document import Document, Passage
 from slipway.domain.errors import EmbedderChanged
 from slipway.domain.index import Index, SearchSettings
 from slipway.embedders.base import Vectors
-from slipway.retrieve.fusion import Fused, cut_off, fuse, scores_of
+from slipway.retrieve.fusion import Fused, cut_off, fuse, scores_of, weigh
 from slipway.vectors.base import IndexReader
 from slipway.workspace import Workspace
 
@@ -44,7 +44,7 @@ def search_index(
     reader = workspace.indexes.open(index.hash)
     vector = embed_question(workspace, index, question)
     legs = search_legs(reader, question, vector, search, documents=documents)
-    hits = fuse(legs.lexical, legs.dense, alpha=search.alpha)
+    hits = fuse(legs.lexical, legs.dense, alpha=weigh(search, dense=vector is not None))
     return passages_of(reader, index, cut_off(hits, cut=search.cut, limit=limit or search.limit))
 
 

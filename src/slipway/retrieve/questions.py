@@ -29,12 +29,17 @@ VAGUE = re.compile(
 ASKS = re.compile(r"^(how|what|why|when|where|who|which|can|does|do|is|are|should|will)\b", re.I)
 GERUND = re.compile(r"^[A-Z]?[a-z]+ing\b")
 VERB_WORDS = (
-    "add build call change check choose clone configure connect copy create delete deploy disable download edit enable "
-    "erase export find fix get import install list load log make migrate move open pay read remove rename replace "
-    "report request reset restart restore return roll rotate run save search see send set sign start stop test train "
-    "try tune update upgrade upload use verify write"
+    "add choose configure connect create delete deploy disable download edit enable erase find fix get install make "
+    "migrate move open pay read remove rename replace restart restore roll rotate run save see send stop try tune update "
+    "upgrade upload verify write"
 )
 VERBS = frozenset(VERB_WORDS.split())
+# These are nouns as well: only with an article behind them do they tell what to do.
+BOTH_WORDS = (
+    "build call change check clone copy export import list load log report request reset return search set sign "
+)
+NOUNS_TOO = frozenset(f"{BOTH_WORDS} start test train use".split())
+ARTICLES = frozenset(["a", "an", "the", "your", "one", "all", "each"])
 # Few collections of documents answer these. Those whose words the documents hold are left out.
 OFF_TOPIC = (
     "What is the capital of Mongolia?",
@@ -96,7 +101,7 @@ def _from_definitions(document: Document) -> Iterator[Case]:
         if found and not VAGUE.search(found["what"]) and content_words(found["what"]):
             what = plain_text(found["what"])
             article = (found["article"] or "").lower()
-            if not article and (what.split()[0].lower() in VERBS or GERUND.match(what)):
+            if not article and (what.split()[0].lower() in VERBS | NOUNS_TOO or GERUND.match(what)):
                 continue
             named = (
                 what if article or not what[:1].isupper() or not what[1:2].islower() else _lower_first(what, document)
@@ -120,7 +125,7 @@ def ask_about(heading: str, title: str) -> str:
     if ASKS.match(heading):
         to = re.match(r"^how to (?P<do>.+)", heading, re.I)
         return f"How do I {to['do']}?" if to else f"What do the documents say about {heading[:1].lower()}{heading[1:]}?"
-    if first.lower() in VERBS and rest:
+    if _tells_what_to_do(heading):
         return f"How do I {first.lower()}{rest}?"
     if len(heading.split()) == 1 and len(title) > 40:
         return ""
@@ -128,6 +133,11 @@ def ask_about(heading: str, title: str) -> str:
         return f"What should I know about {heading.lower() if heading[1:].islower() else heading} of {title}?"
     named = f"{heading[:1].lower()}{heading[1:]}" if heading[1:2].islower() else heading
     return f"What should I know about {named}?"
+
+
+def _tells_what_to_do(heading: str) -> bool:
+    first, *rest = heading.lower().split()
+    return bool(rest) and (first in VERBS or (first in NOUNS_TOO and rest[0] in ARTICLES))
 
 
 def _lower_first(what: str, document: Document) -> str:
