@@ -8,7 +8,7 @@ from typing import assert_never
 
 from slipway.domain.errors import Conflict, FileMissing
 from slipway.domain.feedback import Draft, Finding
-from slipway.domain.ids import hash_text, new_id
+from slipway.domain.ids import hash_text
 from slipway.learn.inbox import set_state
 from slipway.prompt.library import load_prompt
 from slipway.store.files import write_bytes, write_text
@@ -21,6 +21,8 @@ EVIDENCE = "Quote only what the passages say, and name the passage after each st
 
 def draft(workspace: Workspace, finding: Finding) -> Draft:
     """The change as a file in the drafts folder; the same finding gives the same draft.
+
+    A file that a person has edited is left as it is, and a draft that was applied stays applied.
 
     knowledge: a document to write. prompt: the prompt file with the missing instruction. dataset: test cases.
     training: pairs of question and correction. guard: the setting to look at.
@@ -35,8 +37,11 @@ def draft(workspace: Workspace, finding: Finding) -> Draft:
         text=text,
         created_at=workspace.now(),
     )
+    known = workspace.store.records.find(Draft, made.id)
+    if known is not None and known.applied:
+        return known
     file = draft_file(workspace, made)
-    if not file.exists():
+    if not file.exists() or (known is not None and file.read_text(encoding="utf-8") == known.text):
         write_text(file, text)
     with workspace.store.transaction():
         workspace.store.records.save(made, subject=finding.subject, parents=[("finding", finding.id)])
@@ -53,8 +58,10 @@ def draft_file(workspace: Workspace, draft: Draft) -> Path:
 def apply_draft(workspace: Workspace, draft: Draft, *, text: str | None = None) -> Path:
     """Puts a draft where it belongs and returns that path. `text` replaces what the draft file holds.
 
-    Raises `Conflict` while the draft still asks to be written, or when it is for a person to apply by hand.
+    Raises `Conflict` while the draft still asks to be written, when a document of that name is there already, when
+    its lines were added before, or when it is for a person to apply by hand.
     """
+    applied = _is_applied(workspace, draft)
     file = draft_file(workspace, draft)
     if text is None:
         if not file.exists():
@@ -67,15 +74,17 @@ def apply_draft(workspace: Workspace, draft: Draft, *, text: str | None = None) 
     target = workspace.folder / draft.path
     match draft.route:
         case "knowledge" | "prompt":
+            if draft.route == "knowledge" and target.exists() and not applied:
+                raise Conflict(f"'{target}' is there already. Add what '{file}' says to it, or rename that document.")
             write_text(target, text)
         case "dataset" | "training":
+            if applied:
+                raise Conflict(f"The lines of '{file}' are in '{target}' already.")
             before = target.read_text(encoding="utf-8") if target.exists() else ""
             write_text(target, _joined(before, text))
         case _:
             assert_never(draft.route)
-    workspace.store.records.save(
-        replace(draft, text=text, applied=True), parents=[("finding", draft.finding)], state="applied"
-    )
+    _save_applied(workspace, replace(draft, text=text, applied=True))
     return target
 
 
@@ -90,19 +99,39 @@ def accept_document(workspace: Workspace, draft: Draft, document: Path, *, name:
         )
     if not document.is_file():
         raise FileMissing(document, next_step="Name the document that answers the finding.")
-    target = workspace.folder / "documents" / (name or document.name)
+    target = workspace.folder / _documents_folder(workspace) / (name or document.name)
     if target.exists():
         raise Conflict(f"'{target}' is there already. Give the document another name.")
     write_bytes(target, document.read_bytes())
-    applied = replace(draft, path=str(target.relative_to(workspace.folder)), applied=True)
-    workspace.store.records.save(applied, parents=[("finding", draft.finding)], state="applied")
+    _save_applied(workspace, replace(draft, path=str(target.relative_to(workspace.folder)), applied=True))
     return target
+
+
+def _save_applied(workspace: Workspace, draft: Draft) -> None:
+    finding = workspace.store.records.find(Finding, draft.finding)
+    workspace.store.records.save(
+        draft,
+        subject=finding.subject if finding else None,
+        parents=[("finding", draft.finding)],
+        state="applied",
+    )
+
+
+def _is_applied(workspace: Workspace, draft: Draft) -> bool:
+    saved = workspace.store.records.find(Draft, draft.id)
+    return saved is not None and saved.applied
+
+
+def _documents_folder(workspace: Workspace) -> str:
+    """The first folder inside the application that its documents come from."""
+    inside = (source for source in workspace.settings.application.documents if not Path(source).is_absolute())
+    return next((source for source in inside if (workspace.folder / source).is_dir()), "documents")
 
 
 def _draft_text(workspace: Workspace, finding: Finding) -> tuple[str, str]:
     match finding.route:
         case "knowledge":
-            return f"documents/{_slug(finding)}.md", _document_stub(finding)
+            return f"{_documents_folder(workspace)}/{_slug(finding)}.md", _document_stub(finding)
         case "prompt":
             return _prompt_edit(workspace)
         case "dataset":
@@ -139,9 +168,14 @@ def _prompt_edit(workspace: Workspace) -> tuple[str, str]:
 
 def _case_lines(finding: Finding) -> str:
     return "".join(
-        json.dumps({"id": f"finding-{new_id()}", "question": question, "tags": ["finding"]}, ensure_ascii=False) + "\n"
+        json.dumps({"id": _case_id(finding, question), "question": question, "tags": ["finding"]}, ensure_ascii=False)
+        + "\n"
         for question in dict.fromkeys(finding.questions)
     )
+
+
+def _case_id(finding: Finding, question: str) -> str:
+    return f"finding-{hash_text(f'{finding.id} {question}')[:12]}"
 
 
 def _pair_lines(finding: Finding) -> str:

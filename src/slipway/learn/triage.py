@@ -1,6 +1,7 @@
 """Turns gaps, failed cases and complaints into findings with a route."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from slipway.domain.evaluation import CaseResult, Evaluation
@@ -15,12 +16,14 @@ from slipway.workspace import Workspace
 
 MOST_TRACES = 2000
 """Newest unanswered traces that are looked at."""
+COVERED = "unanswered questions"
+"""Topic of the finding about questions whose words the documents do use."""
 
 
 def triage(workspace: Workspace, release: Release, *, since: datetime | None = None) -> list[Finding]:
     """Looks at a release's unanswered traces, its failed cases and its feedback, and saves what it finds."""
     findings = [
-        *find_from_gaps(workspace, release, since=since),
+        *_as_known(workspace, find_from_gaps(workspace, release, since=since)),
         *find_from_failures(workspace, release),
         *find_from_feedback(workspace, release, since=since),
     ]
@@ -56,7 +59,7 @@ def find_from_failures(workspace: Workspace, release: Release) -> list[Finding]:
             by_cause.setdefault(cause, []).append(result)
     return [
         Finding(
-            id=_finding_id("failure", release.id, title, *(result.case for result in results)),
+            id=_finding_id("failure", release.id, title),
             kind="failure",
             title=title,
             detail="; ".join(f"{result.question} -> {result.answer[:120]}" for result in results[:3]),
@@ -144,6 +147,32 @@ def _from_gap(gap: Gap, traces: Sequence[Trace], release: ReleaseId, now: dateti
     )
 
 
+def _as_known(workspace: Workspace, gaps: Sequence[Finding]) -> list[Finding]:
+    """A gap that shares a question with one that is not closed yet is that one, grown: it keeps its id and topic."""
+    known = [
+        finding
+        for finding in workspace.store.records.list(Finding)
+        if finding.kind == "gap" and finding.state != "closed"
+    ]
+    named = []
+    for gap in gaps:
+        same = max(known, key=lambda finding: _shared_questions(finding, gap), default=None)
+        if same is not None and _shared_questions(same, gap):
+            known.remove(same)
+            gap = replace(
+                gap, id=same.id, title=same.title, facts={**gap.facts, "topic": same.facts.get("topic", same.title)}
+            )
+        named.append(gap)
+    return named
+
+
+def _shared_questions(known: Finding, gap: Finding) -> int:
+    """0 for two of which only one is about words that the documents use."""
+    if (known.facts.get("topic") == COVERED) != (gap.facts.get("topic") == COVERED):
+        return 0
+    return len(set(known.questions) & set(gap.questions))
+
+
 def _unanswered_though_covered(traces: Sequence[Trace], release: ReleaseId, now: datetime) -> Finding:
     questions = tuple(dict.fromkeys(str(trace.root.content.get("question", "")) for trace in traces))
     return Finding(
@@ -157,7 +186,7 @@ def _unanswered_though_covered(traces: Sequence[Trace], release: ReleaseId, now:
         questions=questions,
         volume=len(traces),
         created_at=now,
-        facts={"topic": "unanswered questions"},
+        facts={"topic": COVERED},
     )
 
 
