@@ -6,9 +6,11 @@ Weights are made by benchmarks/guard/train_prompt_attack.py; data/PROVENANCE.md 
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
 from math import exp
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +96,7 @@ def read_attack_model(path: Path) -> AttackModel:
     """A model from its file. Raises `FileBroken` when the file is missing, cut or of another shape."""
     try:
         raw = path.read_bytes()
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(BytesIO(raw), allow_pickle=False) as arrays:
             model = AttackModel(
                 turn=_read_head(arrays, "turn", TURN_SIGNS),
                 sentence=_read_head(arrays, "sentence", SENTENCE_SIGNS),
@@ -102,7 +104,7 @@ def read_attack_model(path: Path) -> AttackModel:
                 thresholds={"user": float(arrays["thresholds"][0]), "document": float(arrays["thresholds"][1])},
                 fingerprint=hashlib.sha256(raw).hexdigest()[:16],
             )
-    except (OSError, ValueError, KeyError, EOFError) as wrong:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as wrong:
         raise FileBroken(path, str(wrong), next_step="Install slipway again.") from wrong
     return model
 
