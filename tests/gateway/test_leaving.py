@@ -6,6 +6,7 @@ import socket
 import httpx
 import pytest
 
+from slipway.release.channels import promote
 from slipway.workspace import open_workspace
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -55,8 +56,6 @@ def test_in_the_stream(patient, upstream):
 
 
 def test_in_an_answer_from_documents(patient, upstream, tools, until):
-    from slipway.release.channels import promote
-
     promote(patient.workspace, tools.documents_release(patient.workspace, engine="fast"), force=True)
     assert until(lambda: "lamps" in patient.gateway.snapshot.channels)
     # The model's name is the engine's there; the mock answers unknown names, so this one ends well.
@@ -65,9 +64,10 @@ def test_in_an_answer_from_documents(patient, upstream, tools, until):
         folder.read_text().replace('reply = "Express', 'delay_s = 30\nreply = "Express')
     )
     patient.gateway.reload()
-    promote(patient.workspace, tools.documents_release(patient.workspace), force=True)
+    slow = tools.documents_release(patient.workspace)
+    promote(patient.workspace, slow, force=True)
     assert until(lambda: patient.gateway.snapshot.workspace.settings.engines["script"].get("delay_s") == 30)
-    assert until(lambda: len(patient.gateway.snapshot.targets) == 2)
+    assert until(lambda: patient.gateway.snapshot.channels["lamps"].shares[0].release == slow.id)
     raw = open_request(patient.url, "/v1/chat/completions", {"model": "lamps", "messages": MESSAGES})
     raw.settimeout(0.5)
     with pytest.raises(TimeoutError):

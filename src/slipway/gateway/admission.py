@@ -28,6 +28,8 @@ class Admission:
 
     def admit(self, call: Call, scope: Scope) -> None:
         """Raises `AccessDenied` (401), `ScopeMissing` (403), `OverLimit` (429)."""
+        if not self.required and not call.snapshot.keys:
+            return
         text = _bearer(call)
         key = call.snapshot.keys.get(hash_key(text)) if text else None
         if key is None or not key.valid_at(datetime.now(UTC)):

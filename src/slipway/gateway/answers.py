@@ -140,7 +140,7 @@ def _asked(call: Call, messages: Sequence[Message]) -> Asked:
 def _count(call: Call, services: Services, found: Answer) -> None:
     services.ledger.count(call, found.usage, found.cost.micros)
     if found.abstained:
-        services.counts.line(call.path, call.channel, call.release.decode("ascii")).came_to("abstained")
+        call.outcome = "abstained"
 
 
 def _facts(call: Call, release: Release, found: Answer) -> dict[str, Any]:

@@ -195,7 +195,7 @@ class Gateway:
             call.finished = True
             self._running.discard(call)
             counts.in_flight -= 1
-            line = counts.line(_endpoint(call.path), call.channel, call.release.decode("ascii"))
+            line = call.line or counts.line(_endpoint(call.path), call.channel, call.release)
             first_s = None if call.first_byte_ns is None else call.first_byte_ns / 1e9
             # 499, as nginx counts clients that did not wait.
             line.answered(call.status or 499, call.seconds, first_s)

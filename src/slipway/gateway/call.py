@@ -12,6 +12,7 @@ from typing import Any
 from slipway.domain.access import ApiKey
 from slipway.domain.errors import RequestInvalid, RequestTooLarge
 from slipway.domain.ids import SpanId, SubjectId, TraceId
+from slipway.gateway.metrics import Line
 from slipway.gateway.snapshot import Snapshot
 
 Scope = MutableMapping[str, Any]
@@ -41,6 +42,7 @@ class Call:
         "headers",
         "key",
         "left",
+        "line",
         "model",
         "outcome",
         "parent",
@@ -86,7 +88,8 @@ class Call:
         self.key: ApiKey | None = None
         self.model = ""
         self.channel = ""
-        self.release = b""
+        self.release = ""
+        self.line: Line | None = None
         chance = os.urandom(24).hex()
         self.trace, self.span = TraceId(chance[:32]), SpanId(chance[32:])
         self.parent: SpanId | None = None
@@ -183,7 +186,7 @@ class Call:
             (b"x-slipway-trace", self.trace.encode("ascii")),
         ]
         if self.release:
-            headers.append((b"x-slipway-release", self.release))
+            headers.append((b"x-slipway-release", self.release.encode("ascii")))
         return {"type": "http.response.start", "status": status, "headers": headers + more}
 
     async def reply(
@@ -199,8 +202,13 @@ class Call:
         await self._send(self._head(status, content_type, headers))
         await self._send({"type": "http.response.body", "body": body})
 
+    def note_first_byte(self) -> None:
+        """Notes when the first piece of a stream was there to be sent; only the first call counts."""
+        if self.first_byte_ns is None:
+            self.first_byte_ns = time.time_ns() - self.started_ns
+
     async def begin_stream(self, content_type: bytes = b"text/event-stream; charset=utf-8") -> None:
-        self.first_byte_ns = time.time_ns() - self.started_ns
+        self.note_first_byte()
         await self._send(self._head(200, content_type, [(b"cache-control", b"no-cache")]))
 
     async def piece(self, body: bytes) -> None:

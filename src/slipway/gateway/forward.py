@@ -18,12 +18,12 @@ from slipway.gateway.ledger import NO_USAGE, shortened
 from slipway.gateway.services import Services
 from slipway.gateway.targets import Target
 from slipway.gateway.upstream_calls import Passed, ask
-from slipway.text.tokens import count_tokens
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
 from slipway.wire.openai import (
     ChatMessage,
     ChunkWriter,
+    Completion,
     error_kind,
     error_text,
     read_completion,
@@ -83,10 +83,10 @@ class Passage:
         "_last",
         "_path",
         "_recorded",
+        "_said",
         "_services",
         "_target",
         "_verdicts",
-        "_whole",
     )
 
     def __init__(self, call: Call, services: Services, *, path: str, fields: Fields, target: Target) -> None:
@@ -97,7 +97,7 @@ class Passage:
         self._target = target
         asked = fields.get("messages" if path == "chat/completions" else "input")
         self._asked = b"null" if asked is None else bytes(asked)
-        self._whole: bytes | None = None
+        self._said: Completion | None = None
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._last = b""
@@ -147,11 +147,12 @@ class Passage:
         )
 
     async def _pass_whole(self, passed: Passed) -> None:
-        body = passed.body
+        body, self._said = passed.body, passed.said
         if self._target.guardrails.after and self._path == "chat/completions":
-            body, verdicts = check_completion(body, self._target.guardrails)
+            checked, verdicts = check_completion(body, self._target.guardrails)
             self._verdicts += verdicts
-        self._whole = body
+            if checked is not body:
+                body, self._said = checked, read_completion(checked)
         self.record("ok")
         response = passed.response
         await self._call.reply(
@@ -168,6 +169,8 @@ class Passage:
                 # Whether this is the last piece is asked before it is sent: its record comes before its bytes.
                 complete = response.complete
                 out = piece if self._guarded is None else self._checked(self._guarded, piece)
+                if out:
+                    self._call.note_first_byte()
                 self._keep(out)
                 if complete:
                     await self._end(out)
@@ -229,12 +232,12 @@ class Passage:
             return
         self._recorded = True
         call, target = self._call, self._target
-        reply, finish, usage, model = self._said()
+        reply, finish, usage, model = self._reply()
         asked = self._asked_texts()
         if usage is None and (reply or status == "ok"):
             usage = Usage(
-                input_tokens=sum(count_tokens(message["text"]) for message in asked),
-                output_tokens=count_tokens(reply),
+                input_tokens=sum(_roughly(message["text"]) for message in asked),
+                output_tokens=_roughly(reply),
                 estimated=True,
             )
         guarded = self._guarded.verdicts if self._guarded is not None else []
@@ -252,17 +255,14 @@ class Passage:
             content={"messages": asked, "reply": shortened(reply)},
         )
 
-    def _said(self) -> tuple[str, str, Usage | None, str]:
+    def _reply(self) -> tuple[str, str, Usage | None, str]:
         """Text, finish, usage and model of what came back, as far as it can be read."""
         if self._kept:
             streamed = read_stream(self._raw())
             return streamed.text, streamed.finish or "", streamed.usage, streamed.model
-        if self._whole is None:
+        completion = self._said
+        if completion is None:
             return "", "", None, ""
-        try:
-            completion = read_completion(self._whole)
-        except (ValueError, RecursionError):
-            return "", "", None, ""  # a shape of its own: passed on, but not understood
         choice = completion.choices[0] if completion.choices else None
         text = choice.message.content or "" if choice and choice.message else ""
         finish = choice.finish_reason or "" if choice else ""
@@ -278,6 +278,11 @@ class Passage:
         except (ValueError, RecursionError):
             return []  # the engine has said what is wrong with it
         return [{"role": message.role, "text": shortened(visible_text(message))} for message in messages]
+
+
+def _roughly(text: str) -> int:
+    """Tokens of a text by the rule of thumb of four bytes each: counting pieces would cost as much as all the rest."""
+    return -(-len(text.encode("utf-8", "replace")) // 4)
 
 
 def _content_type(response: Response) -> bytes:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slipway.domain.errors import SlipwayError
-from slipway.domain.ids import ReleaseId
 from slipway.domain.message import Usage
 from slipway.domain.trace import Span, SpanKind, Status
 from slipway.gateway.admission import Admission
@@ -39,8 +38,11 @@ class Ledger:
 
     def write(self, spans: Sequence[Span]) -> None:
         """Returns when the kernel has the spans, or when the loss is counted."""
+        self._write(spans)
+
+    def _write(self, spans: Sequence[Any]) -> None:
         try:
-            self.append(spans)
+            self._journal.append(encode_spans(spans))
         except (SlipwayError, OSError, ValueError) as wrong:
             self.counts.traces_lost += 1
             if str(wrong) != self.last_failure:
@@ -73,42 +75,54 @@ class Ledger:
         cost = target.cost_micros(usage) if target is not None else 0
         if usage is not NO_USAGE:
             self.count(call, usage, cost)
-        self.write(
-            [
-                Span(
-                    trace=call.trace,
-                    span=call.span,
-                    parent=call.parent,
-                    name=name,
-                    kind=kind,
-                    start_ns=call.started_ns,
-                    end_ns=time.time_ns(),
-                    status=status,
-                    project=self._project,
-                    subject=call.subject,
-                    session=call.session,
-                    release=ReleaseId(call.release.decode("ascii")) if call.release else None,
-                    channel=call.channel,
-                    provider=target.engine if target else "",
-                    model=target.model if target else call.model,
-                    response_model=response_model,
-                    input_tokens=usage.input_tokens,
-                    output_tokens=usage.output_tokens,
-                    cached_tokens=usage.cached_tokens,
-                    reasoning_tokens=usage.reasoning_tokens,
-                    usage_estimated=usage.estimated,
-                    cost_micros=cost,
-                    first_token_ns=call.first_byte_ns,
-                    finish=finish,
-                    error=error if self._keep_content else "",
-                    verdicts=dict(verdicts or {}),
-                    content=dict(content or {}) if self._keep_content else {},
-                )
-            ]
-        )
+        # What a `Span` would be written as, without its defaults: it is decoded as one, and making it only to write it
+        # would cost more than all the rest of this function.
+        span: dict[str, Any] = {
+            "trace": call.trace,
+            "span": call.span,
+            "name": name,
+            "kind": kind,
+            "start_ns": call.started_ns,
+            "end_ns": time.time_ns(),
+            "status": status,
+            "project": self._project,
+            "channel": call.channel,
+            "model": target.model if target else call.model,
+        }
+        if target is not None:
+            span["provider"] = target.engine
+        if call.release:
+            span["release"] = call.release
+        if call.parent is not None:
+            span["parent"] = call.parent
+        if call.subject is not None:
+            span["subject"] = call.subject
+        if call.session:
+            span["session"] = call.session
+        if usage is not NO_USAGE:
+            span["input_tokens"] = usage.input_tokens
+            span["output_tokens"] = usage.output_tokens
+            span["cached_tokens"] = usage.cached_tokens
+            span["reasoning_tokens"] = usage.reasoning_tokens
+            span["usage_estimated"] = usage.estimated
+            span["cost_micros"] = cost
+        if call.first_byte_ns is not None:
+            span["first_token_ns"] = call.first_byte_ns
+        if response_model:
+            span["response_model"] = response_model
+        if finish:
+            span["finish"] = finish
+        if verdicts:
+            span["verdicts"] = verdicts
+        if self._keep_content:
+            if error:
+                span["error"] = error
+            if content:
+                span["content"] = content
+        self._write([span])
 
     def count(self, call: Call, usage: Usage, cost_micros: int) -> None:
-        line = self.counts.line(call.path, call.channel, call.release.decode("ascii"))
+        line = call.line = call.line or self.counts.line(call.path, call.channel, call.release)
         line.input_tokens += usage.input_tokens
         line.output_tokens += usage.output_tokens
         line.cached_tokens += usage.cached_tokens

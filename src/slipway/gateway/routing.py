@@ -24,10 +24,10 @@ def find_route(call: Call) -> Target:
         shares = channel.shares
         chosen = shares[0].release if len(shares) == 1 else choose_release(channel, call.sticky)
         call.channel = channel.name
-        call.release = chosen.encode("ascii")
+        call.release = chosen
         return snapshot.target(chosen)
     target = _by_name(snapshot, call.model)
-    call.release = target.release_header
+    call.release = target.release.id if target.release else ""
     return target
 
 

@@ -40,7 +40,6 @@ class Target:
     deadlines: Deadlines = field(default_factory=Deadlines)
     guardrails: Guardrails = NO_RAILS
     price: Price | None = None
-    release_header: bytes = b""
     broken: SlipwayError | None = None
 
     @property
@@ -54,6 +53,8 @@ class Target:
 
     def cost_micros(self, usage: Usage) -> int:
         """Millionths of a dollar; 0 where no price is known."""
+        if self.price is None:
+            return 0
         cost = cost_of(usage, self.price)
         return cost.money.micros if cost.known and cost.money.currency == "USD" else 0
 
@@ -102,6 +103,5 @@ def _target(
         deadlines=engine.deadlines if isinstance(engine, OpenAI) else Deadlines(),
         guardrails=release.guardrails if release else NO_RAILS,
         price=price,
-        release_header=release.id.encode("ascii") if release else b"",
         broken=broken,
     )

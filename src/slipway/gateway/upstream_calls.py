@@ -15,7 +15,7 @@ from slipway.models.patience import RetryBudget
 from slipway.upstream.backoff import wait_s
 from slipway.upstream.client import HttpClient, Prepared, Response
 from slipway.upstream.engine_errors import engine_error, refused
-from slipway.wire.openai import error_text
+from slipway.wire.openai import Completion, error_text, read_completion
 
 ATTEMPTS = 2
 LONGEST_WAIT_S = 2.0
@@ -24,11 +24,12 @@ LARGEST_ANSWER = 256 * 1024 * 1024
 
 
 class Passed(NamedTuple):
-    """An answer worth passing on: its first piece when it is a `stream`, else its whole body."""
+    """An answer worth passing on: its first piece when it is a `stream`, else its whole body, and what that says."""
 
     response: Response
     body: bytes
     stream: bool
+    said: Completion | None = None
 
 
 async def ask(
@@ -96,20 +97,23 @@ async def _ask_one(
             raise EngineGarbled(target.engine, "the stream is empty")
         return Passed(response, first, True)
     whole = await response.read()
-    if response.status < 400 and not _is_json(whole):
-        raise EngineGarbled(target.engine, "it is not JSON")
-    return Passed(response, whole, False)
+    said = None if response.status >= 400 else _understood(whole, target)
+    return Passed(response, whole, False, said)
 
 
-def _is_json(body: bytes) -> bool:
+def _understood(body: bytes, target: Target) -> Completion | None:
+    """What an answer says; None where it is JSON of another shape. Raises `EngineGarbled` where it is no JSON."""
     try:
-        _anything.decode(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-_anything = msgspec.json.Decoder(msgspec.Raw)
+        return read_completion(body)
+    except msgspec.ValidationError:
+        pass
+    except (ValueError, RecursionError) as wrong:
+        raise EngineGarbled(target.engine, "it is not JSON") from wrong
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (ValueError, RecursionError) as wrong:
+        raise EngineGarbled(target.engine, "it is not JSON") from wrong
+    return None
 
 
 def _wait_for(failure: EngineError, attempt: int) -> float | None:

@@ -189,14 +189,14 @@ def read_decoding(chat: ChatRequest) -> Decoding:
 # What an endpoint replies --------------------------------------------------------------------------------------------
 
 
-class TokenDetails(msgspec.Struct):
+class TokenDetails(msgspec.Struct, gc=False):
     """Which of the tokens were cached, which were spent on reasoning."""
 
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
-class WireUsage(msgspec.Struct):
+class WireUsage(msgspec.Struct, gc=False):
     """Token counts under the names of chat completions and of responses."""
 
     prompt_tokens: int | None = None
@@ -207,14 +207,14 @@ class WireUsage(msgspec.Struct):
     completion_tokens_details: TokenDetails | None = None
 
 
-class ChoiceMessage(msgspec.Struct):
+class ChoiceMessage(msgspec.Struct, gc=False):
     """The message of a choice, or its delta."""
 
     content: str | None = None
     refusal: str | None = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     """One of the alternatives that were asked for."""
 
     index: int = 0
@@ -223,7 +223,7 @@ class Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class Completion(msgspec.Struct):
+class Completion(msgspec.Struct, gc=False):
     """A chat completion or a chunk of its stream. vLLM sends `choices: null` beside the usage."""
 
     choices: list[Choice] | None = None
