@@ -11,7 +11,16 @@ from slipway.domain.document import Passage
 from slipway.domain.message import ABSTENTION, Delta, Quote, Reply, Request, Usage
 from slipway.embedders.base import Embedder
 from slipway.engines.base import Tools, engines
-from slipway.text.evidence import Source, Unit, announces, describe_units, find_units, take_apart, weigh_rows, whole_answer
+from slipway.text.evidence import (
+    Source,
+    Unit,
+    announces,
+    describe_units,
+    find_units,
+    take_apart,
+    weigh_rows,
+    whole_answer,
+)
 from slipway.text.markdown import plain_text
 from slipway.text.overlap import content_words, coverage
 from slipway.text.sentences import Span
@@ -38,7 +47,8 @@ EMBEDDER = "all-MiniLM-L6-v2"
 BY_WORDS, BY_COSINE, COSINE_BIAS = 0.83, 5.26, -2.36
 ANNOUNCES_NOTHING = 2.0
 MARGIN = 1.0
-"""Log-odds that a further sentence may lie below the best one."""
+FAR_MARGIN = 3.0
+"""Log-odds that a further sentence may lie below the best one; the second where it adds words of the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +102,21 @@ class Extractive:
         best = rank_sentences(question, passages, embedder)[: self.sentences * 3]
         if not best or 1 / (1 + math.exp(-best[0].log_odds)) < self.threshold:
             return []
+        asked = frozenset(content_words(question))
+        open_words = asked
         chosen: list[Quote] = []
         for found in best:
-            if found.log_odds < best[0].log_odds - MARGIN or len(chosen) == self.sentences:
+            if len(chosen) == self.sentences:
                 break
+            said = frozenset(content_words(_text(found.quote, passages)))
+            behind = best[0].log_odds - found.log_odds
+            # A sentence further behind is taken where it speaks of what the ones before leave open.
+            adds = len(open_words & said) >= 0.25 * len(asked)
+            if behind > (FAR_MARGIN if adds else MARGIN):
+                continue
             if not any(_repeats(found.quote, other, passages) for other in chosen):
                 chosen.append(found.quote)
+                open_words -= said
         return sorted(chosen, key=lambda quote: (quote.passage, quote.start))
 
 

@@ -30,8 +30,8 @@ ASKS = re.compile(r"^(how|what|why|when|where|who|which|can|does|do|is|are|shoul
 GERUND = re.compile(r"^[A-Z]?[a-z]+ing\b")
 VERB_WORDS = (
     "add choose configure connect create delete deploy disable download edit enable erase find fix get install make "
-    "migrate move open pay read remove rename replace restart restore roll rotate run save see send stop try tune update "
-    "upgrade upload verify write"
+    "migrate move open pay read remove rename replace restart restore roll rotate run save see send stop try tune "
+    "update upgrade upload verify write"
 )
 VERBS = frozenset(VERB_WORDS.split())
 # These are nouns as well: only with an article behind them do they tell what to do.
