@@ -47,7 +47,7 @@ EMBEDDER = "all-MiniLM-L6-v2"
 BY_WORDS, BY_COSINE, COSINE_BIAS = 0.83, 5.26, -2.36
 ANNOUNCES_NOTHING = 2.0
 MARGIN = 1.0
-FAR_MARGIN = 3.0
+FAR_MARGIN = 4.0
 """Log-odds that a further sentence may lie below the best one; the second where it adds words of the question."""
 
 

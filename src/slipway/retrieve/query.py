@@ -43,9 +43,10 @@ def search_index(
     search = settings or index.search
     reader = workspace.indexes.open(index.hash)
     vector = embed_question(workspace, index, question)
-    legs = search_legs(reader, question, vector, search, documents=documents)
+    limit = limit or search.limit
+    legs = search_legs(reader, question, vector, search, documents=documents, pool=max(POOL, limit))
     hits = fuse(legs.lexical, legs.dense, alpha=weigh(search, dense=vector is not None))
-    return passages_of(reader, index, cut_off(hits, cut=search.cut, limit=limit or search.limit))
+    return passages_of(reader, index, cut_off(hits, cut=search.cut, limit=limit))
 
 
 def search_legs(
@@ -55,12 +56,13 @@ def search_legs(
     search: SearchSettings,
     *,
     documents: Sequence[str] | None = None,
+    pool: int = POOL,
 ) -> Legs:
     """The candidates of both legs; the dense leg scores what the lexical leg found as well."""
-    lexical = scores_of(reader.lexical(question, limit=POOL, documents=documents))
+    lexical = scores_of(reader.lexical(question, limit=pool, documents=documents))
     if vector is None:
         return Legs(lexical=lexical, dense={})
-    dense = scores_of(reader.dense(vector, similarity=search.similarity, limit=POOL, documents=documents))
+    dense = scores_of(reader.dense(vector, similarity=search.similarity, limit=pool, documents=documents))
     missing = [chunk for chunk in lexical if chunk not in dense]
     dense |= dict(zip(missing, reader.similarities(vector, missing, similarity=search.similarity), strict=True))
     return Legs(lexical=lexical, dense=dense)
