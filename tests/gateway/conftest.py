@@ -145,10 +145,10 @@ def plain_release(
     )
 
 
-def documents_release(workspace: Workspace, *, engine: str = "script") -> Release:
+def documents_release(workspace: Workspace, *, engine: str = "script", model: str = "script") -> Release:
     """A release that answers from the documents."""
     build_index(workspace)
-    release = msgspec.structs.replace(workspace.settings.release, engine=engine, model=engine)
+    release = msgspec.structs.replace(workspace.settings.release, engine=engine, model=model)
     settings = msgspec.structs.replace(workspace.settings, release=release)
     return cut_release(replace(workspace, settings=settings))
 

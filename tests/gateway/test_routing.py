@@ -17,7 +17,7 @@ def two(folder, tools):
         first, second = (tools.plain_release(workspace, model=model) for model in ("ok", "other"))
         promote(workspace, first, "plain", force=True)
         promote(workspace, second, "plain", weight=0.5, force=True)
-        promote(workspace, second, "plain-canary", force=True)
+        promote(workspace, second, "plain@canary", force=True)
         with tools.serving(workspace) as served:
             served.releases = (first, second)
             yield served
@@ -47,7 +47,7 @@ def test_without_either_chance_decides(two):
 
 def test_a_release_by_its_label_its_id_and_its_channel(two):
     first, second = two.releases
-    for name in (second.label, second.id, second.id[:16], "plain-canary"):
+    for name in (second.label, second.id, second.id[:16], "plain@canary"):
         assert release_of(two, name) == second.id
     assert release_of(two, first.label) == first.id
 

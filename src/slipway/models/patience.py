@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from slipway.domain.errors import EngineError, EngineRefused
@@ -86,8 +86,9 @@ async def stream(
     give_up_at = time.monotonic() + patience.deadline_s
     for attempt in range(patience.attempts):
         begun = False
+        pieces = engine.stream(request, tools=tools)
         try:
-            async for delta in engine.stream(request, tools=tools):
+            async for delta in pieces:
                 begun = True
                 yield delta
             return
@@ -95,6 +96,10 @@ async def stream(
             if begun:
                 raise
             await _wait_or_raise(failed, attempt, patience, budget, give_up_at)
+        finally:
+            # Whoever leaves in the middle cancels the engine's work now, not when the garbage is collected.
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
 
 
 async def _wait_or_raise(

@@ -20,6 +20,7 @@ from slipway.guard.checker import check
 from slipway.guard.stream import StreamChecker
 from slipway.models.catalog import price_of
 from slipway.models.choice import choose_engine
+from slipway.models.patience import complete, stream
 from slipway.prompt.library import load_prompt
 from slipway.prompt.starter import number_passages
 from slipway.prompt.template import render
@@ -59,6 +60,8 @@ class _Turn:
     passages: tuple[Passage, ...] = ()
     address: str = ""
     """Address of the engine, where it has one: it tells the provider and so the price."""
+    output_schema: str = ""
+    """JSON Schema that the prompt asks the answer to fit, or empty."""
 
 
 async def answer(
@@ -76,7 +79,7 @@ async def answer(
     with _traced(release, asked, workspace, recorder) as turn:
         request, engine, tools = await _prepare(turn, asked, workspace)
         with turn.trace.span(f"chat {request.model}", kind="chat") as span:
-            reply = await engine.complete(request, tools=tools)
+            reply = await complete(engine, request, tools=tools)
             _describe_chat(span, turn, request, reply)
         text = _check(turn, reply.text, "answer", "after")
         return _finish(turn, asked, text, reply)
@@ -100,11 +103,12 @@ async def stream_answer(
             release.guardrails.after,
             hold_back=workspace.settings.guard.hold_back,
             when_undecided=release.guardrails.when_undecided,
+            output_schema=turn.output_schema,
         )
         sent: list[str] = []
         collected = _Collected()
         with turn.trace.span(f"chat {request.model}", kind="chat") as span:
-            async for delta in engine.stream(request, tools=tools):
+            async for delta in stream(engine, request, tools=tools):
                 if delta.text:
                     span.first_token()
                 collected.add(delta)
@@ -158,6 +162,7 @@ async def _prepare(turn: _Turn, asked: Asked, workspace: Workspace) -> tuple[Req
         turn.passages = tuple(_check_passages(turn, [*asked.planted, *found]))
     if release.prompt is not None:
         prompt = load_prompt(workspace, str(release.prompt))
+        turn.output_schema = prompt.output_schema
         messages = render(prompt, {"question": question, "passages": number_passages(turn.passages)})
     else:
         messages = (Message(role="user", text=question),)
@@ -215,7 +220,13 @@ def _check(turn: _Turn, text: str, source: TextSource, side: str) -> str:
     if not rails:
         return text
     with turn.trace.span(f"guard {side}", kind="guard") as span:
-        checked = check(text, rails, source=source, when_undecided=turn.release.guardrails.when_undecided)
+        checked = check(
+            text,
+            rails,
+            source=source,
+            when_undecided=turn.release.guardrails.when_undecided,
+            output_schema=turn.output_schema,
+        )
         turn.verdicts.extend(checked.verdicts)
         span.set(verdicts=_by_rail(checked.verdicts))
         checked.raise_if_blocked()
