@@ -73,6 +73,10 @@ WANTED = [
     pytest.param(
         "/decide", ["Monthly cost by traffic", "recommended", "What would change our mind"], id="decide: the verdict"
     ),
+    pytest.param("/prompt", ["answer", "v2", "clean"], id="prompt: the library"),
+    pytest.param("/prompt/answer", ["Instructions", "Lint", "Versions", "v1"], id="prompt: the workbench"),
+    pytest.param("/guard", ["personal data", "redact", "Try a text"], id="guard: rails in force"),
+    pytest.param("/train", ["Pairs", "lora", "Runs"], id="train: data and methods"),
     pytest.param("/retrieve", ["3", "words", "Documents", "documents@1"], id="retrieve: what is in the index"),
     pytest.param(
         "/retrieve?q=express",

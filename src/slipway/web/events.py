@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,6 +21,8 @@ LONGEST_S = 15.0
 """A stream ends after this, so that a server that stops does not wait for it; the browser connects again by itself and
 nothing is missed (see `Last-Event-ID`)."""
 MOST_TOPICS = 20
+LATE = timedelta(minutes=10)
+"""A trace that arrives out of order is noticed when it began within this time."""
 
 
 async def stream(request: Request) -> Response:
@@ -69,7 +72,9 @@ def _mark(workspace: Workspace, topic: str) -> str:
             return mark_of_job(workspace, id)
         case "traces":
             newest = workspace.store.traces.list(limit=1).rows
-            return newest[0].id if newest else ""
+            now = workspace.now()
+            lately = workspace.store.traces.series(since=now - LATE, until=now)
+            return f"{newest[0].id if newest else ''} {sum(point.count for point in lately)}"
         case "releases":
             changed = [channel.changed_at.isoformat() for channel in records.list(Channel)]
             return f"{records.count(Release)} {records.count(Evidence)} {records.count(SignOff)} {' '.join(changed)}"

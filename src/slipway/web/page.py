@@ -124,18 +124,27 @@ def act(path: str, do: Show, *, back: Show, needs: Action) -> Route:
     return Route(path, endpoint, methods=["POST"])
 
 
+def ask(path: str, show: Show, *, needs: Action = "see_results") -> Route:
+    """A question that is too long for an address: answered like a page, changes nothing, is noted nowhere."""
+
+    async def endpoint(request: Request) -> Response:
+        return await run_in_threadpool(_answer, await read_form(request), show, needs)
+
+    return Route(path, endpoint, methods=["POST"])
+
+
 async def read_form(request: Request) -> Visit:
     """The visit with what was posted, files read whole."""
-    posted = await request.form(max_files=20, max_fields=2000, max_part_size=LARGEST_FIELD)
     texts: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
     files: dict[str, Uploaded] = {}
-    for name, value in posted.multi_items():
-        if isinstance(value, str):
-            texts[name] = value
-            lists.setdefault(name, []).append(value)
-        else:
-            files[name] = Uploaded(value.filename or "", await value.read())
+    async with request.form(max_files=20, max_fields=2000, max_part_size=LARGEST_FIELD) as posted:
+        for name, value in posted.multi_items():
+            if isinstance(value, str):
+                texts[name] = value
+                lists.setdefault(name, []).append(value)
+            else:
+                files[name] = Uploaded(value.filename or "", await value.read())
     return Visit(request.app.state.current.workspace, request, texts, lists, files)
 
 

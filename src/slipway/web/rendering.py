@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from slipway.web import drawings, number
 from slipway.web.static_files import static_url
@@ -54,8 +54,16 @@ def templates() -> Environment:
         day=number.day,
         quantity=number.quantity,
         plural=number.plural,
+        coded=coded,
     )
     return environment
+
+
+def coded(words: str) -> Markup:
+    """Plain words in which `names` between backticks are set as code."""
+    parts = words.split("`")
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(part) if place % 2 else escape(part) for place, part in enumerate(parts))
 
 
 def render_page(name: str, data: Mapping[str, Any]) -> str:

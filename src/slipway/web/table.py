@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from slipway.web.rendering import component
+from slipway.web.rendering import coded, component
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +100,8 @@ def sort_rows(
 def tag(word: str, tone: str = "", title: str = "") -> Markup:
     """The tag component, for a cell."""
     return component("tag", word, tone, title)
+
+
+def described(name: str, words: str) -> Markup:
+    """A name with a quiet line below it, for a cell."""
+    return Markup('{}<div class="quiet small">{}</div>').format(name, coded(words))

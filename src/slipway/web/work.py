@@ -184,6 +184,28 @@ def _close_gaps(workspace: Workspace, payload: Mapping[str, Any], _claim: Claim)
     return {"closed": len(closed)}
 
 
+def _try(workspace: Workspace, payload: Mapping[str, Any], claim: Claim) -> object:
+    from slipway.domain.model import Model
+    from slipway.evaluate.dataset import default_dataset
+    from slipway.prompt.cases import from_dataset
+    from slipway.prompt.library import load_prompt
+    from slipway.prompt.trials import index_search, try_prompts
+    from slipway.retrieve.query import search_index
+
+    release = workspace.settings.release
+    trial = asyncio.run(
+        try_prompts(
+            workspace,
+            [load_prompt(workspace, prompt) for prompt in payload["prompts"]],
+            from_dataset(default_dataset(workspace).cases).cases[: payload["limit"]],
+            [Model(engine=release.engine, name=release.model)],
+            search=index_search(workspace, search_index),
+            on_progress=claim.progress,
+        )
+    )
+    return {"trial": trial.id}
+
+
 def _train(workspace: Workspace, payload: Mapping[str, Any], claim: Claim) -> object:
     from slipway.train.runs import settings_for, train
 
@@ -202,6 +224,7 @@ KINDS: dict[str, Work] = {
     "evaluate": _evaluate,
     "build_index": _build_index,
     "compare_settings": _compare_settings,
+    "try": _try,
     "train": _train,
     "triage": _triage,
     "close_gaps": _close_gaps,

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from markupsafe import Markup
-
 from slipway.domain.errors import SlipwayError
 from slipway.domain.training import TrainingRun
 from slipway.models.architectures import find_model, list_models
@@ -16,7 +14,7 @@ from slipway.web.charts import LineChart, Point, Series
 from slipway.web.frame import Crumb
 from slipway.web.number import UNKNOWN, count, moment, money, plural, seconds, share, significant
 from slipway.web.page import Done, View, Visit, act, page
-from slipway.web.table import Column, Row, Table
+from slipway.web.table import Column, Row, Table, described
 
 TONES = {"ready": "pass", "look first": "warn", "not ready": "fail"}
 EPOCHS = 3.0
@@ -140,7 +138,7 @@ def _methods(rows: list[MethodRow]) -> Table:
         rows=[
             Row(
                 cells={
-                    "method": Markup('{}<div class="quiet small">{}</div>').format(row.method, row.about),
+                    "method": described(row.method, row.about),
                     "trained": share(row.share),
                     "memory": f"{significant(row.memory_gib)} GiB",
                     "device": row.device or "none holds it alone",
