@@ -175,7 +175,7 @@ async def _attempt(
             seconds=time.perf_counter() - began,
         )
     seconds = time.perf_counter() - began
-    cost = cost_of(reply.usage, price_of(model.engine, model.name)).money
+    cost = cost_of(reply.usage, price_of(model.engine, model.name, base_url=str(getattr(engine, "base_url", "")))).money
     observed = Observed(text=reply.text, seconds=seconds, cost=cost.amount)
     failed = tuple(assertion.name for assertion in case.assertions if not holds(assertion, observed))
     return Attempt(
