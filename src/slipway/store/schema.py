@@ -158,6 +158,7 @@ trace = Table(
     Column("preview", LargeBinary),
     UniqueConstraint("project", "trace"),
     Index(None, "project", "started_ns"),
+    Index(None, "project", "status", "started_ns"),
     Index(None, "project", "release", "started_ns"),
     Index(None, "project", "model", "started_ns"),
     Index(None, "project", "session"),

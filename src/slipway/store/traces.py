@@ -1,30 +1,29 @@
 """Traces: narrow rows for lists and numbers, sealed pages for what was said, words for the search."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, literal_column, select, text, true, tuple_, update
+from sqlalchemy import Connection, Row, Select, delete, false, func, select, text, true, tuple_, update
 
 from slipway.domain.errors import ContentErased, NotFound
 from slipway.domain.ids import ReleaseId, SpanId, SubjectId, TraceId
 from slipway.domain.rollup import RollupPoint
 from slipway.domain.trace import Span, Status, Trace, TracePage, TraceSummary
-from slipway.store.arrivals import Arrival, clean, encode_verdicts
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
-from slipway.store.rollups import Tally, forget_rollups, read_series, write_tally
+from slipway.store.rollups import forget_rollups, read_series
 from slipway.store.schema import erased, span, trace, trace_page
-from slipway.store.trace_pages import WORDS_VERSION, pack, pack_said, preview, unpack, words_in
+from slipway.store.trace_pages import WORDS_VERSION, pack_said, preview, unpack, words_in
 from slipway.store.trace_query import condition
+from slipway.store.trace_writer import AT_ONCE, TraceWriter, open_preview, some_of
 from slipway.store.words import index_line, query_words
 
 Many = list
 """`list` under a name that the method `Traces.list` does not hide."""
-# A few hundred at a time: every database limits the number of parameters.
-AT_ONCE = 400
+FEW = 500
 
 
 class Traces:
@@ -32,166 +31,11 @@ class Traces:
 
     def __init__(self, database: Database, project: str, keys: Keys) -> None:
         self.database, self.project, self.keys = database, project, keys
-
-    # Writing ----------------------------------------------------------------------------------------------------------
+        self._writer = TraceWriter(database, project, keys)
 
     def add(self, spans: Sequence[Span]) -> int:
-        """Stores spans with their content, words and roll-ups in one transaction; returns how many were new.
-
-        Spans that are there already (same trace and span) change nothing. Spans of one trace may come in any order and
-        in many batches; what the root knows (release, channel, session, environment, person) counts for all of them.
-        """
-        if not spans:
-            return 0
-        incoming: dict[str, dict[str, Span]] = {}
-        for one in filter(None, map(clean, spans)):
-            incoming.setdefault(one.trace, {}).setdefault(one.span, one)
-        with self.database.transaction() as connection:
-            self.database.dialect.lock_project(connection, self.project)
-            known = self._known(connection, incoming)
-            gone = self._gone(connection, incoming)
-            batch = [
-                Arrival(id, [one for one in members.values() if bytes.fromhex(one.span) not in seen], row)
-                for id, members in incoming.items()
-                if id not in gone
-                for row, seen in [known.get(id, (None, frozenset()))]
-            ]
-            batch = [arrival for arrival in batch if arrival.spans]
-            if not batch:
-                return 0
-            self._write_traces(connection, batch)
-            self._write_spans(connection, batch)
-            self._write_pages(connection, batch)
-            tally = Tally()
-            for arrival in batch:
-                arrival.count(tally)
-            write_tally(connection, self.database, self.project, tally)
-        return sum(len(arrival.spans) for arrival in batch)
-
-    def _known(self, connection: Connection, ids: Iterable[str]) -> dict[str, tuple[Row[Any], frozenset[bytes]]]:
-        """Rows of the traces that are there already, with the spans they have."""
-        rows: dict[str, Row[Any]] = {}
-        for some in _some(ids):
-            statement = select(trace).where(
-                trace.c.project == self.project, trace.c.trace.in_([bytes.fromhex(id) for id in some])
-            )
-            rows |= {row.trace.hex(): row for row in connection.execute(statement)}
-        spans: dict[int, set[bytes]] = {row.id: set() for row in rows.values()}
-        for some_ids in _some(spans):
-            for row in connection.execute(select(span.c.trace_id, span.c.span).where(span.c.trace_id.in_(some_ids))):
-                spans[row.trace_id].add(row.span)
-        return {id: (row, frozenset(spans[row.id])) for id, row in rows.items()}
-
-    def _gone(self, connection: Connection, ids: Iterable[str]) -> set[str]:
-        """Traces that were erased: late spans of them are not taken in again."""
-        found: set[str] = set()
-        for some in _some(ids):
-            statement = select(erased.c.id).where(
-                erased.c.project == self.project, erased.c.kind == "trace", erased.c.id.in_(some)
-            )
-            found.update(connection.execute(statement).scalars())
-        return found
-
-    def _write_traces(self, connection: Connection, batch: Sequence[Arrival]) -> None:
-        fresh = []
-        for arrival in batch:
-            arrival.inherit()
-            line = arrival.line()
-            if arrival.row is None:
-                line["preview"] = self._seal_preview(connection, arrival, arrival.preview())
-                fresh.append({"project": self.project, "trace": bytes.fromhex(arrival.id), **line})
-                continue
-            adopted = arrival.subject != arrival.row.subject
-            if adopted:
-                self._adopt(connection, arrival, arrival.row.id)
-            if adopted or arrival.root is not None:
-                said = arrival.preview() or self._preview(connection, arrival.row)
-                line["preview"] = self._seal_preview(connection, arrival, said)
-            arrival.number = arrival.row.id
-            connection.execute(update(trace).where(trace.c.id == arrival.number).values(line))
-        if fresh:
-            made = connection.execute(self.database.insert(trace).returning(trace.c.id, trace.c.trace), fresh)
-            numbers = {row.trace.hex(): row.id for row in made}
-            for arrival in batch:
-                if arrival.row is None:
-                    arrival.number = numbers[arrival.id]
-
-    def _seal_preview(self, connection: Connection, arrival: Arrival, said: str) -> bytes:
-        return self.keys.seal(connection, said.encode(), subject=arrival.subject, kind="preview", id=arrival.id)
-
-    def _preview(self, connection: Connection, row: Row[Any]) -> str:
-        try:
-            return self.keys.open(connection, row.preview, kind="preview", id=row.trace.hex()).decode()
-        except ContentErased:
-            return ""
-
-    def _adopt(self, connection: Connection, arrival: Arrival, number: int) -> None:
-        """Seals earlier pages again: the person became known only now."""
-        rows = connection.execute(select(trace_page).where(trace_page.c.trace_id == number)).all()
-        for row in rows:
-            body = self.keys.open(connection, row.body, kind="trace", id=arrival.id)
-            connection.execute(
-                update(trace_page)
-                .where(trace_page.c.id == row.id)
-                .values(
-                    subject=arrival.subject,
-                    body=self.keys.seal(connection, body, subject=arrival.subject, kind="trace", id=arrival.id),
-                )
-            )
-
-    def _write_spans(self, connection: Connection, batch: Sequence[Arrival]) -> None:
-        rows = [
-            {
-                "trace_id": arrival.number,
-                "span": bytes.fromhex(one.span),
-                "parent": bytes.fromhex(one.parent) if one.parent else None,
-                "name": one.name,
-                "kind": one.kind,
-                "start_ns": one.start_ns,
-                "duration_ns": one.end_ns - one.start_ns,
-                "status": one.status,
-                "provider": one.provider,
-                "model": one.model,
-                "response_model": one.response_model,
-                "prompt": one.prompt,
-                "knowledge": one.index,
-                "input_tokens": one.input_tokens,
-                "output_tokens": one.output_tokens,
-                "cached_tokens": one.cached_tokens,
-                "reasoning_tokens": one.reasoning_tokens,
-                "usage_estimated": one.usage_estimated,
-                "cost_micros": one.cost_micros,
-                "first_token_ns": one.first_token_ns,
-                "finish": one.finish,
-                "verdicts": encode_verdicts(one.verdicts),
-            }
-            for arrival in batch
-            for one in arrival.spans
-        ]
-        connection.execute(span.insert(), rows)
-
-    def _write_pages(self, connection: Connection, batch: Sequence[Arrival]) -> None:
-        pages, lines = [], []
-        for arrival in batch:
-            packed = pack(arrival.spans)
-            if not packed:
-                continue
-            pages.append(
-                {
-                    "trace_id": arrival.number,
-                    "project": self.project,
-                    "subject": arrival.subject,
-                    "indexed": WORDS_VERSION,
-                    "body": self.keys.seal(connection, packed, subject=arrival.subject, kind="trace", id=arrival.id),
-                }
-            )
-            lines.append(index_line(words_in(list(unpack(packed).values()))))
-        if not pages:
-            return
-        made = connection.execute(
-            self.database.insert(trace_page).returning(trace_page.c.id, sort_by_parameter_order=True), pages
-        ).scalars()
-        self.database.dialect.index_words(connection, list(zip(made, lines, strict=True)))
+        """Stores spans; returns how many were new. See `TraceWriter.add`."""
+        return self._writer.add(spans)
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
@@ -242,7 +86,6 @@ class Traces:
         """
         where = self._where(
             query=query,
-            words=text,
             equal={
                 "release": release,
                 "channel": channel,
@@ -258,7 +101,7 @@ class Traces:
             where.append(tuple_(trace.c.started_ns, trace.c.id) < tuple_(*_position(after)))
         statement = select(trace).where(*where).order_by(trace.c.started_ns.desc(), trace.c.id.desc()).limit(limit + 1)
         with self.database.reading() as connection:
-            rows = connection.execute(statement).all()
+            rows = connection.execute(self._holding(connection, text, statement)).all()
             shown = tuple(self._summary(connection, row) for row in rows[:limit])
         more = f"{rows[limit - 1].started_ns}-{rows[limit - 1].id}" if len(rows) > limit else None
         return TracePage(rows=shown, next=more)
@@ -286,9 +129,10 @@ class Traces:
             "session": session,
             "subject": subject,
         }
-        where = self._where(query=query, words=text, equal=equal, since=since, until=until)
+        where = self._where(query=query, equal=equal, since=since, until=until)
         with self.database.reading() as connection:
-            return connection.execute(select(func.count()).select_from(trace).where(*where)).scalar_one()
+            statement = select(func.count()).select_from(trace).where(*where)
+            return int(connection.execute(self._holding(connection, text, statement)).scalar_one())
 
     def series(
         self,
@@ -338,7 +182,7 @@ class Traces:
         removed = 0
         with self.database.transaction() as connection:
             self.database.dialect.lock_project(connection, self.project)
-            for some in _some(ids):
+            for some in some_of(ids):
                 found = connection.execute(
                     select(trace.c.id, trace.c.trace).where(
                         trace.c.project == self.project, trace.c.trace.in_([bytes.fromhex(id) for id in some])
@@ -487,25 +331,38 @@ class Traces:
         self,
         *,
         query: str,
-        words: str,
         equal: dict[str, str | None],
         since: datetime | None,
         until: datetime | None,
     ) -> Many[Any]:
-        where: Many[Any] = [trace.c.project == self.project, condition(query)]
+        where: Many[Any] = [condition(query)]
         where += [trace.c[name] == value for name, value in equal.items() if value is not None]
         if since is not None:
             where.append(trace.c.started_ns >= _ns(since))
         if until is not None:
             where.append(trace.c.started_ns < _ns(until))
-        if words.strip():
-            wanted = query_words(words)
-            if not wanted:
-                return [*where, literal_column("1") == literal_column("0")]
-            sql, parameters = self.database.dialect.pages_with(wanted)
-            pages = text(sql).bindparams(**parameters).columns(trace_page.c.id).subquery("found")
-            where.append(trace.c.id.in_(select(trace_page.c.trace_id).where(trace_page.c.id.in_(select(pages.c.id)))))
         return where
+
+    def _holding(self, connection: Connection, words: str, statement: Select[Any]) -> Select[Any]:
+        """The statement over the traces of this project that hold every word."""
+        mine = trace.c.project == self.project
+        if not words.strip():
+            return statement.where(mine)
+        wanted = query_words(words)
+        sql, parameters = self.database.dialect.pages_with(wanted) if wanted else ("select 0 as id", {})
+        pages = text(sql).bindparams(**parameters).columns(trace_page.c.id).subquery("found")
+        holding = (
+            select(trace_page.c.trace_id)
+            .join(pages, pages.c.id == trace_page.c.id)
+            .where(trace_page.c.project == self.project)
+        )
+        few = connection.execute(holding.limit(FEW + 1)).scalars().all()
+        if len(few) > FEW:
+            # Of many, the newest are found soon by going back in time.
+            return statement.where(mine, trace.c.id.in_(holding))
+        # Few are looked up by their numbers, which belong to this project: named once more, it would tempt SQLite to go
+        # through the whole project by its index.
+        return statement.where(trace.c.id.in_(few) if few else false())
 
     def _summary(self, connection: Connection, row: Row[Any]) -> TraceSummary:
         return TraceSummary(
@@ -523,7 +380,7 @@ class Traces:
             spans=row.spans,
             subject=SubjectId(row.subject) if row.subject else None,
             session=row.session,
-            preview=self._preview(connection, row),
+            preview=open_preview(connection, self.keys, row),
             verdicts=msgspec.json.decode(row.verdicts),
         )
 
@@ -562,12 +419,6 @@ def _span(row: Row[Any], whole: Row[Any], project: str, said: Any) -> Span:
         verdicts=msgspec.json.decode(row.verdicts),
         content=said.content if said else {},
     )
-
-
-def _some(things: Iterable[Any]) -> Iterable[Many[Any]]:
-    everything = list(things)
-    for at in range(0, len(everything), AT_ONCE):
-        yield everything[at : at + AT_ONCE]
 
 
 def _position(after: str) -> tuple[int, int]:

@@ -42,6 +42,10 @@ class Dialect(Protocol):
         """Lets one process at a time write the traces of a project, until the transaction ends."""
         ...
 
+    def next_ids(self, connection: Connection, table: str, count: int) -> Sequence[int]:
+        """Ids for `count` new rows of a table with a numbered key, so that they can be written in one go."""
+        ...
+
     def create_word_index(self, connection: Connection) -> None: ...
 
     def index_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:

@@ -50,6 +50,12 @@ class Postgres:
     def lock_project(self, connection: Connection, project: str) -> None:
         connection.exec_driver_sql("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"slipway {project}",))
 
+    def next_ids(self, connection: Connection, table: str, count: int) -> Sequence[int]:
+        rows = connection.exec_driver_sql(
+            "select nextval(pg_get_serial_sequence(%s, 'id')) from generate_series(1, %s)", (table, count)
+        )
+        return list(rows.scalars())
+
     def create_word_index(self, connection: Connection) -> None:
         connection.exec_driver_sql(
             "create table if not exists trace_words (id bigint primary key "

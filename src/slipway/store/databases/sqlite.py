@@ -70,6 +70,11 @@ class Sqlite:
     def lock_project(self, connection: Connection, project: str) -> None:
         """Nothing to do, as for the schema."""
 
+    def next_ids(self, connection: Connection, table: str, count: int) -> Sequence[int]:
+        # Nobody else can write between this and the insert: the transaction holds the only write lock.
+        last = connection.exec_driver_sql(f"select coalesce(max(id), 0) from {table}").scalar_one()
+        return range(last + 1, last + 1 + count)
+
     def create_word_index(self, connection: Connection) -> None:
         # detail=none keeps no positions: the words of a page come sorted and unique anyway. The ascii tokenizer takes
         # every other letter as part of a word, so that it cuts exactly where `words.py` did.

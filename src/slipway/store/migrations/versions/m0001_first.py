@@ -232,6 +232,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_trace_project_session"), "trace", ["project", "session"], unique=False)
     op.create_index(op.f("ix_trace_project_started_ns"), "trace", ["project", "started_ns"], unique=False)
+    op.create_index(
+        op.f("ix_trace_project_status_started_ns"), "trace", ["project", "status", "started_ns"], unique=False
+    )
     op.create_index(op.f("ix_trace_project_subject"), "trace", ["project", "subject"], unique=False)
     op.create_table(
         "span",
