@@ -91,6 +91,8 @@ def up(
 
     with open_here(folder) as workspace, _bar(quiet=as_json) as (tell, on_progress):
         brought = run(bring_up(workspace, on_step=lambda step: tell(_step_text(step)), on_progress=on_progress))
+    for item in () if as_json else brought.unreadable:
+        print(f"left out          {item.source}: {item.reason}")
     if as_json:
         print(to_json(_shown(brought)))
     if not no_serve:
@@ -168,4 +170,5 @@ def _shown(brought: "Brought") -> dict[str, object]:
         "live": brought.live,
         "gate": {"open": brought.gate.open, "checks": brought.gate.checks},
         "steps": brought.steps,
+        "unreadable": brought.unreadable,
     }

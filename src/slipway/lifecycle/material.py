@@ -62,9 +62,7 @@ def _lay_out(folder: Path, sources: Sequence[Path], *, own: bool) -> Material:
         named = [f"{item.source}: {item.reason}" for item in loaded.unreadable[:3]]
         raise NothingToIndex("documents", files=len(loaded.unreadable), examples=named)
     cases = _own_questions() if own else make_questions(documents)
-    held = next((item for item in documents if own and item.id == HELD_BACK), None) or _choose_held_back(
-        documents, cases
-    )
+    held = _choose_held_back(documents, cases, wanted=HELD_BACK if own else "")
     places = {document.id: _place(document, folder, held=document.id == held.id) for document in documents}
     (folder / "documents").mkdir(parents=True, exist_ok=True)
     for document in documents:
@@ -102,12 +100,12 @@ def _at_least_two(documents: Sequence[Document]) -> list[Document]:
     ]
 
 
-def _choose_held_back(documents: Sequence[Document], cases: Sequence[Case]) -> Document:
-    """The shortest document with enough questions, else the one with the most."""
+def _choose_held_back(documents: Sequence[Document], cases: Sequence[Case], *, wanted: str) -> Document:
+    """The wanted document or else the shortest, where it has enough questions; else the one with the most."""
     counts = {document.id: sum(document.id in case.documents for case in cases) for document in documents}
     enough = [document for document in documents if counts[document.id] >= FEWEST_QUESTIONS]
     if enough:
-        return min(enough, key=lambda document: len(document.text))
+        return min(enough, key=lambda document: (document.id != wanted, len(document.text)))
     return max(documents, key=lambda document: counts[document.id])
 
 
