@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Hand out, erase and keep what is stored about people.", no_args_is_help=True)
 
-Person = Annotated[str, typer.Argument(help="The person's id, as clients send it in `user` or `x-slipway-user`.")]
+Person = Annotated[str, typer.Argument(help="The person's id, as clients send it in `user` or `x-slipway-subject`.")]
 
 
 @app.command()
