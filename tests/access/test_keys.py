@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from slipway.access.keys import KeyRing, check_key, create_key, find_key, list_keys, revoke_key
+from slipway.access.keys import check_key, create_key, find_key, list_keys, revoke_key
 from slipway.domain.access import ApiKey, Limits
 from slipway.domain.errors import AccessDenied, Conflict, InputError, NameInvalid, NotFound, ScopeMissing
 from slipway.store.store import Store
@@ -49,8 +49,6 @@ def test_keys_that_are_refused_get_one_answer(store: Store, text: str, now: date
     with pytest.raises(AccessDenied, match=answer) as caught:
         check_key(store, given, now=now)
     assert caught.value.http_status == 401
-    with pytest.raises(AccessDenied, match=answer):
-        KeyRing(store, now=lambda: now).check(given)
     assert check_key(store, good, now=NOON).name == "good"
 
 
@@ -108,20 +106,3 @@ def test_making_and_revoking_is_logged_without_the_key(store: Store) -> None:
         ("cli", "keys.revoke", "shop"),
     ]
     assert text not in repr(events)
-
-
-def test_the_ring_reads_again_after_a_while(store: Store) -> None:
-    clock = [0.0]
-    ring = KeyRing(store, refresh_s=2.0, clock=lambda: clock[0])
-    assert ring.empty
-    _, text = create_key(store, "shop")
-    with pytest.raises(AccessDenied):
-        ring.check(text)
-    clock[0] = 2.0
-    assert ring.check(text, scope="chat").name == "shop"
-    revoke_key(store, "shop")
-    assert ring.check(text).name == "shop"
-    clock[0] = 4.0
-    with pytest.raises(AccessDenied):
-        ring.check(text)
-    assert not ring.empty

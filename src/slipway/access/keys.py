@@ -2,9 +2,7 @@
 
 import hmac
 import secrets
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import get_args
@@ -93,7 +91,7 @@ def list_keys(store: Store) -> list[ApiKey]:
 
 
 def revoke_key(store: Store, name: str, *, actor: str = "cli", now: datetime | None = None) -> ApiKey:
-    """Ends a key (by name or id) for good. A gateway refuses it within `KeyRing.refresh_s`. Raises `NotFound`."""
+    """Ends a key (by name or id) for good. A running gateway refuses it within seconds. Raises `NotFound`."""
     with store.transaction():
         key = find_key(store, name)
         if key is None:
@@ -104,54 +102,6 @@ def revoke_key(store: Store, name: str, *, actor: str = "cli", now: datetime | N
         store.records.save(revoked)
         record_event(store, actor, "keys.revoke", key.name)
     return revoked
-
-
-class KeyRing:
-    """The keys of a project in memory, for the hot path: one dictionary look-up a request.
-
-    Keys are read again every `refresh_s` seconds by whoever comes first; until then a revoked key still passes. When
-    the store cannot be read, the last known keys stay valid.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        *,
-        refresh_s: float = 2.0,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = utc_now,
-    ) -> None:
-        self.store, self.refresh_s, self._clock, self._now = store, refresh_s, clock, now
-        self._lock = threading.Lock()
-        self._keys: dict[str, ApiKey] = {}
-        self._read_at = float("-inf")
-
-    def check(self, text: str, *, scope: Scope | None = None) -> ApiKey:
-        """Raises `AccessDenied` (401) and `ScopeMissing` (403)."""
-        if self._clock() - self._read_at >= self.refresh_s:
-            self.refresh()
-        # A look-up by hash tells an attacker nothing about the key: its time depends on the hash alone.
-        key = self._keys.get(hash_key(text))
-        if key is None:
-            raise _denied()
-        return _checked(key, scope, self._now())
-
-    def refresh(self) -> None:
-        """Reads the keys now. One thread at a time; the others go on with what is known."""
-        if not self._lock.acquire(blocking=self._read_at == float("-inf")):
-            return
-        try:
-            self._keys = {key.hash: key for key in self.store.records.list(ApiKey)}
-        finally:
-            self._read_at = self._clock()
-            self._lock.release()
-
-    @property
-    def empty(self) -> bool:
-        """Whether no key was ever made: then there is nobody who could be let in."""
-        if self._clock() - self._read_at >= self.refresh_s:
-            self.refresh()
-        return not self._keys
 
 
 def _denied() -> AccessDenied:
