@@ -1,5 +1,6 @@
 """What every database promises to the store: one schema, all-or-nothing writes, words that are found and forgotten."""
 
+import asyncio
 import itertools
 import threading
 from collections.abc import Iterator
@@ -149,6 +150,26 @@ def test_other_threads_do_not_see_what_is_not_committed(database: Database) -> N
     look()
     assert seen[0] is None
     assert seen[1] is not None
+
+
+async def test_a_transaction_that_spans_an_await_is_noticed(database: Database) -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def careless() -> None:
+        with database.transaction() as connection:
+            connection.execute(setting.insert().values(name="half", value=1))
+            began.set()
+            await ended.wait()
+
+    task = asyncio.create_task(careless())
+    await began.wait()
+    # Another task of the same thread must neither write into it nor see what it has not committed.
+    with pytest.raises(RuntimeError, match="must not span an await"), database.transaction():
+        pass
+    with database.reading() as connection:
+        assert connection.execute(select(setting.c.name).where(setting.c.name == "half")).first() is None
+    ended.set()
+    await task
 
 
 def test_a_reading_sees_one_state(database: Database) -> None:

@@ -33,6 +33,16 @@ def test_a_wrong_master_key_is_refused_at_once(store: Store, tmp_path: Path) -> 
         open_again(store, OTHER, tmp_path)
 
 
+def test_two_applications_may_share_a_database_under_keys_of_their_own(store: Store, tmp_path: Path) -> None:
+    store.records.save(a_feedback("f"))
+    url = store.database.engine.url.render_as_string(hide_password=False)
+    with open_store(url, project=f"{store.project}-b", folder=tmp_path, master_key=OTHER) as other:
+        other.records.save(a_feedback("f"))
+        assert other.records.get(Feedback, "f").comment == "words"
+        with pytest.raises(MasterKeyWrong):
+            other.of(store.project)
+
+
 @pytest.mark.parametrize("text", ["short", "zz" * 32, "ab" * 31, "ab" * 33, "password"])
 def test_a_master_key_that_is_none_says_how_to_make_one(tmp_path: Path, text: str) -> None:
     with pytest.raises(MasterKeyInvalid, match="openssl rand -hex 32"):

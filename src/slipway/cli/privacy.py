@@ -36,6 +36,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write everything that is kept about a person as one JSON object."""
+    from slipway.access.audit import record_event
     from slipway.domain.errors import NotFound
     from slipway.domain.ids import SubjectId
     from slipway.privacy.export import export_subject, size_of
@@ -47,6 +48,7 @@ def export(
         if not things:
             known = workspace.store.keys.subjects()
             raise NotFound("person", person, known=known, next_step="List the ids: slipway privacy people")
+        record_event(workspace.store, "cli", "export_person", workspace.store.keys.pseudonym(person))
     if out is None:
         print(to_json(exported))
         return

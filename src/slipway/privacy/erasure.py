@@ -9,6 +9,7 @@ from slipway.access.audit import record_event
 from slipway.domain.errors import ErasureBusy
 from slipway.domain.ids import SubjectId, new_id
 from slipway.domain.privacy import ErasureNode, ErasureReport, NodeState
+from slipway.domain.release import Release
 from slipway.privacy.documents import Holding, chunk_texts, documents_about, passages_in, without_documents
 from slipway.privacy.proof import search_files
 from slipway.privacy.words import SHORTEST, Texts, said_in, strings, told_in, without
@@ -226,6 +227,10 @@ def _erase_index_versions(workspace: Workspace, person: _Person) -> Iterable[Era
         workspace.indexes.remove(holding.version)
         rebuild = holding.built.name if holding.built else ""
         yield _node("index version", name, "erased", f"removed whole; build it anew: slipway retrieve build {rebuild}")
+        for release in workspace.store.records.list(Release):
+            if holding.built and release.index and str(release.index) == name:
+                reason = "answers from that version until you promote a release with a new one and restart its server"
+                yield _node("release", release.label, "outside", reason)
         for document in holding.documents:
             reason = "delete this source before you build the index anew"
             yield _node("document", document.source or document.id, "outside", reason)

@@ -1,9 +1,10 @@
 """What a database promises to the store, and the registry of databases."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.exc import DBAPIError
@@ -84,6 +85,20 @@ class Dialect(Protocol):
 databases: Registry[Dialect] = Registry("database", package="slipway.store.databases")
 
 
+class _Open(NamedTuple):
+    """The transaction of a thread, and the task that began it."""
+
+    connection: Connection
+    task: object
+
+
+def _task() -> object:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
 class Database:
     """Transactions over one engine. Every thread has at most one transaction at a time; nested ones are savepoints.
 
@@ -100,20 +115,22 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Writes all or nothing. Raises `StoreUnavailable` when the database is locked too long or its disk is full."""
-        current: Connection | None = getattr(self._local, "writing", None)
+        open_here: _Open | None = getattr(self._local, "open", None)
+        if open_here is not None and open_here.task is not _task():
+            raise RuntimeError("a transaction of another task is open in this thread: it must not span an await")
         try:
-            if current is not None:
-                with current.begin_nested():
-                    yield current
+            if open_here is not None:
+                with open_here.connection.begin_nested():
+                    yield open_here.connection
                 return
             with self.engine.connect() as connection:
                 connection = connection.execution_options(slipway_writes=True)
                 with connection.begin():
-                    self._local.writing = connection
+                    self._local.open = _Open(connection, _task())
                     try:
                         yield connection
                     finally:
-                        self._local.writing = None
+                        self._local.open = None
         except BaseException as error:
             for forget in self._rolled_back:
                 forget()
@@ -123,10 +140,10 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """One snapshot; inside a transaction, that transaction."""
-        current: Connection | None = getattr(self._local, "writing", None)
-        if current is not None:
-            yield current
+        """One snapshot; inside a transaction of the same task, that transaction."""
+        open_here: _Open | None = getattr(self._local, "open", None)
+        if open_here is not None and open_here.task is _task():
+            yield open_here.connection
             return
         try:
             with self.engine.connect().execution_options(**self._reading) as connection:
@@ -140,7 +157,7 @@ class Database:
 
     @property
     def in_transaction(self) -> bool:
-        return getattr(self._local, "writing", None) is not None
+        return getattr(self._local, "open", None) is not None
 
     def insert(self, table: Table) -> Any:
         """An insert statement with `on_conflict_do_nothing` and `on_conflict_do_update`."""
