@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
-import ipaddress
+import gc
 import logging
 import os
 import signal
@@ -21,6 +21,7 @@ from types import FrameType
 from slipway.config.reader import load_settings
 from slipway.config.settings import ServerSettings
 from slipway.domain.errors import AddressTaken, FileMissing, InputError, SlipwayError, UnsafeAddress
+from slipway.gateway.admission import is_loopback
 
 GRACE_S = 30
 """How long running requests may take to end after SIGTERM."""
@@ -89,16 +90,6 @@ def serve(
             Workers(folder, bound, serving).run(ready)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def keys_required(server: ServerSettings, host: str) -> bool:
     """Whether /v1 asks for API keys: what [server] require_keys says, else wherever others can reach it."""
     return not is_loopback(host) if server.require_keys is None else server.require_keys
@@ -147,6 +138,9 @@ def _work(
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
+            # What was loaded to start stays for ever; the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
             if self.started:
                 on_ready(serving)
 

@@ -97,3 +97,32 @@ def test_tokens_a_minute_count_what_was_used(locked, new_key):
 def test_requests_a_month(locked, new_key):
     text = new_key("modest", limits=Limits(monthly_requests=2))
     assert [chat(locked, text).status_code for _ in range(3)] == [200, 200, 429]
+
+
+FOREIGN = [
+    pytest.param({"origin": "https://evil.example"}, id="a page of another site"),
+    pytest.param({"origin": "null"}, id="a page without a site"),
+    pytest.param({"host": "evil.example"}, id="a name that was rebound to this machine"),
+    pytest.param({"host": "evil.example:8080"}, id="the same with a port"),
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_without_keys_web_pages_of_others_are_refused(served, headers):
+    answer = served.chat("plain", headers=headers)
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "foreign_site"
+
+
+def test_without_keys_our_own_pages_and_proxies_may_call(served):
+    host = served.url.removeprefix("http://")
+    for headers in ({"origin": served.url}, {"host": "localhost:1"}, {"host": host}):
+        assert served.chat("plain", headers=headers).status_code == 200
+    behind_a_proxy = {"host": "chat.example.org", "x-forwarded-for": "203.0.113.7"}
+    assert served.chat("plain", headers=behind_a_proxy).status_code == 200
+
+
+def test_with_keys_a_web_page_that_has_one_may_call(locked, new_key):
+    text = new_key("page")
+    headers = {"authorization": f"Bearer {text}", "origin": "https://chat.example.org"}
+    assert locked.chat("plain", headers=headers).status_code == 200

@@ -20,8 +20,9 @@ import httpx
 import pytest
 
 from slipway.domain.errors import AddressTaken, FileMissing, InputError, UnsafeAddress
+from slipway.gateway.admission import is_loopback
 from slipway.release.channels import promote
-from slipway.server import bind, is_loopback, serve
+from slipway.server import bind, serve
 from slipway.tracing.ingest import drain
 from slipway.workspace import open_workspace
 

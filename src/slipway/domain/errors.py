@@ -569,6 +569,20 @@ class ReviewInvalid(InputError):
     """A rating, a name or a background of a review is not usable."""
 
 
+class ForeignSite(SlipwayError):
+    """A web page of another site called a server that asks nobody for a key."""
+
+    http_status = 403
+    code = "foreign_site"
+
+    def __init__(self, site: str) -> None:
+        self.site = site
+        super().__init__(
+            f"This call came from the web page of '{site}'. Without keys, only programs of this machine are answered. "
+            "Ask for keys: [server] require_keys = true"
+        )
+
+
 class AddressTaken(SlipwayError):
     """The server cannot listen where it should."""
 
