@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import statistics
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,16 +33,17 @@ def main() -> int:
     """A new application over this project's own docs: the first `up` builds everything, the next find nothing to do."""
     with tempfile.TemporaryDirectory(prefix="slipway-up-") as folder:
         application = str(Path(folder) / "application")
-        timed("init", application, "--documents", str(ROOT / "docs"))
+        documents = shutil.copytree(ROOT / "docs", Path(folder) / "documents")
+        timed("init", application, "--documents", str(documents))
         first_wall, first_cpu = timed("up", "--no-serve", "--dir", application)
         again = [timed("up", "--no-serve", "--dir", application) for _ in range(RUNS)]
-    wall = statistics.median(wall for wall, _ in again)
+    wall = min(wall for wall, _ in again)
     cpu = min(cpu for _, cpu in again)
     figures = [
         Figure("first slipway up --no-serve", first_wall, "s", note=f"{first_cpu:.1f} s CPU"),
         Figure("the same again", wall, "s", limit=2, note=f"{cpu:.2f} s CPU, {wall / first_wall:.3f}x the first"),
     ]
-    return print_table(f"`slipway up` with nothing changed: median wall of {RUNS} runs", figures)
+    return print_table(f"`slipway up` with nothing changed: least wall of {RUNS} runs", figures)
 
 
 if __name__ == "__main__":
