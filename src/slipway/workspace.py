@@ -45,6 +45,7 @@ class Workspace:
         return self.folder / ".slipway"
 
     def close(self) -> None:
+        self.indexes.close()
         self.store.close()
 
     def __enter__(self) -> Self:

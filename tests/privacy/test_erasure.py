@@ -20,9 +20,11 @@ from slipway.domain.prompt import Example, Prompt
 from slipway.domain.review import ReviewItem
 from slipway.jobs.queue import enqueue
 from slipway.privacy.erasure import erase_subject
+from slipway.release.parts import cut_release
 from slipway.retrieve.index import build_index
 from slipway.store.journal import Journal, only_reader
 from slipway.tracing.ingest import drain
+from slipway.tracing.recorder import Recorder, store_sink
 from slipway.workspace import Workspace, open_workspace
 
 Ask = Callable[..., TraceId]
@@ -227,6 +229,7 @@ def test_documents_about_the_person_leave_index_answers_and_caches(workspace: Wo
     source = workspace.folder / "documents" / "case.md"
     source.write_text(textwrap.dedent(text).strip() + "\n", encoding="utf-8")
     index = build_index(workspace)
+    release = cut_release(workspace)
     assert files_with(workspace.state, word) != []
     passage = f"The customer with the number {word} had a broken lamp and got a new one in spring."
     passages = [
@@ -241,6 +244,7 @@ def test_documents_about_the_person_leave_index_answers_and_caches(workspace: Wo
     found = states(report)
     assert found["index version", f"documents@{index.version}"] == "erased"
     assert found["document", str(source)] == "outside"
+    assert found["release", release.label] == "outside"
     assert found["trace", trace] == "rewritten"
     assert found["index", f"documents@{index.version}"] == "rewritten"
     assert report.remains == ()
@@ -292,6 +296,30 @@ def test_an_erased_person_stays_erased_when_the_store_is_opened_again(applicatio
         erase_subject(opened, ANNA)
     with open_workspace(application) as opened, pytest.raises(ContentErased):
         opened.store.records.get(Feedback, "f")
+
+
+def test_on_postgres_nothing_is_left_in_any_table(application: Path, postgres_url: str) -> None:
+    word = canary()
+    with (application / "slipway.toml").open("a", encoding="utf-8") as file:
+        file.write(f'\n[store]\nurl = "{postgres_url}"\n')
+    with open_workspace(application) as workspace:
+        recorder = Recorder(project=workspace.application, sink=store_sink(workspace.store))
+        for subject in (ANNA, BERT):
+            with recorder.trace("answer", subject=subject, session=f"session of {subject}") as trace:
+                trace.set(content={"question": f"Where is my parcel {word if subject == ANNA else ''}?"})
+        assert workspace.store.traces.count(text=word) == 1
+        report = erase_subject(workspace, ANNA)
+        assert report.counts == {"erased": 1}
+        # What is left to the server is told.
+        (remains,) = report.remains
+        assert "write-ahead log" in remains
+        assert workspace.store.traces.count(text=word) == 0
+        assert workspace.store.traces.count(text="parcel") == 1
+        with workspace.store.database.reading() as connection:
+            tables = connection.exec_driver_sql("select tablename from pg_tables where schemaname = 'public'").scalars()
+            for table in tables.all():
+                rows = connection.exec_driver_sql(f"select cast({table} as text) from {table}").scalars().all()
+                assert not any(word in row or ANNA in row for row in rows), table
 
 
 def test_a_file_that_still_holds_the_words_is_reported(workspace: Workspace, ask: Ask) -> None:

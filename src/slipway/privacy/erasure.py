@@ -14,6 +14,7 @@ from slipway.privacy.documents import Holding, chunk_texts, documents_about, pas
 from slipway.privacy.proof import search_files
 from slipway.privacy.words import SHORTEST, Texts, said_in, strings, told_in, without
 from slipway.retrieve.embeddings import forget_texts
+from slipway.store.files import write_text
 from slipway.store.journal import overwrite, segments
 from slipway.store.lineage import Thing
 from slipway.store.plain_records import PlainRecord
@@ -237,7 +238,7 @@ def _erase_index_versions(workspace: Workspace, person: _Person) -> Iterable[Era
 
 
 def _own_files(workspace: Workspace, person: _Person) -> Iterable[ErasureNode]:
-    """Files of the application that say the person's words: they are the user's, so they are only named."""
+    """Files of the application that say the person's words: drafts lose them, the user's own files are only named."""
     texts = Texts(person.said.long())
     if not texts:
         return
@@ -246,8 +247,14 @@ def _own_files(workspace: Workspace, person: _Person) -> Iterable[ErasureNode]:
             content = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             continue
-        if texts.cut(content) != content:
-            name = path.relative_to(workspace.folder).as_posix()
+        cleaned = texts.cut(content)
+        if cleaned == content:
+            continue
+        name = path.relative_to(workspace.folder).as_posix()
+        if path.is_relative_to(workspace.folder / workspace.settings.learn.drafts):
+            write_text(path, cleaned)
+            yield _node("file", name, "rewritten", "a draft that was made from the person's words")
+        else:
             yield _node("file", name, "outside", "the file is yours: take the words out, or delete it")
 
 

@@ -78,5 +78,9 @@ class IndexStore(Protocol):
         """Versions that hold documents about this person."""
         ...
 
+    def close(self) -> None:
+        """Gives files and connections back; a later call opens them again."""
+        ...
+
 
 index_stores: Registry[IndexStore] = Registry("vector store", package="slipway.vectors")

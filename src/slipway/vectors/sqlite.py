@@ -112,6 +112,13 @@ class SQLiteIndexes:
     def about(self, subject: SubjectId) -> list[ContentHash]:
         return [version for version in self.versions() if subject in self._subjects(version)]
 
+    def close(self) -> None:
+        with self._lock:
+            readers = list(self._open.values())
+            self._open.clear()
+        for reader in readers:
+            reader.close()
+
     def _subjects(self, version: ContentHash) -> set[str]:
         connection = _connect(self._path(version))
         try:
