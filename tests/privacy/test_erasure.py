@@ -311,8 +311,9 @@ def test_on_postgres_nothing_is_left_in_any_table(application: Path, postgres_ur
         report = erase_subject(workspace, ANNA)
         assert report.counts == {"erased": 1}
         # What is left to the server is told.
-        (remains,) = report.remains
-        assert "write-ahead log" in remains
+        assert report.remains == ()
+        (note,) = report.notes
+        assert "write-ahead log" in note
         assert workspace.store.traces.count(text=word) == 0
         assert workspace.store.traces.count(text="parcel") == 1
         with workspace.store.database.reading() as connection:

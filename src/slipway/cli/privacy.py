@@ -123,6 +123,8 @@ def _erasure_text(report: "ErasureReport") -> "Iterator[str]":
     yield f"{told}; {report.keys} keys destroyed; {report.files_searched} files searched in {report.seconds:.1f} s."
     for line in report.remains:
         yield f"Remains: {line}."
+    for line in report.notes:
+        yield f"Note: {line}."
 
 
 def _retention_text(report: "RetentionReport") -> str:

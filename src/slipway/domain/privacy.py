@@ -32,7 +32,9 @@ class ErasureReport:
     keys: int
     """Data keys that were destroyed."""
     remains: tuple[str, ...]
-    """Files in which the person's words were still found afterwards, and what others must do."""
+    """Files in which the person's words were still found afterwards."""
+    notes: tuple[str, ...] = ()
+    """What is left to others, such as the log of a database server."""
     files_searched: int
     seconds: float
     created_at: datetime

@@ -85,7 +85,8 @@ def erase_subject(
     for segment in segments(store.journal_folder):
         # Done once more, in case the reader was killed between the store and the overwriting.
         overwrite(segment, 0, store.positions.of(segment.name), sync=True)
-    remains = [note] if (note := store.database.dialect.scrub(store.database.engine)) else []
+    note = store.database.dialect.scrub(store.database.engine)
+    remains: list[str] = []
     searched = 0
     if prove:
         looked_for = [*person.said.long(), *Texts(person.chunks).long()]
@@ -98,6 +99,7 @@ def erase_subject(
         nodes=tuple(nodes),
         keys=keys,
         remains=tuple(remains),
+        notes=(note,) if note else (),
         files_searched=searched,
         seconds=round(time.monotonic() - began, 3),
         created_at=workspace.now(),
