@@ -1,5 +1,6 @@
 """`slipway serve`: the gateway and the pages of an application."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,14 +39,15 @@ def serve(
         workers=workers,
         open_pages=pages,
         plain_http=plain_http,
-        on_ready=lambda serving: _tell(serving, as_json=as_json),
+        on_ready=lambda serving: _tell(serving, folder, as_json=as_json),
     )
 
 
-def _tell(serving: "Serving", *, as_json: bool) -> None:
+def _tell(serving: "Serving", folder: Path, *, as_json: bool) -> None:
     import json
     import os
 
+    link = _sign_in_link(serving, folder) if serving.pages and serving.keys_required else None
     if as_json:
         told = {
             "application": serving.application,
@@ -54,6 +56,7 @@ def _tell(serving: "Serving", *, as_json: bool) -> None:
             "endpoint": serving.endpoint,
             "workers": serving.workers,
             "keys_required": serving.keys_required,
+            "sign_in": link,
             "pid": os.getpid(),
         }
         print(json.dumps(told), flush=True)
@@ -61,6 +64,15 @@ def _tell(serving: "Serving", *, as_json: bool) -> None:
     if serving.pages:
         print(f"Page:     {serving.url}/")
     print(f"Endpoint: {serving.endpoint}  (model: {serving.application})")
+    if link:
+        print(f"Sign in:  {link}  (works once, for ten minutes)")
     if serving.keys_required:
         print("Keys are asked for. Make one: slipway keys create NAME")
     print("Stop with Ctrl-C.", flush=True)
+
+
+def _sign_in_link(serving: "Serving", folder: Path) -> str:
+    """An address that signs whoever started the server in to the pages."""
+    from slipway.web.session import Sessions
+
+    return Sessions(folder.resolve() / ".slipway").make_link(serving.url)
