@@ -39,7 +39,8 @@ def canary() -> str:
 
 
 def files_with(folder: Path, text: str) -> list[str]:
-    wanted = text.encode()
+    # A text index stores of each word only what differs from the word before it: the end is always there.
+    wanted = text[-12:].encode()
     return [path.name for path in sorted(folder.rglob("*")) if path.is_file() and wanted in path.read_bytes()]
 
 
