@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from slipway.domain.errors import ConfigError, IndexOutdated, NameInvalid, NotFo
 from slipway.domain.index import Index
 from slipway.retrieve.chunkers.base import chunkers
 from slipway.retrieve.chunkers.recursive import Recursive
+from slipway.retrieve.comparison import compare_settings
 from slipway.retrieve.documents import load_documents
-from slipway.retrieve.embeddings import Embeddings, forget_texts
+from slipway.retrieve.embeddings import Embeddings, forget_documents, forget_texts
 from slipway.retrieve.index import (
     build_index,
     check_current,
@@ -23,6 +25,7 @@ from slipway.retrieve.index import (
     outdated,
     remove_index,
 )
+from slipway.retrieve.questions import make_questions
 from slipway.workspace import Workspace, open_workspace
 
 
@@ -250,8 +253,32 @@ def test_forgotten_texts_leave_no_vector(with_vectors: Workspace) -> None:
     assert other[:16].tobytes() in left
 
 
+def test_a_forgotten_document_loses_the_vectors_of_every_chunker(with_vectors: Workspace) -> None:
+    index = build_index(with_vectors)
+    compare_settings(with_vectors, cases=make_questions(load_sources(with_vectors).documents), sizes=[20, 100])
+    path = with_vectors.state / "embeddings.db"
+
+    def count() -> dict[str, int]:
+        connection = sqlite3.connect(path)
+        rows = dict(connection.execute("select document, count(*) from embeddings group by document"))
+        connection.close()
+        return rows
+
+    before = count()
+    gone = index.documents[0].content_hash
+    assert before[gone] > 2, "whole and in pieces"
+    assert forget_documents(with_vectors.state, [gone]) == before[gone]
+    assert count() == {document: n for document, n in before.items() if document != gone}
+
+
+def test_a_text_is_forgotten_as_it_stands_in_the_document(with_vectors: Workspace) -> None:
+    build_index(with_vectors)
+    [chunk] = with_vectors.indexes.open(build_index(with_vectors).hash).chunks([0])
+    assert forget_texts(with_vectors.state, [chunk.text]) == 1
+
+
 def test_forgetting_without_a_cache_is_no_error(tmp_path: Path) -> None:
-    assert forget_texts(tmp_path, ["x"]) == 0
+    assert forget_texts(tmp_path, ["x"]) == forget_documents(tmp_path, ["y"]) == 0
 
 
 def test_what_is_embedded_has_no_marks(workspace: Workspace) -> None:

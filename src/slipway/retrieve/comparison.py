@@ -173,8 +173,9 @@ def _search_all(
     embedder = workspace.embedder
     chunker, cut_id, tokens = make_chunker(table, embedder)
     chunks = cut_documents(documents, chunker, cut_id, tokens)
-    embedded = embed_chunks(workspace, chunks)
-    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
+    embedded = embed_chunks(workspace, documents, chunks)
+    # In the application's own folder, so that a run that is killed leaves no text elsewhere.
+    with tempfile.TemporaryDirectory(prefix="compare-", dir=workspace.state) as folder:
         store = SQLiteIndexes(Path(folder))
         version = ContentHash(hash_parts({"chunker": cut_id}))
         store.write(version, documents=documents, chunks=chunks, vectors=embedded)

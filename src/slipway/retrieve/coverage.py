@@ -20,10 +20,10 @@ from slipway.text.stop_words import STOP_WORDS
 from slipway.vectors.base import IndexReader
 from slipway.workspace import Workspace
 
-# Logistic weights for a search without and with vectors, fitted by benchmarks/retrieve/fit_coverage.py on questions about
-# encyclopaedia articles (SQuAD 2.0, 2,400) and of a search engine's users (ClapNQ, 290), each asked three times: of the
-# whole index, without the article that answers it, and without the paragraph. The threshold is the 5 % quantile of the
-# covered ones; `found` and `auroc` are of articles that were held back.
+# Logistic weights for a search without and with vectors, fitted by benchmarks/retrieve/fit_coverage.py on questions
+# about encyclopaedia articles (SQuAD 2.0, 2,400) and of a search engine's users (ClapNQ, 290), each asked three times:
+# of the whole index, without the article that answers it, and without the paragraph. The threshold is the 5 % quantile
+# of the covered ones; `found` and `auroc` are of articles that were held back.
 BY_WORDS = {
     "bm25_of_ideal": 3.63, "covered_by_first": 1.58, "covered_by_five": 0.44, "told_by_first": 2.24,
     "told_by_five": 0.75, "missing": 0.03, "unknown": -0.46, "lead": 2.98, "question_length": 0.67,

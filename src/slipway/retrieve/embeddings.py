@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,13 +13,17 @@ import numpy
 from slipway.domain.errors import DiskFull
 from slipway.domain.ids import hash_text
 from slipway.embedders.base import Embedder, Vectors
+from slipway.text.markdown import plain_text
 
 FILE_NAME = "embeddings.db"
 BATCH = 128
+# `document` is the content hash of the document that a text was cut from, however it was cut.
 SCHEMA = """
 create table if not exists embeddings (
-    text_hash text not null, embedder text not null, vector blob not null, primary key (text_hash, embedder)
-) without rowid
+    text_hash text not null, embedder text not null, document text not null, vector blob not null,
+    primary key (text_hash, embedder)
+) without rowid;
+create index if not exists embeddings_of_document on embeddings (document);
 """
 
 
@@ -31,7 +35,7 @@ class Embeddings:
         self._path = state / FILE_NAME
         self._connection = sqlite3.connect(self._path, timeout=30)
         self._connection.execute("pragma secure_delete = on")
-        self._connection.execute(SCHEMA)
+        self._connection.executescript(SCHEMA)
 
     def __enter__(self) -> Self:
         return self
@@ -42,10 +46,19 @@ class Embeddings:
         self._connection.close()
 
     def embed(
-        self, embedder: Embedder, texts: Sequence[str], *, on_progress: Callable[[int, int], None] | None = None
+        self,
+        embedder: Embedder,
+        texts: Sequence[str],
+        *,
+        documents: Sequence[str] = (),
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> Vectors:
-        """Shape (texts, dimensions). Each batch is kept as soon as it is done. Raises `DiskFull`."""
+        """Shape (texts, dimensions). Each batch is kept as soon as it is done. Raises `DiskFull`.
+
+        `documents` are the content hashes of the documents that the texts were cut from, one for each text.
+        """
         hashes = [hash_text(text) for text in texts]
+        owners: dict[str, str] = dict(zip(hashes, documents, strict=True)) if documents else {}
         vectors = numpy.zeros((len(texts), embedder.dimensions), dtype=numpy.float32)
         known = self._known(embedder.id, set(hashes))
         missing: dict[str, str] = {}
@@ -59,7 +72,7 @@ class Embeddings:
         for first in range(0, len(waiting), BATCH):
             batch = waiting[first : first + BATCH]
             fresh = embedder.embed([missing[text_hash] for text_hash in batch])
-            self._keep(embedder.id, batch, fresh)
+            self._keep(embedder.id, batch, fresh, owners)
             known |= dict(zip(batch, fresh, strict=True))
             if on_progress:
                 on_progress(len(texts) - len(waiting) + min(first + BATCH, len(waiting)), len(texts))
@@ -69,12 +82,20 @@ class Embeddings:
         return vectors
 
     def forget(self, texts: Iterable[str]) -> int:
-        """Removes the embeddings of these texts under every embedder; returns how many there were."""
+        """Removes the embeddings of these texts under every embedder; returns how many there were.
+
+        A text is also looked for as it is embedded, without Markdown's marks.
+        """
+        hashes: set[str] = {hash_text(form) for text in texts for form in (text, plain_text(text))}
+        return self._delete("delete from embeddings where text_hash = ?", hashes)
+
+    def forget_documents(self, content_hashes: Iterable[str]) -> int:
+        """Removes every embedding that was made of a piece of these documents, whatever the chunker was."""
+        return self._delete("delete from embeddings where document = ?", set(content_hashes))
+
+    def _delete(self, sql: str, keys: set[str]) -> int:
         with self._connection:
-            done = self._connection.executemany(
-                "delete from embeddings where text_hash = ?", ((hash_text(text),) for text in texts)
-            )
-        return done.rowcount
+            return self._connection.executemany(sql, ((key,) for key in sorted(keys))).rowcount
 
     def _known(self, embedder: str, hashes: set[str]) -> dict[str, Vectors]:
         found: dict[str, Vectors] = {}
@@ -89,13 +110,16 @@ class Embeddings:
             found |= {text_hash: numpy.frombuffer(vector, dtype="<f4") for text_hash, vector in rows}
         return found
 
-    def _keep(self, embedder: str, hashes: Sequence[str], vectors: Vectors) -> None:
+    def _keep(self, embedder: str, hashes: Sequence[str], vectors: Vectors, owners: Mapping[str, str]) -> None:
         rows = zip(hashes, vectors, strict=True)
         try:
             with self._connection:
                 self._connection.executemany(
-                    "insert or replace into embeddings values (?, ?, ?)",
-                    ((text_hash, embedder, vector.astype("<f4").tobytes()) for text_hash, vector in rows),
+                    "insert or replace into embeddings values (?, ?, ?, ?)",
+                    (
+                        (text_hash, embedder, owners.get(text_hash, ""), vector.astype("<f4").tobytes())
+                        for text_hash, vector in rows
+                    ),
                 )
         except sqlite3.OperationalError as wrong:
             if wrong.sqlite_errorcode in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}:
@@ -109,3 +133,11 @@ def forget_texts(state: Path, texts: Iterable[str]) -> int:
         return 0
     with Embeddings(state) as kept:
         return kept.forget(texts)
+
+
+def forget_documents(state: Path, content_hashes: Iterable[str]) -> int:
+    """Removes from the cache in `state` every embedding that was made of a piece of these documents."""
+    if not (state / FILE_NAME).exists():
+        return 0
+    with Embeddings(state) as kept:
+        return kept.forget_documents(content_hashes)

@@ -89,7 +89,7 @@ def build_index(
     if latest is not None and latest[0].hash == version_hash:
         return latest[0]
     chunks = cut_documents(documents, chunker, cut_id, tokens, before=latest)
-    vectors = embed_chunks(workspace, chunks, on_progress=on_progress)
+    vectors = embed_chunks(workspace, documents, chunks, on_progress=on_progress)
     workspace.indexes.write(version_hash, documents=documents, chunks=chunks, vectors=vectors)
     counts = {document: len(list(group)) for document, group in groupby(chunks, key=lambda chunk: chunk.document)}
     coverage = fit_coverage(workspace.indexes.open(version_hash), search=search, embedder=embedder)
@@ -215,6 +215,7 @@ def cut_documents(
 
 def embed_chunks(
     workspace: Workspace,
+    documents: Sequence[Document],
     chunks: Sequence[Chunk],
     *,
     on_progress: Callable[[int, int], None] | None = None,
@@ -223,8 +224,14 @@ def embed_chunks(
     embedder = workspace.embedder
     if embedder is None:
         return None
+    owners = {document.id: document.content_hash for document in documents}
     with Embeddings(workspace.state) as kept:
-        return kept.embed(embedder, [embedded_text(chunk) for chunk in chunks], on_progress=on_progress)
+        return kept.embed(
+            embedder,
+            [embedded_text(chunk) for chunk in chunks],
+            documents=[owners[chunk.document] for chunk in chunks],
+            on_progress=on_progress,
+        )
 
 
 def embedded_text(chunk: Chunk) -> str:
