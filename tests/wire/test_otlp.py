@@ -259,6 +259,21 @@ def test_kinds(attributes: dict[str, Any], kind: str) -> None:
     assert one(attributes).kind == kind
 
 
+ODD_NUMBERING = [
+    pytest.param("llm.input_messages.².message.content", id="a number that is none"),
+    pytest.param("llm.input_messages.99999999.message.content", id="a very large number"),
+    pytest.param("llm.input_messages.0", id="nothing after the number"),
+    pytest.param("llm.input_messages." + "0." * 200 + "content", id="very deep"),
+]
+
+
+@pytest.mark.parametrize("name", ODD_NUMBERING)
+def test_oddly_numbered_attributes_do_no_harm(name: str) -> None:
+    good = {"llm.input_messages.1.message.role": "user", "llm.input_messages.1.message.content": "Why?"}
+    messages = one({name: "odd", **good}).content["messages"]
+    assert {"role": "user", "text": "Why?"} in messages
+
+
 def test_tools_and_their_results() -> None:
     span = one(
         {

@@ -365,12 +365,12 @@ def _numbered(attributes: Attributes, prefix: str, used: set[str]) -> Iterator[d
         if not key.startswith(prefix) or key in NOT_A_NAME:
             continue
         number, _, path = key[len(prefix) :].partition(".")
-        if not number.isdigit() or len(number) > 6 or not path:
+        if not (number.isascii() and number.isdecimal()) or len(number) > 6 or not path:
             continue
         used.add(key)
         _put(entries.setdefault(int(number), {}), path.split("."), value)
-    for number in sorted(entries):
-        yield {key: _lists(value) for key, value in entries[number].items()}
+    for place in sorted(entries):
+        yield {key: _lists(value) for key, value in entries[place].items()}
 
 
 def _put(into: dict[str, Any], path: Sequence[str], value: Any) -> None:
@@ -387,7 +387,7 @@ def _lists(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     inner = {key: _lists(one) for key, one in value.items()}
-    if inner and all(key.isdigit() for key in inner):
+    if inner and all(key.isascii() and key.isdecimal() for key in inner):
         return [inner[key] for key in sorted(inner, key=int)]
     return inner
 
