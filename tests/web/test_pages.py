@@ -135,7 +135,8 @@ def test_a_page_shows_what_it_is_for(pages: TestClient, path: str, wanted: list[
 
 
 FRAGMENTS = [
-    pytest.param("/traces?status=ok", "list", "Not answered", id="list of traces"),
+    pytest.param("/traces?status=ok", "list", "1,200 → 130", id="list of traces"),
+    pytest.param("/traces?status=ok", "sums", "Not answered", id="sums above the list"),
     pytest.param("/learn", "list", "Drafted", id="list of findings"),
     pytest.param("/decide?requests_per_day=6", "decision", "Monthly cost", id="decision after a slider"),
     pytest.param("/retrieve?q=express", "passages", "12 euros", id="passages"),

@@ -119,7 +119,7 @@ def test_a_chart_tells_its_values_under_the_pointer(tab: Watched) -> None:
 
 def test_new_traffic_appears_by_itself(tab: Watched, week: Workspace) -> None:
     page = tab.open("/traces")
-    count = page.locator("#list .figure .value").first
+    count = page.locator("#sums .figure .value").first
     before = int(count.inner_text().replace(",", ""))
     page.wait_for_timeout(1200)
     add_traffic(week, load_release(week, "lamps@2"), count=3, hours=0.001)

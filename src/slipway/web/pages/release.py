@@ -20,7 +20,7 @@ from slipway.release.gate import gate_release
 from slipway.release.parts import cut_release, list_releases, load_release
 from slipway.release.pipeline import stream_answer
 from slipway.web.frame import Crumb
-from slipway.web.number import UNKNOWN, difference, interval, moment, quantity, share, signed
+from slipway.web.number import UNKNOWN, day, difference, interval, moment, quantity, share, signed
 from slipway.web.page import Done, View, Visit, act, page, show_view
 from slipway.web.pages.overview import STATE_TONES, release_table
 from slipway.web.pages.traces import verdict_tone
@@ -254,12 +254,12 @@ def _figures(evidence: list[Evidence]) -> list[Figure]:
     return [
         Figure(
             suite,
-            measure.name,
+            measure.name.replace("_", " "),
             quantity(measure.value, measure.unit),
             interval(measure.low, measure.high, measure.unit) or UNKNOWN,
             measure.n,
             str(item.dataset or UNKNOWN),
-            moment(item.created_at),
+            day(item.created_at),
         )
         for suite, item in newest.items()
         for measure in item.measures

@@ -38,7 +38,6 @@ COLUMNS = (
 )
 TONES = {"ok": "pass", "error": "fail", "blocked": "warn", "abstained": "warn", "cancelled": "warn"}
 STATUSES = (("", "Any status"), *((name, name.capitalize()) for name in ("ok", "abstained", "blocked", "error")))
-SLOW = (("", "Any latency"), ("0.5s", "Over 500 ms"), ("1s", "Over 1 s"), ("5s", "Over 5 s"))
 FROM = (("users", "Users' traffic"), ("own", "Slipway's own"), ("all", "All traffic"))
 ASKERS = {"users": ONLY_USERS, "own": ONLY_OWN}
 COLOURS: dict[SpanKind, int] = {
@@ -67,11 +66,10 @@ def show_list(visit: Visit) -> View:
     store = visit.workspace.store
     now = visit.workspace.now()
     since = visit.ask("since", "7d")
-    query = {name: visit.ask(name) for name in ("q", "status", "release", "slow", "filter")}
+    query = {name: visit.ask(name) for name in ("q", "status", "release", "filter")}
     query |= {"since": since, "from": visit.ask("from", "users")}
     begins = moment_since(since, now)
-    slow = f"latency > {query['slow']}" if query["slow"] else ""
-    wanted = " and ".join(f"({part})" for part in (query["filter"], slow, ASKERS.get(query["from"], "")) if part)
+    wanted = " and ".join(f"({part})" for part in (query["filter"], ASKERS.get(query["from"], "")) if part)
     filters: dict[str, Any] = {
         "text": query["q"],
         "query": wanted,
@@ -99,14 +97,14 @@ def show_list(visit: Visit) -> View:
             Filter(name="filter", label="Filter, such as latency > 2s", value=query["filter"]),
             Filter(name="status", label="Status", value=query["status"], choices=STATUSES),
             Filter(name="release", label="Release", value=query["release"], choices=releases),
-            Filter(name="slow", label="Latency", value=query["slow"], choices=SLOW),
             Filter(name="from", label="Asked by", value=query["from"], choices=FROM),
             since_choice(since),
         ],
-        "figures": _figures(
+        # Called by the template where it shows them: a list that only pages on does not pay for them.
+        "figures": lambda: _figures(
             user_traffic(visit.workspace, since=begins or now - timedelta(days=365), until=now, step_s=3600)
         ),
-        "filtered": any(query[name] for name in ("q", "status", "release", "slow", "filter")),
+        "filtered": any(query[name] for name in ("q", "status", "release", "filter")),
     }
     return View("traces.html", "Traces", data, (Crumb("Traces"),))
 

@@ -4,7 +4,7 @@
 /** @type {(selector: string, root?: ParentNode) => HTMLElement | null} */
 const one = (selector, root = document) => root.querySelector(selector);
 /** @type {(selector: string, root?: ParentNode) => HTMLElement[]} */
-const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const all = (selector, root = document) => [.../** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll(selector))];
 /** Whether a key press belongs to a field that is being written in. @param {Event} event */
 const writing = (event) => event.target instanceof Element && event.target.closest("input:not([type=range]), textarea, select, dialog") !== null;
 /** @type {any} */
