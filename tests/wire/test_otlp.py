@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -477,6 +479,60 @@ def test_a_span_that_cannot_be_used_is_counted_and_the_rest_is_taken(wrong: dict
     decoded = decode_traces(json.dumps(request).encode(), JSON, project="shop")
     assert (len(decoded.spans), decoded.rejected) == (1, 1)
     assert message in decoded.message
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(
+    [
+        "gen_ai.input.messages",
+        "gen_ai.output.messages",
+        "gen_ai.system_instructions",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.response.finish_reasons",
+        "gen_ai.retrieval.documents",
+        "langfuse.observation.usage_details",
+        "langfuse.observation.completion_start_time",
+        "llm.input_messages.0.message.contents.0.message_content",
+        "retrieval.documents.0.document",
+        "slipway.span",
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(attributes=st.dictionaries(NAMES, PLAIN, max_size=4), as_text=st.booleans(), odd=PLAIN)
+def test_values_of_any_type_break_nothing_else(attributes: dict[str, Any], as_text: bool, odd: Any) -> None:
+    wanted = {key: json.dumps(value) if as_text else value for key, value in attributes.items()}
+    request = json.loads(as_json())
+    spans = request["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    told = [{"key": key, "value": _json_any(value)} for key, value in wanted.items()]
+    spans.append({**spans[0], "attributes": told, "events": [{"name": "gen_ai.choice", "attributes": told}]})
+    spans += [{**spans[0], "attributes": odd}, {**spans[0], "status": odd}, {**spans[0], "events": odd}, odd]
+    decoded = decode_traces(json.dumps(request).encode(), JSON, project="shop")
+    assert decoded.spans[0].input_tokens == 12
+    assert 1 <= len(decoded.spans) + decoded.rejected <= 6
+
+
+def _json_any(value: Any) -> dict[str, Any]:
+    match value:
+        case None:
+            return {}
+        case bool():
+            return {"boolValue": value}
+        case int():
+            return {"intValue": str(value)}
+        case float():
+            return {"doubleValue": str(value)}
+        case str():
+            return {"stringValue": value}
+        case list():
+            return {"arrayValue": {"values": [_json_any(one) for one in value]}}
+        case _:
+            return {"kvlistValue": {"values": [{"key": key, "value": _json_any(one)} for key, one in value.items()]}}
 
 
 def test_a_parent_that_is_none_makes_a_root() -> None:

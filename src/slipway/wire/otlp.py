@@ -19,6 +19,8 @@ JSON = "application/json"
 LARGEST_BODY = 64 << 20
 """Bytes of one body after decompression. Exporters send some hundred spans at a time; more is a bomb."""
 DEEPEST_VALUE = 32
+UNREADABLE = (TypeError, ValueError, OverflowError, AttributeError, RecursionError)
+"""What reading values of unexpected types may raise: such a span is counted, and the others are taken."""
 OWN_SPAN = "slipway.span"
 """Attribute with everything about a span that OpenTelemetry has no name for, as JSON."""
 _BESIDE = frozenset({"trace", "span", "parent", "name", "start_ns", "end_ns", "project"})
@@ -76,7 +78,10 @@ def decode_traces(
         if problem := _problem(entry):
             rejected, reason = rejected + 1, problem
             continue
-        spans.append(_span(entry, project))
+        try:
+            spans.append(_span(entry, project))
+        except UNREADABLE as wrong:
+            rejected, reason = rejected + 1, f"span {entry.span} cannot be read: {wrong}"
     return DecodedTraces(spans=spans, rejected=rejected, message=reason)
 
 
@@ -235,13 +240,16 @@ def _from_json(raw: bytes) -> Iterator[_Raw | str]:
     if not isinstance(request, dict):
         raise OtlpRefused("the body is no JSON object with resourceSpans", http_status=400)
     for resource_spans in _objects(request, "resourceSpans"):
-        resource = _json_pairs(_object(resource_spans, "resource"))
+        try:
+            resource = _json_pairs(_object(resource_spans, "resource"))
+        except UNREADABLE:
+            resource = {}
         for scope_spans in _objects(resource_spans, "scopeSpans"):
             scope = str(_object(scope_spans, "scope").get("name", ""))
             for span in _objects(scope_spans, "spans"):
                 try:
                     yield _json_span(span, resource, scope)
-                except (TypeError, ValueError, OverflowError) as wrong:
+                except UNREADABLE as wrong:
                     yield f"a span cannot be read: {wrong}"
 
 
