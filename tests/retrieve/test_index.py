@@ -132,6 +132,22 @@ def test_a_removed_version_is_gone_with_its_text(workspace: Workspace) -> None:
     assert not any(b"Leipzig" in path.read_bytes() for path in (workspace.state / "indexes").iterdir())
 
 
+def test_a_removed_version_leaves_no_vector_of_documents_that_only_it_held(with_vectors: Workspace) -> None:
+    secret = write(with_vectors, "secret.md", "# Secret\n\nThe quick kangaroo owes 4711 crowns.")
+    first = build_index(with_vectors)
+    reader = with_vectors.indexes.open(first.hash)
+    [vector] = reader.vectors(reader.chunk_numbers("secret.md"))
+    [shared] = reader.vectors(reader.chunk_numbers("returns.md"))
+    secret.unlink()
+    build_index(with_vectors)
+    remove_index(with_vectors, first)
+    files = [path for path in with_vectors.state.rglob("*") if path.is_file()]
+    everything = b"".join(path.read_bytes() for path in files)
+    assert b"kangaroo" not in everything
+    assert not any(vector[place : place + 16].tobytes() in everything for place in range(0, 384, 16))
+    assert shared[:16].tobytes() in everything
+
+
 def test_a_file_that_another_version_shares_stays(workspace: Workspace) -> None:
     index = build_index(workspace)
     other = build_index(workspace, "second", documents=load_sources(workspace).documents)

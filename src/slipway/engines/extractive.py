@@ -35,7 +35,7 @@ WEIGHTS = {
     "names_in_passage": 2.74, "matched": 2.13, "new_words": -0.49, "length": -0.44, "short": -0.28, "first": 0.11,
     "passage_score": 3.42, "telling": 1.34, "telling_with_neighbours": 3.08, "telling_by_passage": 2.97,
     "telling_missing": -0.64, "under_heading": 0.50, "best_of_passage": 0.70, "question_length": 0.96,
-    "repeats_question": -0.22, "asks": 0.09, "item": 0.05, "row": 0.00, "code": -0.50, "number_found": 0.37,
+    "repeats_question": -0.22, "asks": 0.09, "item": 0.05, "row": 0.00, "code": -1.50, "number_found": 0.37,
     "number_missing": -1.20, "date_found": 0.47, "date_missing": -1.10, "person_found": -0.18,
     "person_missing": -0.83, "place_found": -0.29, "place_missing": -0.69, "reason_found": 0.26,
     "reason_missing": -0.04, "procedure_found": 0.09, "procedure_missing": -0.10, "definition_found": -0.10,

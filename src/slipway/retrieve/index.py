@@ -15,7 +15,7 @@ from slipway.embedders.base import Embedder, Vectors
 from slipway.retrieve.chunkers.base import Chunker, chunker_id, chunkers
 from slipway.retrieve.coverage import fit_coverage
 from slipway.retrieve.documents import Loaded, Progress, load_documents
-from slipway.retrieve.embeddings import Embeddings
+from slipway.retrieve.embeddings import Embeddings, forget_documents
 from slipway.text.markdown import plain_text
 from slipway.text.tokens import EstimatedTokens, TokenCounter
 from slipway.vectors.base import IndexReader
@@ -150,11 +150,14 @@ def outdated(index: Index, documents: Sequence[Document]) -> list[str]:
 
 
 def remove_index(workspace: Workspace, index: Index) -> None:
-    """Removes a version: its record, and its file where no other version shares it."""
+    """Removes a version: its record, and what no other version shares of its file and its embeddings."""
     records = workspace.store.records
     records.delete(Index, f"{index.name}@{index.version}")
-    if not any(other.hash == index.hash for other in records.list(Index)):
+    others = records.list(Index)
+    if not any(other.hash == index.hash for other in others):
         workspace.indexes.remove(index.hash)
+    kept = {entry.content_hash for other in others for entry in other.documents}
+    forget_documents(workspace.state, {entry.content_hash for entry in index.documents} - kept)
 
 
 def chosen_chunker(workspace: Workspace) -> tuple[Chunker, str, TokenCounter]:

@@ -199,7 +199,8 @@ def describe_units(question: Asked, sources: Sequence[Source], units: Sequence[U
                 float(text.rstrip("*_` ").endswith("?")),
                 float(unit.kind == "item"),
                 float(unit.kind == "row"),
-                float(unit.kind == "code"),
+                # A line of code answers what to do or how much; elsewhere it only repeats a word.
+                float(unit.kind == "code" and question.kind not in {"procedure", "number"}),
                 *_hints(question, text),
             )
         )
