@@ -65,8 +65,8 @@ class Found:
 class Extractive:
     """Quotes the one to three sentences of the passages that answer the question; needs no model.
 
-    Below the probability `threshold` it abstains. At 0.4 it keeps silent on 8 % of the questions that the passages
-    answer and on 84 % of those whose article is missing; with MiniLM on 4 % and 89 % (docs/retrieve.md).
+    Below the probability `threshold` it abstains. At 0.4 it keeps silent on 7 % of the questions that the passages
+    answer and on 84 % of those whose article is missing; with MiniLM on 5 % and 87 % (docs/retrieve.md).
     """
 
     threshold: float = 0.4
