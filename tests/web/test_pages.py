@@ -239,3 +239,16 @@ def test_links_of_a_page_lead_somewhere(pages: TestClient) -> None:
                 seen.add(target)
     broken = {link: pages.get(link).status_code for link in sorted(seen)}
     assert {link: status for link, status in broken.items() if status != 200} == {}
+
+
+def test_a_table_is_sorted_by_what_the_address_says(pages: TestClient) -> None:
+    def titles(path: str) -> list[str]:
+        return re.findall(r'<a class="open" href="/retrieve/document/[^"]*">([^<]*)</a>', pages.get(path).text)
+
+    assert titles("/retrieve") == ["Returns", "Shipping", "Warranty"]
+    assert titles("/retrieve?sort=-title") == ["Warranty", "Shipping", "Returns"]
+    assert titles("/retrieve?sort=characters") == titles("/retrieve?sort=-characters")[::-1]
+    assert titles("/retrieve?sort=nonsense") == titles("/retrieve")
+    page = pages.get("/retrieve?sort=-title").text
+    assert 'aria-sort="descending"' in page
+    assert "/retrieve?sort=title" in page

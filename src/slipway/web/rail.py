@@ -13,6 +13,7 @@ from slipway.release.evidence import latest_evidence, list_signoffs
 from slipway.release.gate import gate_release
 from slipway.stages import STAGES, Stage
 from slipway.web.number import plural, quantity, share
+from slipway.web.traffic import ONLY_USERS
 from slipway.workspace import Workspace
 
 StationState = Literal["passed", "findings", "open", "skipped", "failed"]
@@ -151,7 +152,7 @@ def _watch(facts: _Facts) -> tuple[StationState, str]:
     active = [alert for alert in facts.workspace.store.records.list(Alert, limit=50) if alert.resolved_at is None]
     if active:
         return "findings", plural(len(active), "alert")
-    traces = facts.workspace.store.traces.count(release=facts.release.id)
+    traces = facts.workspace.store.traces.count(release=facts.release.id, query=ONLY_USERS)
     return ("passed", plural(traces, "trace")) if traces else ("open", "no traces yet")
 
 

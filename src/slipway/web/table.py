@@ -1,6 +1,6 @@
 """A table as pages show it: columns that can be chosen and sorted, rows that open, paging by key."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -27,11 +27,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Cells by the key of their column; `href` opens the row."""
+    """Cells by the key of their column; `href` opens the row. `order` holds what the row is sorted by."""
 
     cells: Mapping[str, Any]
     href: str = ""
     selected: bool = False
+    order: Mapping[str, Any] = field(default_factory=dict)
 
     def cell(self, column: Column) -> Any:
         """The cell's text, escaped by the template unless it is markup already."""
@@ -68,33 +69,27 @@ def choose_columns(columns: Sequence[Column], wanted: Sequence[str]) -> list[Col
 
 
 def sort_rows(
-    columns: Sequence[Column],
-    rows: Sequence[Row],
-    *,
-    path: str,
-    query: Mapping[str, str],
-    keys: Mapping[str, Callable[[Row], Any]],
-    default: str,
+    columns: Sequence[Column], rows: Sequence[Row], *, path: str, query: Mapping[str, str], default: str
 ) -> tuple[list[Column], list[Row]]:
     """Rows in the order that `?sort=key` or `?sort=-key` asks for, and headers that link to the other orders.
 
-    Only for tables that are whole on the page; long lists are ordered by their store.
+    A column can be sorted when the rows have its key in `order`. Only for tables that are whole on the page; long lists
+    are ordered by their store.
     """
+    keys = set(rows[0].order) if rows else set()
     asked = query.get("sort", default)
     name, down = asked.removeprefix("-"), asked.startswith("-")
     if name not in keys:
         name, down = default.removeprefix("-"), default.startswith("-")
     headers = []
     for column in columns:
-        if column.key not in keys:
-            headers.append(column)
-            continue
-        current = column.key == name
-        other = f"-{column.key}" if current and not down else column.key
-        link = f"{path}?{urlencode({**query, 'sort': other})}"
-        order: Literal["", "ascending", "descending"] = ("descending" if down else "ascending") if current else ""
-        headers.append(replace(column, sort_href=link, sorted=order))
-    return headers, sorted(rows, key=keys[name], reverse=down)
+        if column.key in keys:
+            current = column.key == name
+            address = f"{path}?{urlencode({**query, 'sort': column.key if current and down else f'-{column.key}'})}"
+            order: Literal["", "ascending", "descending"] = ("descending" if down else "ascending") if current else ""
+            column = replace(column, sort_href=address, sorted=order)
+        headers.append(column)
+    return headers, sorted(rows, key=lambda row: row.order[name], reverse=down) if keys else list(rows)
 
 
 def tag(word: str, tone: str = "", title: str = "") -> Markup:

@@ -29,6 +29,7 @@ from slipway.web.table import Column, Row, Table, tag
 from slipway.workspace import Workspace
 
 MOST_RESULTS = 50
+OWN_COLUMNS = ("latency", "cost")
 SEVERITIES = {"high": "fail", "medium": "fail", "low": "warn"}
 RESULTS = (
     Column(key="question", label="Case", one_line=False),
@@ -207,7 +208,9 @@ def _value(measure: Measure) -> str:
 def _row(result: CaseResult, failure: Failure | None) -> Row:
     word, tone = ("passed", "pass") if failure is None else (failure.severity, SEVERITIES[failure.severity])
     scores = ", ".join(
-        f"{score.metric} {significant(score.value)}" for score in result.scores if score.value is not None
+        f"{score.metric.replace('_', ' ')} {significant(score.value)}"
+        for score in result.scores
+        if score.value is not None and score.metric not in OWN_COLUMNS
     )
     return Row(
         href=f"/traces/{result.trace}" if result.trace else "",

@@ -12,8 +12,9 @@ from slipway.web.frame import Crumb
 from slipway.web.number import count, moment
 from slipway.web.page import Done, View, Visit, act, page
 from slipway.web.pages.traces import release_labels
-from slipway.web.table import Column, Row, Table, tag
+from slipway.web.table import Column, Row, Table, sort_rows, tag
 
+MOST_FINDINGS = 200
 STATES = {"open": "warn", "drafted": "on", "closed": "pass", "dismissed": ""}
 ROUTES_WORDS = {
     "prompt": "an edit of the prompt",
@@ -43,9 +44,16 @@ def show(visit: Visit) -> View:
         if all(not value or getattr(finding, name) == value for name, value in wanted.items())
     ]
     labels = release_labels(workspace)
+    columns, rows = sort_rows(
+        COLUMNS,
+        [_row(finding, labels) for finding in shown],
+        path="/learn",
+        query=dict(visit.request.query_params),
+        default="-times",
+    )
     counts = {state: sum(finding.state == state for finding in findings) for state in STATES}
     data = {
-        "table": Table(caption="Findings", columns=COLUMNS, rows=[_row(finding, labels) for finding in shown[:200]]),
+        "table": Table(caption="Findings", columns=columns, rows=rows[:MOST_FINDINGS]),
         "all": len(findings),
         "figures": [(state.capitalize(), count(number), "") for state, number in counts.items()],
         "filters": [
@@ -123,6 +131,14 @@ def _row(finding: Finding, labels: dict[str, str]) -> Row:
             "state": tag(finding.state, STATES[finding.state]),
             "release": labels.get(finding.release or "", "–"),
             "seen": moment(finding.created_at),
+        },
+        order={
+            "what": finding.title.lower(),
+            "times": finding.volume,
+            "kind": finding.kind,
+            "route": finding.route,
+            "state": finding.state,
+            "seen": finding.created_at,
         },
     )
 

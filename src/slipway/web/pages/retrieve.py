@@ -19,7 +19,7 @@ from slipway.web.charts import HeatMap
 from slipway.web.frame import Crumb
 from slipway.web.number import count, interval, moment, plural, share, significant
 from slipway.web.page import Done, View, Visit, act, page
-from slipway.web.table import Column, Row, Table
+from slipway.web.table import Column, Row, Table, sort_rows
 from slipway.workspace import Workspace
 
 WORD = re.compile(r"(\w+)")
@@ -68,7 +68,7 @@ def show(visit: Visit) -> View:
         data |= {
             "figures": _figures(index),
             "versions": _versions(workspace, name),
-            "documents": _documents(index),
+            "documents": _documents(index, visit),
             "alpha": visit.ask("alpha") or f"{index.search.alpha:g}",
             **_comparison(workspace),
         }
@@ -182,7 +182,7 @@ def _versions(workspace: Workspace, name: str) -> Table:
     return Table(caption="Versions", columns=VERSIONS, rows=rows, compact=True)
 
 
-def _documents(index: Index) -> Table:
+def _documents(index: Index, visit: Visit) -> Table:
     rows = [
         Row(
             href=f"/retrieve/document/{entry.id}",
@@ -192,10 +192,18 @@ def _documents(index: Index) -> Table:
                 "characters": count(entry.characters),
                 "chunks": count(entry.chunks),
             },
+            order={
+                "title": (entry.title or entry.id).lower(),
+                "id": entry.id,
+                "characters": entry.characters,
+                "chunks": entry.chunks,
+            },
         )
-        for entry in index.documents[:MOST_DOCUMENTS]
+        for entry in index.documents
     ]
-    return Table(caption="Documents", columns=DOCUMENTS, rows=rows, compact=True)
+    query = dict(visit.request.query_params)
+    columns, ordered = sort_rows(DOCUMENTS, rows, path="/retrieve", query=query, default="title")
+    return Table(caption="Documents", columns=columns, rows=ordered[:MOST_DOCUMENTS], compact=True)
 
 
 def _comparison(workspace: Workspace) -> dict[str, Any]:
