@@ -101,7 +101,6 @@ class Postgres:
                 connection.exec_driver_sql(f"vacuum full {table}")
             for table in ("span", "trace_page", "record", "record_part", "derived", "job"):
                 connection.exec_driver_sql(f"vacuum {table}")
-            connection.exec_driver_sql("checkpoint")
         return "the server's write-ahead log and its backups keep old pages until they are recycled"
 
     def explain(self, error: DBAPIError) -> StoreError | None:
