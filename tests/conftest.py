@@ -122,5 +122,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
     except Exception as reason:
         pytest.skip(f"Postgres does not start here: {reason}")
+    # Nothing here outlives the session: waiting for the disk would take longer than the tests.
+    server.psql("alter system set fsync = off; select pg_reload_conf();")
     yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     server.cleanup()

@@ -24,14 +24,15 @@ NAMES = itertools.count(1)
 def url_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
     if kind == "sqlite":
         return f"sqlite:///{folder / f'{next(NAMES)}.db'}"
-    # A database of its own for each, because these tests look at all of it.
+    # A schema of its own for each, because these tests look at all of it.
     server: str = request.getfixturevalue("postgres_url")
-    name = f"slipway{next(NAMES)}"
+    name = f"contract{next(NAMES)}"
     database = Database(databases.make("postgres", {"url": server}))
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql(f"create database {name}")
+    with database.transaction() as connection:
+        connection.exec_driver_sql(f"create schema {name}")
     database.close()
-    return make_url(server).set(database=name).render_as_string(hide_password=False)
+    own = make_url(server).update_query_dict({"options": f"-c search_path={name}"})
+    return own.render_as_string(hide_password=False)
 
 
 @pytest.fixture(params=databases.names())

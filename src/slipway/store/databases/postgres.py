@@ -30,13 +30,15 @@ class Postgres:
 
     def engine(self) -> Engine:
         url = make_url(self.url).set(drivername="postgresql+psycopg")
+        own = url.query.get("options", "")
+        options = f"{own if isinstance(own, str) else ' '.join(own)} -c lock_timeout={LOCK_TIMEOUT}".strip()
         try:
             return create_engine(
                 url,
                 pool_size=8,
                 max_overflow=32,
                 pool_pre_ping=True,
-                connect_args={"options": f"-c lock_timeout={LOCK_TIMEOUT}", "connect_timeout": 10},
+                connect_args={"options": options, "connect_timeout": 10},
             )
         except ModuleNotFoundError as missing:
             raise missing_package("The Postgres store", missing) from missing
