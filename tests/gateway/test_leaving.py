@@ -17,10 +17,18 @@ def open_request(url: str, path: str, body: dict) -> socket.socket:
     content = json.dumps(body).encode()
     raw = socket.create_connection((host, int(port)), timeout=5)
     raw.sendall(
-        b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+        b"POST %b HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
         % (path.encode(), len(content), content)
     )
     return raw
+
+
+def read_until(raw: socket.socket, wanted: bytes) -> None:
+    received = b""
+    while wanted not in received:
+        piece = raw.recv(65536)
+        assert piece, received
+        received += piece
 
 
 @pytest.fixture
@@ -47,9 +55,7 @@ def test_before_the_answer(patient, upstream):
 def test_in_the_stream(patient, upstream):
     body = {"model": "fast/stall", "messages": MESSAGES, "stream": True}
     raw = open_request(patient.url, "/v1/chat/completions", body)
-    received = b""
-    while b"word4" not in received:
-        received += raw.recv(65536)
+    read_until(raw, b"word4")
     raw.close()
     assert upstream.wait_cancelled("stall")
     assert_cancelled(patient, "word0 word1 word2 word3 word4")
@@ -78,9 +84,7 @@ def test_in_the_stream_of_an_answer_from_documents(patient, upstream, tools, unt
     assert until(lambda: "lamps" in patient.gateway.snapshot.channels)
     body = {"model": "lamps", "messages": [{"role": "user", "content": "What does shipping cost?"}], "stream": True}
     raw = open_request(patient.url, "/v1/chat/completions", body)
-    received = b""
-    while b"word4" not in received:
-        received += raw.recv(65536)
+    read_until(raw, b"word4")
     raw.close()
     assert upstream.wait_cancelled("stall")
     assert until(lambda: patient.traces()[0].status == "cancelled")
