@@ -397,7 +397,8 @@ class VariablesMissing(InputError):
     def __init__(self, prompt: str, names: Sequence[str]) -> None:
         self.prompt, self.names = prompt, tuple(names)
         super().__init__(
-            f"Prompt '{prompt}' needs {', '.join(names)}, which was not given. Give a value, or make the place optional: "
+            f"Prompt '{prompt}' needs {', '.join(names)}, which was not given. "
+            "Give a value, or make the place optional: "
             f"{{% if {names[0]} is defined %}} … {{% endif %}}"
         )
 

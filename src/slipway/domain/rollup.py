@@ -40,7 +40,7 @@ class Histogram:
         for bucket, count in self.counts:
             below += count
             if below >= rank:
-                return GROWTH ** (bucket - 0.5) / 1e9
+                return math.pow(GROWTH, bucket - 0.5) / 1e9
         return None
 
     def __add__(self, other: "Histogram") -> "Histogram":

@@ -68,7 +68,9 @@ _NAMED = re.compile(
     r"|[^\s\"'`,;<>(){}\[\]\u0e00-\u9fff]{4,200})"
 )
 _BEARER = re.compile(r"(?i:\b(?:bearer|basic|token))[ ]{1,2}(?P<value>[A-Za-z0-9_\-.~+/=]{16,2000})")
-_IN_URL = re.compile(r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.\-]{1,20}://[^\s:/@\u0e00-\u9fff]{0,64}:(?P<value>[^\s:/@\u0e00-\u9fff]{3,128})@")
+_IN_URL = re.compile(
+    r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.\-]{1,20}://[^\s:/@\u0e00-\u9fff]{0,64}:(?P<value>[^\s:/@\u0e00-\u9fff]{3,128})@"
+)
 _WORDS = ("pass", "pwd", "secret", "token", "key", "credential", "contrase", "mot de passe")
 _PLACEHOLDER = re.compile(
     r"(?i)^(?:x{3,}|\*{2,}|\.{3,}|-+|_+)|your|example|placeholder|changeme|change_me|redacted|dummy|sample|\benv\b|^env:|"
