@@ -1,5 +1,6 @@
 """Pages of trace content: what spans say, packed together, and which words can be found in it."""
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,17 @@ LARGEST_PAGE = 1 << 30
 # Raw attributes repeat what the other keys say, and passages belong to the documents, which have their own search.
 NOT_SEARCHED = frozenset({"attributes", "resource", "scope", "passages", "citations", "documents", "chunks"})
 PREVIEW_CHARACTERS = 160
+
+
+class _Zstd(threading.local):
+    """A thread's own pair: to make one costs more than to press a page with it."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=3)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_zstd = _Zstd()
 
 
 class Said(msgspec.Struct, frozen=True, array_like=True):
@@ -39,7 +51,7 @@ def pack_said(said: Sequence[Said]) -> bytes:
         raw = msgspec.msgpack.encode(said, enc_hook=str)
     except (OverflowError, TypeError, ValueError):
         raw = msgspec.msgpack.encode([Said(one.span, plain(one.error), plain(one.content)) for one in said])
-    return zstandard.ZstdCompressor(level=3).compress(raw)
+    return _zstd.compressor.compress(raw)
 
 
 def plain(value: Any) -> Any:
@@ -64,7 +76,7 @@ def plain(value: Any) -> Any:
 
 def unpack(page: bytes) -> dict[bytes, Said]:
     """What each span says, by span."""
-    raw = zstandard.ZstdDecompressor().decompress(page, max_output_size=LARGEST_PAGE)
+    raw = _zstd.decompressor.decompress(page, max_output_size=LARGEST_PAGE)
     return {said.span: said for said in msgspec.msgpack.decode(raw, type=list[Said])}
 
 

@@ -1,9 +1,9 @@
 """Writes spans that arrive: lines, narrow rows, sealed pages, words and roll-ups, in one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, Table, select, update
 
 from slipway.domain.errors import ContentErased
 from slipway.domain.trace import Span
@@ -104,7 +104,7 @@ class TraceWriter:
             new = (arrival for arrival in batch if arrival.row is None)
             for row, arrival, number in zip(fresh, new, numbers, strict=True):
                 row["id"] = arrival.number = number
-            connection.execute(trace.insert(), fresh)
+            _insert(connection, trace, fresh)
 
     def _seal_preview(self, connection: Connection, arrival: Arrival, said: str) -> bytes:
         return self.keys.seal(connection, said.encode(), subject=arrival.subject, kind="preview", id=arrival.id)
@@ -152,7 +152,7 @@ class TraceWriter:
             for arrival in batch
             for one in arrival.spans
         ]
-        connection.execute(span.insert(), rows)
+        _insert(connection, span, rows)
 
     def _write_pages(self, connection: Connection, batch: Sequence[Arrival]) -> None:
         pages, lines = [], []
@@ -175,8 +175,18 @@ class TraceWriter:
         numbers = self.database.dialect.next_ids(connection, "trace_page", len(pages))
         for page, number in zip(pages, numbers, strict=True):
             page["id"] = number
-        connection.execute(trace_page.insert(), pages)
+        _insert(connection, trace_page, pages)
         self.database.dialect.index_words(connection, list(zip(numbers, lines, strict=True)))
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of the same columns as plain tuples: to prepare parameters one by one would cost more than the insert."""
+    columns = list(rows[0])
+    place = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    statement = "insert into {} ({}) values ({})".format(
+        table.name, ", ".join(f'"{column}"' for column in columns), ", ".join([place] * len(columns))
+    )
+    connection.exec_driver_sql(statement, [tuple(row[column] for column in columns) for row in rows])
 
 
 def open_preview(connection: Connection, keys: Keys, row: Row[Any]) -> str:
