@@ -6,7 +6,7 @@ import unicodedata
 LONGEST_WORD = 64
 MOST_WORDS = 20_000
 MOST_BYTES = 500_000
-_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_ASCII_BREAKS = {code: " " for code in range(128) if not chr(code).isalnum()}
 _WORD = re.compile(r"[^\W_]+")
 # Scripts without spaces are searched by pairs of characters.
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+")
@@ -15,7 +15,10 @@ _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u
 def words_of(text: str) -> set[str]:
     """Words of at most 64 characters; longer ones are encoded data that nobody searches for."""
     if text.isascii():
-        return {word for word in _ASCII_WORD.findall(text.lower()) if len(word) <= LONGEST_WORD}
+        words = set(text.lower().translate(_ASCII_BREAKS).split())
+        if words and len(max(words, key=len)) > LONGEST_WORD:
+            return {word for word in words if len(word) <= LONGEST_WORD}
+        return words
     plain = "".join(
         letter for letter in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(letter)
     )
