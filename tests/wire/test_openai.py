@@ -10,22 +10,18 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from slipway.domain.decoding import Decoding
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Message, Reply, Request, Usage
+from slipway.wire.embeddings import read_embedding_request, read_embeddings, write_embedding_request, write_embeddings
+from slipway.wire.errors import error_text, write_error
 from slipway.wire.openai import (
     ChunkWriter,
-    error_text,
     read_chat,
     read_decoding,
-    read_embedding_request,
-    read_embeddings,
     read_fields,
     read_messages,
     read_piece,
     read_reply,
     write_chat,
     write_completion,
-    write_embedding_request,
-    write_embeddings,
-    write_error,
 )
 
 MESSAGES = [{"role": "user", "content": "hi"}]

@@ -18,7 +18,8 @@ from slipway.embedders.base import Vectors, embedders
 from slipway.upstream.backoff import wait_s
 from slipway.upstream.client import Deadlines, HttpClient, prepare
 from slipway.upstream.engine_errors import engine_error, refused
-from slipway.wire.openai import error_text, read_embeddings, write_embedding_request
+from slipway.wire.embeddings import read_embeddings, write_embedding_request
+from slipway.wire.errors import error_text
 
 ATTEMPTS = 4
 AT_ONCE = 4

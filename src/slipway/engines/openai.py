@@ -15,7 +15,8 @@ from slipway.engines.base import Tools, engines
 from slipway.text.tokens import count_tokens
 from slipway.upstream.client import Deadlines, Prepared, Response, prepare
 from slipway.upstream.engine_errors import engine_error, refused
-from slipway.wire.openai import error_text, read_piece, read_reply, write_chat
+from slipway.wire.errors import error_text
+from slipway.wire.openai import read_piece, read_reply, write_chat
 from slipway.wire.sse import EventReader, EventTooLong
 
 LARGEST_REPLY = 64 * 1024 * 1024

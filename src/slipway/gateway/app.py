@@ -31,7 +31,7 @@ from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
 from slipway.tracing.ingest import backlog
-from slipway.wire.openai import error_kind, write_error, write_slipway_error
+from slipway.wire.errors import error_kind, write_error, write_slipway_error
 from slipway.workspace import Workspace
 
 log = logging.getLogger("slipway.gateway")

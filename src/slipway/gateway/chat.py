@@ -13,16 +13,15 @@ from slipway.gateway.fields import read_model, read_user
 from slipway.gateway.forward import forward
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
+from slipway.wire.errors import error_kind, write_error
 from slipway.wire.openai import (
     ChatRequest,
     ChunkWriter,
-    error_kind,
     read_chat,
     read_decoding,
     read_fields,
     read_messages,
     write_completion,
-    write_error,
 )
 from slipway.wire.sse import DONE
 

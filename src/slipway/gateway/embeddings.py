@@ -13,7 +13,8 @@ from slipway.gateway.ledger import shortened
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
 from slipway.text.tokens import count_tokens
-from slipway.wire.openai import read_embedding_request, read_fields, write_embeddings
+from slipway.wire.embeddings import read_embedding_request, write_embeddings
+from slipway.wire.openai import read_fields
 
 MOST_TEXTS = 2048
 

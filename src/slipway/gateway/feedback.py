@@ -14,7 +14,7 @@ from slipway.domain.ids import SubjectId, TraceId, new_id
 from slipway.gateway.call import Call
 from slipway.gateway.services import Services
 from slipway.store.store import Store
-from slipway.wire.openai import invalid_body
+from slipway.wire.errors import invalid_body
 
 LONGEST_COMMENT = 20_000
 ARRIVES_WITHIN_S = 5.0

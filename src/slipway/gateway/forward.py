@@ -20,17 +20,16 @@ from slipway.gateway.targets import Target
 from slipway.gateway.upstream_calls import Passed, ask
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
+from slipway.wire.errors import error_kind, error_text, write_error
 from slipway.wire.openai import (
     ChatMessage,
     ChunkWriter,
     Completion,
-    error_kind,
-    error_text,
+    Streamed,
     read_completion,
     read_stream,
     read_usage,
     visible_text,
-    write_error,
 )
 from slipway.wire.sse import DONE
 
@@ -85,6 +84,7 @@ class Passage:
         "_recorded",
         "_said",
         "_services",
+        "_streamed",
         "_target",
         "_verdicts",
     )
@@ -101,6 +101,7 @@ class Passage:
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._last = b""
+        self._streamed: Streamed | None = None
         self._verdicts: list[Verdict] = []
         self._guarded: GuardedStream | None = None
         self._recorded = False
@@ -187,7 +188,10 @@ class Passage:
             response.close()
 
     async def _end(self, out: bytes) -> None:
-        streamed = read_stream(self._raw())
+        if self._recorded:
+            await self._send(out, last=True)
+            return
+        streamed = self._streamed = read_stream(self._raw())
         if streamed.error:
             self.record("error", error=streamed.error)
         elif not streamed.done and streamed.finish is None:
@@ -258,7 +262,7 @@ class Passage:
     def _reply(self) -> tuple[str, str, Usage | None, str]:
         """Text, finish, usage and model of what came back, as far as it can be read."""
         if self._kept:
-            streamed = read_stream(self._raw())
+            streamed = self._streamed or read_stream(self._raw())
             return streamed.text, streamed.finish or "", streamed.usage, streamed.model
         completion = self._said
         if completion is None:

@@ -15,7 +15,8 @@ from slipway.models.patience import RetryBudget
 from slipway.upstream.backoff import wait_s
 from slipway.upstream.client import HttpClient, Prepared, Response
 from slipway.upstream.engine_errors import engine_error, refused
-from slipway.wire.openai import Completion, error_text, read_completion
+from slipway.wire.errors import error_text
+from slipway.wire.openai import Completion, read_completion
 
 ATTEMPTS = 2
 LONGEST_WAIT_S = 2.0

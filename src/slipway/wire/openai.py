@@ -1,18 +1,16 @@
-"""The OpenAI API's shapes and our nouns: chat completions, their streams, embeddings, models, errors."""
+"""Chat completions in the shape of the OpenAI API, whole and streamed, and our nouns."""
 
 from __future__ import annotations
 
-import base64
-import re
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from slipway.domain.decoding import Decoding
-from slipway.domain.errors import RequestInvalid, SlipwayError
+from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import FinishReason, Message, Reply, Request, Role, Usage
+from slipway.wire.errors import invalid_body, message_in
 from slipway.wire.sse import EventReader, EventTooLong
 
 FINISHES: Mapping[str, FinishReason] = {
@@ -30,10 +28,6 @@ ROLES: Mapping[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-
-
-MISSING = re.compile(r"missing required field `(.+)`")
-UNKNOWN = re.compile(r"unknown field `(.+)`")
 
 # What clients send ---------------------------------------------------------------------------------------------------
 
@@ -85,17 +79,7 @@ class ChatRequest(msgspec.Struct):
     response_format: ResponseFormat | None = None
 
 
-class EmbeddingRequest(msgspec.Struct):
-    """An embedding request; texts only, since a list of token numbers fits one tokenizer alone."""
-
-    model: str
-    input: str | list[str]
-    encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = None
-
-
 _chat = msgspec.json.Decoder(ChatRequest)
-_embedding = msgspec.json.Decoder(EmbeddingRequest)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -116,36 +100,6 @@ def read_chat(body: bytes) -> ChatRequest:
     if not chat.messages:
         raise RequestInvalid("'messages' is empty: send at least one message.", param="messages")
     return chat
-
-
-def read_embedding_request(body: bytes) -> EmbeddingRequest:
-    """An embedding request. Raises `RequestInvalid` naming the field that is wrong."""
-    try:
-        request = _embedding.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raise invalid_body(wrong) from None
-    if not request.input:
-        raise RequestInvalid("'input' is empty: send a text or a list of texts.", param="input")
-    return request
-
-
-def invalid_body(wrong: Exception) -> RequestInvalid:
-    """The error for a body that could not be decoded, naming its field where one is wrong."""
-    reason, _, place = str(wrong).partition(" - at `$")
-    place = place.rstrip("`").lstrip(".")
-    if isinstance(wrong, msgspec.ValidationError):
-        if (missing := MISSING.search(reason)) is not None:
-            return RequestInvalid(f"The field '{missing[1]}' is missing{_inside(place)}.", param=place or missing[1])
-        if (unknown := UNKNOWN.search(reason)) is not None:
-            return RequestInvalid(f"There is no field '{unknown[1]}'{_inside(place)}.", param=unknown[1])
-        if place:
-            return RequestInvalid(f"'{place}' is wrong: {reason[:1].lower()}{reason[1:]}.", param=place)
-        return RequestInvalid(f"The body of the request is not what it should be: {reason}.")
-    return RequestInvalid(f"The body of the request is not JSON: {wrong}.")
-
-
-def _inside(place: str) -> str:
-    return f" in '{place}'" if place else ""
 
 
 def message_text(message: ChatMessage) -> str:
@@ -232,15 +186,6 @@ class Completion(msgspec.Struct, gc=False):
     error: Any = None
 
 
-class _Embedding(msgspec.Struct):
-    embedding: list[float] | str
-    index: int = 0
-
-
-class _Embeddings(msgspec.Struct):
-    data: list[_Embedding]
-
-
 class Piece(NamedTuple):
     """What one event of a chat stream says."""
 
@@ -264,7 +209,6 @@ class Streamed(NamedTuple):
 
 _completion = msgspec.json.Decoder(Completion)
 _completions = msgspec.json.Decoder(list[Completion])
-_embeddings = msgspec.json.Decoder(_Embeddings)
 
 
 def read_completion(body: bytes) -> Completion:
@@ -276,7 +220,7 @@ def read_reply(body: bytes, *, model: str) -> Reply:
     """A whole chat completion. Raises `ValueError` with the reason where there is no message in it."""
     completion = read_completion(body)
     if completion.error is not None:
-        raise ValueError(_error_text(completion.error))
+        raise ValueError(message_in(completion.error))
     if not completion.choices or completion.choices[0].message is None:
         raise ValueError("it holds no message")
     choice = completion.choices[0]
@@ -293,7 +237,7 @@ def read_reply(body: bytes, *, model: str) -> Reply:
 def read_piece(data: bytes) -> Piece:
     """One event of a chat stream (not `[DONE]`). Raises `msgspec.DecodeError`."""
     completion = read_completion(data)
-    error = "" if completion.error is None else _error_text(completion.error)
+    error = "" if completion.error is None else message_in(completion.error)
     text, finish = "", None
     for choice in completion.choices or ():
         if choice.index == 0:
@@ -327,7 +271,7 @@ def read_stream(raw: bytes) -> Streamed:
                     finish = FINISHES.get(choice.finish_reason, "stop")
         usage, model = chunk.usage or usage, chunk.model or model
         if chunk.error is not None:
-            error = _error_text(chunk.error)
+            error = message_in(chunk.error)
     return Streamed("".join(texts), finish, read_usage(usage), error, model, done)
 
 
@@ -356,35 +300,6 @@ def read_usage(usage: WireUsage | None) -> Usage | None:
     )
 
 
-def read_embeddings(body: bytes) -> list[list[float]]:
-    """Vectors in the order of the texts. Raises `ValueError`."""
-    data = sorted(_embeddings.decode(body).data, key=lambda item: item.index)
-    return [_vector(item.embedding) for item in data]
-
-
-def _vector(embedding: list[float] | str) -> list[float]:
-    if isinstance(embedding, str):
-        packed = base64.b64decode(embedding)
-        return list(struct.unpack(f"<{len(packed) // 4}f", packed))
-    return embedding
-
-
-def error_text(body: bytes) -> str:
-    """The message in an error answer, whatever its shape; the beginning of the body where there is none."""
-    try:
-        found: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return body[:300].decode("utf-8", "replace").strip()
-    return _error_text(found)
-
-
-def _error_text(found: Any) -> str:
-    for key in ("error", "message", "detail"):
-        if isinstance(found, dict) and found.get(key):
-            found = found[key]
-    return found if isinstance(found, str) else msgspec.json.encode(found)[:300].decode("utf-8", "replace")
-
-
 # What an engine asks -------------------------------------------------------------------------------------------------
 
 
@@ -411,13 +326,6 @@ def write_chat(
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
     fields = {key: value for key, value in fields.items() if value is not None and key not in leave_out}
     return msgspec.json.encode(fields | dict(extra or {}))
-
-
-def write_embedding_request(model: str, texts: Sequence[str], *, dimensions: int = 0) -> bytes:
-    fields: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "float"}
-    if dimensions:
-        fields["dimensions"] = dimensions
-    return msgspec.json.encode(fields)
 
 
 # What clients get ----------------------------------------------------------------------------------------------------
@@ -487,46 +395,5 @@ class ChunkWriter:
         return b"data: %b\n\n" % msgspec.json.encode(chunk, enc_hook=str)
 
 
-def write_embeddings(vectors: Any, *, model: str, as_base64: bool, tokens: int) -> bytes:
-    """An embeddings answer. `vectors` is an array of float32 with shape (texts, dimensions)."""
-    rows = [
-        base64.b64encode(row.astype("<f4").tobytes()).decode("ascii") if as_base64 else row.tolist() for row in vectors
-    ]
-    return msgspec.json.encode(
-        {
-            "object": "list",
-            "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)],
-            "model": model,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
-    )
-
-
 def model_shape(id: str, *, created: int, owner: str) -> dict[str, Any]:
     return {"id": id, "object": "model", "created": created, "owned_by": owner}
-
-
-def write_error(message: str, *, kind: str, code: str | None, param: str | None = None) -> bytes:
-    """`{"error": {"message", "type", "param", "code"}}`, as every OpenAI client reads it."""
-    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
-
-
-def error_kind(status: int) -> str:
-    """The `type` of an error with this status."""
-    match status:
-        case 401:
-            return "authentication_error"
-        case 403:
-            return "permission_error"
-        case 429:
-            return "rate_limit_error"
-        case _ if status >= 500:
-            return "server_error"
-        case _:
-            return "invalid_request_error"
-
-
-def write_slipway_error(error: SlipwayError) -> bytes:
-    return write_error(
-        str(error), kind=error_kind(error.http_status), code=error.code, param=getattr(error, "param", None)
-    )

@@ -10,7 +10,8 @@ import msgspec
 from slipway.domain.decoding import Decoding
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Message, Usage
-from slipway.wire.openai import ROLES, ContentPart, invalid_body
+from slipway.wire.errors import invalid_body
+from slipway.wire.openai import ROLES, ContentPart
 from slipway.wire.sse import write_event
 
 
