@@ -181,6 +181,8 @@ def backends() -> list[str]:
         rows: list[tuple[str, ...]] = []
         for name in registry.names():
             cls = registry.load(name)
+            if not cls.__module__.startswith(registry.package):
+                continue  # registered by somebody else: a test, another package
             fields = [
                 f"`{field.name} = {field.default!r}`" if field.default is not dataclasses.MISSING else f"`{field.name}`"
                 for field in dataclasses.fields(cls)

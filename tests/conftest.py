@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from slipway.workspace import Workspace
+
+# The same examples on every run, so that a red run is a change's doing. To look for new ones:
+# HYPOTHESIS_PROFILE=explore python -m pytest tests/guard
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("explore", max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 DOCUMENTS = {
     "returns.md": """

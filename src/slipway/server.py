@@ -244,7 +244,9 @@ class Ingester:
     """The process that takes traces from the journal into the store, for as long as the server lives."""
 
     def __init__(self, folder: Path) -> None:
-        self._child = Child([sys.executable, "-m", "slipway.tracing.ingest", str(folder)], name="the ingester")
+        self._command = [sys.executable, "-m", "slipway.tracing.ingest", str(folder)]
+        self._journal = folder / ".slipway" / "journal"
+        self._child = Child(self._command, name="the ingester")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look_after, name="ingester", daemon=True)
 
@@ -259,6 +261,9 @@ class Ingester:
         # Its last act is to empty the journal, which the workers have closed by now.
         self._child.signal(signal.SIGTERM)
         self._child.wait(time.monotonic() + GRACE_S)
+        # One that was still starting when it was told to end has emptied nothing yet.
+        if any(self._journal.glob("*.journal")):
+            subprocess.run([*self._command, "--once"], timeout=GRACE_S, check=False)
 
     def _look_after(self) -> None:
         while not self._stop.wait(1.0):

@@ -202,3 +202,10 @@ def test_a_stream_of_many_small_pieces_takes_time_in_proportion_to_its_length() 
 
     cpu(2000)
     assert cpu(48_000) < 0.05 + 30 * cpu(6_000)
+
+
+def test_a_number_joined_to_words_of_another_script_is_found_alike_in_a_stream() -> None:
+    one = "a@b.eu" * 14 + "DE89_3704_0044_0532_0130_00我的电话是my_national_number_is_597283400_a@b.eu"
+    text = (one + "DE89_3704_0044_0532_0130_00" + "a@b.eu" * 21) * 4
+    assert "[NATIONAL_ID]" in check(text, REDACT, source="answer").text
+    assert stream(text, [50])[0] == check(text, REDACT, source="answer").text

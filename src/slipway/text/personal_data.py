@@ -56,7 +56,8 @@ _EXTENSION = re.compile(r" ?(?:x|ext\.?) ?\d{1,6}(?!\w)")
 _CARD_GROUPS = re.compile(r"\d{4}(?:[ -]\d{4}){3}|\d{4}[ -]\d{6}[ -]\d{4,5}")
 _SINGLES = re.compile(r"(?<!\d)\d(?:[ \-./]\d){3}(?!\d)")
 """Single digits in a row are a list, no number."""
-_WORD = re.compile(r"\w+")
+# Scripts that are written without spaces end a word: `00我的电话是my_number` is three.
+_WORD = re.compile(r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
 _BEFORE_AT = re.compile(r"[A-Za-z0-9\u00c0-\u024f_.+%'\-]{1,64}")
 _AFTER_AT = re.compile(r"[A-Za-z0-9\u00c0-\u024f-]{1,63}(?:\.[A-Za-z0-9\u00c0-\u024f-]{1,63}){1,8}+")
 _PROFILE = re.compile(
