@@ -208,10 +208,9 @@ class Child:
 
     def start(self, pass_fds: Sequence[int] = ()) -> None:
         self._started = time.monotonic()
-        # In a session of its own, so that Ctrl-C reaches the server, and the server ends its children in order.
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=pass_fds
-        )
+        # In a group of its own, so that Ctrl-C reaches the server alone, which ends its children in order. Not in a
+        # session of its own: kernels that share time out by session would give an ingester as much as its server.
+        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, process_group=0, pass_fds=pass_fds)
 
     def look_after(self, pass_fds: Sequence[int] = ()) -> None:
         """Starts the process again if it died and its pause is over."""
