@@ -58,6 +58,13 @@ class Arrival:
     def inherit(self) -> None:
         """Finds the root, and gives every span what it knows of the whole."""
         row = self.row
+        if row is None and len(self.spans) == 1:
+            # The usual case by far: a trace of one span, which knows itself best.
+            one = self.spans[0]
+            self.root = one if one.parent is None or one.kind == "request" else None
+            self.whole.update({name: getattr(one, name) or None for name in INHERITED})
+            self.subject = one.subject or None
+            return
         self.root = next((one for one in self.spans if one.parent is None), None)
         if self.root is None and (row is None or row.root is None):
             self.root = next((one for one in self.spans if one.kind == "request"), None)

@@ -1,6 +1,7 @@
 """Writes spans that arrive: lines, narrow rows, sealed pages, words and roll-ups, in one transaction."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, select, update
@@ -186,7 +187,7 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, An
     statement = "insert into {} ({}) values ({})".format(
         table.name, ", ".join(f'"{column}"' for column in columns), ", ".join([place] * len(columns))
     )
-    connection.exec_driver_sql(statement, [tuple(row[column] for column in columns) for row in rows])
+    connection.exec_driver_sql(statement, list(map(itemgetter(*columns), rows)))
 
 
 def open_preview(connection: Connection, keys: Keys, row: Row[Any]) -> str:
