@@ -29,7 +29,7 @@ def lint_steps() -> dict[str, list[str]]:
 def test_step(arguments: list[str]) -> list[str]:
     """pytest over all files, or over what was asked for; a file stays in one worker, so its fixtures are made once."""
     spread = ["-n", str(WORKERS), "--dist", "loadfile"] if not arguments else []
-    return [sys.executable, "-m", "pytest", "-q", *spread, *arguments]
+    return [sys.executable, "-m", "pytest", "-q", "--durations=10", *spread, *arguments]
 
 
 def main(arguments: list[str]) -> int:
