@@ -267,14 +267,14 @@ def test_a_key_is_shown_once_and_revoked(client: TestClient, workspace: Workspac
 
 def test_a_person_is_exported_and_erased_with_a_receipt(client: TestClient, workspace: Workspace) -> None:
     add_traffic(workspace, a_release(client, workspace), count=10)
-    told = client.get("/privacy/export?subject=p-1")
+    told = client.get("/privacy/export/p-1")
     assert told.headers["content-disposition"].startswith("attachment")
     assert told.json()["subject"] == "p-1"
     text = send(client, "/privacy/erase", subject="p-1")
     assert "This page is the receipt" in text
     assert workspace.store.traces.about(SubjectId("p-1")) == []
     assert "Nothing is kept about p-1" in Page(client.get("/privacy?subject=p-1").text).text
-    assert client.get("/privacy/export?subject=nobody").status_code == 404
+    assert client.get("/privacy/export/nobody").status_code == 404
 
 
 def test_what_a_page_did_stands_in_the_audit_log(client: TestClient, workspace: Workspace) -> None:

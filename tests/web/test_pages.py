@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from slipway.workspace import Workspace
 
 REPORTS = ("/decide/memo",)
-FILES = ("/privacy/export",)
-SCREENS = [path for path in page_paths() if path not in (*REPORTS, *FILES)]
+SCREENS = [path for path in page_paths() if path not in REPORTS]
 STAGE_PAGES = [
     "/decide",
     "/prompt",

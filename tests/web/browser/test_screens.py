@@ -12,7 +12,7 @@ from slipway.web.app import page_paths
 
 from .conftest import Watched
 
-NOT_SCREENS = ("/decide/memo", "/privacy/export")
+NOT_SCREENS = ("/decide/memo",)
 MORE = (
     "/prompt/answer",
     "/release/2",

@@ -64,7 +64,7 @@ def export(visit: Visit) -> Response:
     """Everything that is kept about a person, as a file of JSON."""
     import msgspec
 
-    subject = SubjectId(visit.ask("subject").strip())
+    subject = SubjectId(visit.part("subject"))
     exported = export_subject(visit.workspace, subject)
     store = visit.workspace.store
     if not size_of(exported):
@@ -154,7 +154,7 @@ def _receipts(reports: list[ErasureReport]) -> Table:
 
 ROUTES = [
     page("/privacy", show, needs="see_content"),
-    page("/privacy/export", export, needs="export_person"),
+    page("/privacy/export/{subject:path}", export, needs="export_person"),
     act("/privacy/erase", erase, back=show, needs="erase_person"),
     act("/privacy/keep", keep, back=show, needs="erase_person"),
     page("/privacy/erasure/{id}", show_erasure, needs="export_person"),
