@@ -113,6 +113,7 @@ async def drive(options: argparse.Namespace) -> dict[str, float]:
     for _ in range(options.connections):
         driver.connect()
     await asyncio.sleep(options.warm_up)
+    warm_up = len(driver.latencies)
     driver.latencies.clear()
     driver.errors = driver.bytes = 0
     print("begin", flush=True)
@@ -125,6 +126,7 @@ async def drive(options: argparse.Namespace) -> dict[str, float]:
         return {"requests": 0, "errors": driver.errors, "seconds": seconds}
     return {
         "requests": len(found),
+        "warm_up": warm_up,
         "errors": driver.errors,
         "seconds": seconds,
         "per_second": len(found) / seconds,
