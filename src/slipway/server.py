@@ -210,7 +210,14 @@ class Child:
         self._started = time.monotonic()
         # In a group of its own, so that Ctrl-C reaches the server alone, which ends its children in order. Not in a
         # session of its own: kernels that share time out by session would give an ingester as much as its server.
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, process_group=0, pass_fds=pass_fds)
+        # Standard output is the server's own: who reads it must not wait for a child that outlives a killed server.
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            process_group=0,
+            pass_fds=pass_fds,
+        )
 
     def look_after(self, pass_fds: Sequence[int] = ()) -> None:
         """Starts the process again if it died and its pause is over."""
@@ -245,7 +252,7 @@ class Ingester:
     def __init__(self, folder: Path) -> None:
         self._command = [sys.executable, "-m", "slipway.tracing.ingest", str(folder)]
         self._journal = folder / ".slipway" / "journal"
-        self._child = Child(self._command, name="the ingester")
+        self._child = Child([*self._command, "--parent", str(os.getpid())], name="the ingester")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look_after, name="ingester", daemon=True)
 
@@ -278,7 +285,7 @@ class Workers:
         self._stopping = False
         address, port = bound.getsockname()[:2]
         command = [sys.executable, "-m", "slipway.server", str(folder), "--host", address, "--port", str(port)]
-        command += ["--workers", str(serving.workers)]
+        command += ["--workers", str(serving.workers), "--parent", str(os.getpid())]
         if serving.keys_required:
             command.append("--keys-required")
         if not serving.pages:
@@ -336,6 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--worker", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--keys-required", action="store_true")
     parser.add_argument("--no-pages", action="store_true")
     options = parser.parse_args(arguments)
@@ -353,15 +361,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((options.host, options.port))
-        _end_with_parent()
+        _end_with_parent(options.parent)
         tls = _tls(settings.server, options.folder)
         _work(options.folder, bound, serving, worker=options.worker, tls=tls, on_ready=lambda _: None)
     return 0
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """Ends this worker in order when the process that started it is gone."""
-    parent = os.getppid()
 
     def look() -> None:
         while os.getppid() == parent:

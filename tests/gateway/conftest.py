@@ -34,7 +34,8 @@ from slipway.tracing.ingest import drain
 from slipway.workspace import Workspace, open_workspace
 
 MOCK = Path(__file__).parents[2] / "benchmarks" / "gateway" / "mock_upstream.py"
-QUICK = "connect_s = 2\nfirst_byte_s = 0.6\nidle_s = 0.6\ntotal_s = 3\n"
+QUICK = "connect_s = 5\nfirst_byte_s = 1.5\nidle_s = 1.5\ntotal_s = 5\n"
+PATIENT = "connect_s = 60\nfirst_byte_s = 60\nidle_s = 60\ntotal_s = 60\n"
 DOCUMENT = """# Shipping
 
 ## What does shipping cost?
@@ -172,6 +173,15 @@ def folder(tmp_path: Path, upstream: Any) -> Path:
     return make_application(tmp_path / "lamps", upstream.url)
 
 
+@pytest.fixture
+def patient(folder: Path) -> Iterator[Served]:
+    """A gateway that gives its upstream a minute."""
+    text = (folder / "slipway.toml").read_text()
+    (folder / "slipway.toml").write_text(text.replace(QUICK, PATIENT))
+    with open_workspace(folder) as workspace, serving(workspace) as served:
+        yield served
+
+
 @contextmanager
 def serving(workspace: Workspace, **options: Any) -> Iterator[Served]:
     gateway = Gateway(workspace, refresh_s=0.05, **options)
@@ -219,7 +229,7 @@ class Tools:
     make_application = staticmethod(make_application)
 
 
-def wait_for(met: Callable[[], bool], *, within_s: float = 5.0) -> bool:
+def wait_for(met: Callable[[], bool], *, within_s: float = 30.0) -> bool:
     """Whether a condition comes true in time."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:

@@ -167,10 +167,10 @@ def test_usage_that_the_engine_does_not_count_is_estimated_and_marked(served):
         assert 50 <= span.output_tokens <= 150
 
 
-async def test_an_answer_of_thirty_megabytes(served):
+async def test_an_answer_of_thirty_megabytes(patient):
     response = await HttpClient().send(
         "POST",
-        f"{served.url}/v1/chat/completions",
+        f"{patient.url}/v1/chat/completions",
         headers=[("content-type", "application/json")],
         body=b'{"model":"fast/big","messages":[]}',
     )

@@ -31,17 +31,6 @@ def read_until(raw: socket.socket, wanted: bytes) -> None:
         received += piece
 
 
-@pytest.fixture
-def patient(folder, tools):
-    """A gateway that gives its upstream a minute."""
-    text = (folder / "slipway.toml").read_text().replace("first_byte_s = 0.6", "first_byte_s = 60")
-    (folder / "slipway.toml").write_text(
-        text.replace("idle_s = 0.6", "idle_s = 60").replace("total_s = 3", "total_s = 60")
-    )
-    with open_workspace(folder) as workspace, tools.serving(workspace) as served:
-        yield served
-
-
 def test_before_the_answer(patient, upstream):
     raw = open_request(patient.url, "/v1/chat/completions", {"model": "fast/hang", "messages": MESSAGES})
     raw.settimeout(0.3)

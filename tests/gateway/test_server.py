@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import httpx
@@ -37,28 +38,31 @@ class Running:
 
     def post(self, client: httpx.Client | None = None, **more: Any) -> httpx.Response:
         url = f"{self.told['endpoint']}/chat/completions"
-        return (client or httpx).post(url, json=HELLO | more, timeout=20)
+        return (client or httpx).post(url, json=HELLO | more, timeout=60)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(40)
+        return self.process.wait(90)
 
 
 @contextmanager
 def run(folder: Path, *options: str) -> Iterator[Running]:
     command = [sys.executable, "-m", "slipway.cli.main", "serve", "--dir", str(folder), "--json", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
+    # Errors go to a file: a pipe would stay open for as long as an ingester outlives its killed server.
+    with TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            _, errors = process.communicate(timeout=10)
-            pytest.fail(errors)
-        yield Running(process, json.loads(line))
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate(timeout=20)
+        with process.stdout:
+            try:
+                line = process.stdout.readline()
+                if not line:
+                    process.wait(60)
+                    errors.seek(0)
+                    pytest.fail(errors.read())
+                yield Running(process, json.loads(line))
+            finally:
+                process.kill()
+                process.wait(60)
 
 
 @pytest.fixture
@@ -71,7 +75,7 @@ def ready(folder, tools) -> Path:
 
 def trace_ids(folder: Path) -> set[str]:
     with open_workspace(folder) as workspace:
-        drain(workspace.store, wait_s=10)
+        drain(workspace.store, wait_s=60)
         return {row.id for row in workspace.store.traces.list(limit=500).rows}
 
 
@@ -97,7 +101,7 @@ def test_a_taken_port_is_one_clear_line(ready):
         port = str(other.getsockname()[1])
         command = [sys.executable, "-m", "slipway.cli.main", "serve", "--dir", str(ready), "--port", port]
         for workers in ("1", "2"):
-            ended = subprocess.run([*command, "--workers", workers], capture_output=True, text=True, timeout=30)
+            ended = subprocess.run([*command, "--workers", workers], capture_output=True, text=True, timeout=60)
             assert ended.returncode == 1
             assert ended.stderr.count("\n") == 1
             assert f"port {port}: another program uses it" in ended.stderr
@@ -178,9 +182,16 @@ def test_kill_9_right_after_the_last_byte_loses_no_trace(ready):
             time.sleep(0.01)
         os.kill(server.told["pid"], signal.SIGKILL)
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
     assert len(answered) >= 60
     assert answered <= trace_ids(ready)
+
+
+def test_nothing_outlives_a_server_that_is_killed_while_it_starts(ready, until):
+    for workers in ("1", "2"):
+        with run(ready, "--no-pages", "--workers", workers) as server:
+            os.kill(server.told["pid"], signal.SIGKILL)
+        assert until(lambda: not running_for(ready), within_s=60)
 
 
 def test_sigterm_lets_a_running_stream_end_and_empties_the_journal(ready, until):
@@ -188,17 +199,17 @@ def test_sigterm_lets_a_running_stream_end_and_empties_the_journal(ready, until)
         first = ingesters(server.told["pid"])
         assert len(first) == 1
         os.kill(first[0], signal.SIGKILL)
-        assert until(lambda: ingesters(server.told["pid"]) not in ([], first), within_s=15)
+        assert until(lambda: ingesters(server.told["pid"]) not in ([], first), within_s=60)
         url = f"{server.told['endpoint']}/chat/completions"
         body = HELLO | {"model": "fast/paced", "stream": True}
-        with httpx.stream("POST", url, json=body, timeout=20) as answer:
+        with httpx.stream("POST", url, json=body, timeout=60) as answer:
             lines = answer.iter_lines()
             next(lines)
             server.process.send_signal(signal.SIGTERM)
             rest = list(lines)
         assert "data: [DONE]" in rest
         trace = answer.headers["x-slipway-trace"]
-        assert server.process.wait(20) == 0
+        assert server.process.wait(90) == 0
     # The ingester's last act was to empty the journal.
     assert not list((ready / ".slipway" / "journal").glob("*.journal"))
     with open_workspace(ready) as workspace:
@@ -209,10 +220,10 @@ def test_two_workers_share_a_port_and_a_killed_one_comes_back(ready, until):
     with run(ready, "--no-pages", "--workers", "2") as server:
         workers = children(server.told["pid"], "slipway.server")
         assert len(workers) == 2
-        assert until(lambda: len(served_by(server)) == 2, within_s=20)
+        assert until(lambda: len(served_by(server)) == 2, within_s=60)
         os.kill(workers[0], signal.SIGKILL)
-        assert until(lambda: len(set(children(server.told["pid"], "slipway.server")) - {workers[0]}) == 2, within_s=20)
-        assert until(lambda: server_answers(server), within_s=10)
+        assert until(lambda: len(set(children(server.told["pid"], "slipway.server")) - {workers[0]}) == 2, within_s=60)
+        assert until(lambda: server_answers(server), within_s=60)
         assert server.end() == 0
     assert not children(server.told["pid"], "slipway")
 
@@ -240,6 +251,16 @@ def served_by(server: Running) -> set[int]:
 
 def ingesters(pid: int) -> list[int]:
     return children(pid, "slipway.tracing.ingest")
+
+
+def running_for(folder: Path) -> list[str]:
+    """Command lines of the processes that serve the application in `folder`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                found.append((entry / "cmdline").read_bytes().decode())
+    return [line for line in found if str(folder) in line]
 
 
 def children(pid: int, module: str) -> list[int]:

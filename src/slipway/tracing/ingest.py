@@ -198,15 +198,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="folder of the application")
     parser.add_argument("--once", action="store_true", help="drain what is there and end")
     parser.add_argument("--idle", type=float, default=0.2, help="seconds between looks at the journal")
+    parser.add_argument(
+        "--parent", type=int, help="process that this one ends with; the one that started it, if not given"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    parent, stopped = os.getppid(), threading.Event()
+    parent, stopped = options.parent or os.getppid(), threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         stopped.set()
 
-    # Answers come first: the ingester takes what the machine has left.
-    os.nice(10)
     try:
         store = open_for_ingest(options.folder.resolve())
     except SlipwayError as wrong:
@@ -218,7 +219,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
-        # A server that was killed cannot tell its ingester; the ingester sees that it was handed to another parent.
+        # Answers come first: the ingester takes what the machine has left. Only from here on, because a busy machine
+        # would keep a process that starts at low priority from ever getting ready to empty the journal.
+        os.nice(10)
+        # A server that was killed cannot tell its ingester; the ingester sees that it was handed to another parent,
+        # even where that happened while it was starting, because it was told whose child it is.
         run(
             store,
             stop=lambda: stopped.is_set() or os.getppid() != parent,
