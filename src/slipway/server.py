@@ -133,6 +133,7 @@ def _work(
     import uvicorn
 
     from slipway.gateway.app import Gateway
+    from slipway.gateway.door import Door
     from slipway.workspace import open_workspace
 
     class Server(uvicorn.Server):
@@ -161,7 +162,7 @@ def _work(
         config = uvicorn.Config(
             gateway,
             interface="asgi3",
-            http="httptools",
+            http=Door,
             loop="auto",
             ws="none",
             lifespan="on",
