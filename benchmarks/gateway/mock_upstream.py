@@ -360,13 +360,26 @@ class MockUpstream:
             time.sleep(0.02)
         return False
 
+    def close_connections(self) -> None:
+        """Closes every connection, as servers do with idle ones; returns when that is done."""
+        closed = threading.Event()
+
+        def close() -> None:
+            for connection in list(self._connections):
+                connection.transport.close()
+            self._connections.clear()
+            self._loop.call_later(0.02, closed.set)
+
+        self._loop.call_soon_threadsafe(close)
+        closed.wait(10)
+
     def _run(self) -> None:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        connections: set[Upstream] = set()
+        connections = self._connections = set[Upstream]()
 
         def connect() -> Upstream:
             connection = Upstream(self.state)
