@@ -222,12 +222,12 @@ class Watcher:
             return
         self.problem = ""
         self.fresh_at = monotonic()
-        if reread:
-            self.refused, self.taken = "", self.taken + 1
-            log.info("slipway.toml and the store were read again")
         if fresh != self._snapshot:
             self._snapshot = fresh
             self._use(fresh)
+        if reread:
+            self.refused, self.taken = "", self.taken + 1
+            log.info("slipway.toml and the store were read again")
         self._steer()
 
     def _steer(self) -> None:
