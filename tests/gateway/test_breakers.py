@@ -139,4 +139,4 @@ def test_what_is_well_again_is_forgotten_and_clients_cannot_fill_the_memory(brea
     assert not breakers
     for number in range(MOST_BREAKERS + 50):
         breakers.failed(ENGINE, ADDRESS, f"invented-{number}", ERROR)
-    assert len(list(breakers)) == MOST_BREAKERS
+    assert len(breakers.health()) == MOST_BREAKERS

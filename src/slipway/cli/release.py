@@ -316,21 +316,13 @@ def _gate_text(release: "Release", gate: "Gate") -> Iterator[str]:
 
 def _channel_text(workspace: "Workspace", channel: "Channel") -> str:
     from slipway.domain.release import Release
-    from slipway.release.channels import describe_rule
+    from slipway.release.channels import channel_releases, describe_steering
 
     total = sum(share.weight for share in channel.shares)
-    label = {share.release: workspace.store.records.get(Release, share.release).label for share in channel.shares}
-    parts = [f"{label[share.release]} {share.weight / total:.0%}" for share in channel.shares]
-    lines = [f"{channel.name} serves {', '.join(parts)}."]
-    if channel.canary is not None:
-        lines.append(f"{label[channel.canary]} is the canary: {describe_rule(channel.rule)}")
-    if channel.adaptive is not None:
-        lines.append(f"The shares follow {channel.adaptive.metric}, none below {channel.adaptive.floor:.0%}.")
-    if channel.shadow is not None:
-        seen = workspace.store.records.find(Release, channel.shadow)
-        name = seen.label if seen is not None else channel.shadow[:12]
-        lines.append(f"{name} sees copies of {channel.shadow_share:.0%} of the requests.")
-    return "\n".join(lines)
+    named = {id: workspace.store.records.find(Release, id) for id in channel_releases(channel)}
+    labels = {id: release.label for id, release in named.items() if release is not None}
+    parts = [f"{labels.get(share.release, share.release[:12])} {share.weight / total:.0%}" for share in channel.shares]
+    return "\n".join([f"{channel.name} serves {', '.join(parts)}.", *describe_steering(channel, labels)])
 
 
 def _answer_text(answer: "Answer") -> Iterator[str]:

@@ -25,7 +25,7 @@ from slipway.gateway.chat import chat
 from slipway.gateway.embeddings import embed
 from slipway.gateway.feedback import take_feedback
 from slipway.gateway.ledger import Ledger
-from slipway.gateway.metrics import BreakerLine, Counts, SharedCounts, write_page
+from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
 from slipway.gateway.otlp import take_traces
 from slipway.gateway.responses import respond
@@ -36,6 +36,7 @@ from slipway.gateway.steering import Steering
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
 from slipway.tracing.ingest import backlog
+from slipway.watch.upstreams import write_health
 from slipway.wire.errors import error_kind, write_error, write_slipway_error
 from slipway.workspace import Workspace
 
@@ -77,6 +78,7 @@ class Gateway:
     ) -> None:
         self.fallback = fallback
         self._workspace = workspace
+        self._worker = worker
         counts = self._counts = Counts()
         self._shared = SharedCounts(workspace.state / "workers", worker)
         self._journal = Journal.open(workspace.store.journal_folder, worker=f"gateway{worker}")
@@ -169,6 +171,7 @@ class Gateway:
         await asyncio.to_thread(self._watcher.stop)
         self._journal.close()
         self._shared.remove()
+        write_health(self._workspace.state / "workers", self._worker, [])
 
     def reload(self) -> None:
         """Reads slipway.toml and the store again, soon; something wrong is refused, and what served goes on."""
@@ -196,12 +199,10 @@ class Gateway:
         self._services.ledger.look_at_room()
         counts = self._counts
         counts.reloads = {"taken": self._watcher.taken, "refused": self._watcher.refusals}
-        counts.breakers = [
-            BreakerLine(*view.upstream, view.state, view.opened, view.retry_after_s, view.reason)
-            for view in self._services.breakers
-        ]
+        counts.breakers = self._services.breakers.health()
         try:
             self._shared.write(counts)
+            write_health(self._workspace.state / "workers", self._worker, counts.breakers)
         except OSError as wrong:
             log.warning("the counts cannot be written: %s", wrong)
         if self._snapshot.keys:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from slipway.domain.errors import EngineError, EngineResting, EngineTimeout, EngineUnreachable
+from slipway.watch.upstreams import BreakerState, UpstreamHealth
 
 OPEN_S = 5.0
 LONGEST_OPEN_S = 60.0
@@ -17,8 +18,6 @@ MOST_BREAKERS = 1024
 LONGEST_REST_S = 60.0
 """A Retry-After above this is believed no longer than this."""
 
-State = Literal["closed", "half-open", "open"]
-
 
 class Upstream(NamedTuple):
     """One address of an engine, and the model that is asked there; `model` empty is the address as such."""
@@ -26,16 +25,6 @@ class Upstream(NamedTuple):
     engine: str
     address: str
     model: str
-
-
-class BreakerView(NamedTuple):
-    """What /metrics and pages show of one breaker."""
-
-    upstream: Upstream
-    state: State
-    opened: int
-    retry_after_s: float
-    reason: str
 
 
 @dataclass(slots=True)
@@ -76,13 +65,23 @@ class Breakers:
         """Whether anything failed lately; while nothing did, nobody needs to ask."""
         return bool(self._breakers)
 
-    def __iter__(self) -> Iterator[BreakerView]:
+    def health(self) -> list[UpstreamHealth]:
+        """What /metrics and pages show. Safe from another thread."""
         now = self._clock()
-        for upstream, breaker in list(self._breakers.items()):
-            left_s = max(0.0, breaker.open_until - now) if breaker.open_s else 0.0
-            yield BreakerView(upstream, self._state(breaker, now), breaker.opened, left_s, str(breaker.last))
+        return [
+            UpstreamHealth(
+                engine=upstream.engine,
+                address=upstream.address,
+                model=upstream.model,
+                state=self._state(breaker, now),
+                opened=breaker.opened,
+                retry_after_s=max(0.0, breaker.open_until - now) if breaker.open_s else 0.0,
+                reason=str(breaker.last),
+            )
+            for upstream, breaker in list(self._breakers.items())
+        ]
 
-    def state(self, upstream: Upstream) -> State:
+    def state(self, upstream: Upstream) -> BreakerState:
         breaker = self._breakers.get(upstream)
         return "closed" if breaker is None else self._state(breaker, self._clock())
 
@@ -143,7 +142,7 @@ class Breakers:
             self._breakers.get(Upstream(engine, address, model)),
         )
 
-    def _state(self, breaker: Breaker, now: float) -> State:
+    def _state(self, breaker: Breaker, now: float) -> BreakerState:
         if not breaker.open_s:
             return "closed"
         return "open" if now < breaker.open_until else "half-open"

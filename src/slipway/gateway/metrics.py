@@ -9,11 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from slipway.watch.upstreams import WORST, UpstreamHealth
+
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Upper bounds of the buckets of both histograms."""
-
-
-BREAKER_STATES = ("closed", "half-open", "open")
 
 
 class Line(msgspec.Struct):
@@ -60,18 +59,6 @@ class Line(msgspec.Struct):
         self.cost_micros += other.cost_micros
 
 
-class BreakerLine(msgspec.Struct):
-    """A circuit breaker of one worker, as it was when the counts were written."""
-
-    engine: str
-    address: str
-    model: str
-    state: str
-    opened: int
-    retry_after_s: float
-    reason: str
-
-
 class Counts(msgspec.Struct):
     """Everything that one worker counted since it started."""
 
@@ -87,7 +74,7 @@ class Counts(msgspec.Struct):
     """Copies of requests for shadows by what became of them: `sent`, `failed`, `dropped`."""
     reloads: dict[str, int] = msgspec.field(default_factory=dict)
     """Times slipway.toml was read again: `taken`, `refused`."""
-    breakers: list[BreakerLine] = msgspec.field(default_factory=list)
+    breakers: list[UpstreamHealth] = msgspec.field(default_factory=list)
 
     def line(self, endpoint: str, channel: str, release: str) -> Line:
         key = f"{endpoint} {channel} {release}"
@@ -208,13 +195,13 @@ def write_page(counts: Counts, *, labels: Mapping[str, str], gauges: Mapping[str
     return "".join(page.parts)
 
 
-def _write_breakers(page: _Page, breakers: Iterable[BreakerLine]) -> None:
+def _write_breakers(page: _Page, breakers: Iterable[UpstreamHealth]) -> None:
     """The worst state over all workers of each upstream, and how often its breaker opened."""
     worst: dict[tuple[str, str, str], int] = {}
     opened: dict[tuple[str, str, str], int] = {}
     for line in breakers:
         upstream = (line.engine, line.address, line.model)
-        worst[upstream] = max(worst.get(upstream, 0), BREAKER_STATES.index(line.state))
+        worst[upstream] = max(worst.get(upstream, 0), WORST.index(line.state))
         opened[upstream] = opened.get(upstream, 0) + line.opened
     names = ("engine", "address", "model")
     page.head("slipway_breaker_state", "gauge", "Circuit breakers: 0 closed, 1 half-open, 2 open; without model, all.")

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from slipway.domain.errors import Conflict, GateClosed, NotFound
@@ -171,6 +171,19 @@ def describe_rule(rule: RollbackRule | None) -> str:
     if not said:
         return "no bound is set, so it is never rolled back by itself."
     return f"it is rolled back when {', or '.join(said)}, after at least {rule.fewest} requests."
+
+
+def describe_steering(channel: Channel, labels: Mapping[ReleaseId, str]) -> list[str]:
+    """What moves a channel's traffic by itself and who sees copies of it, in sentences."""
+    found = []
+    if channel.canary is not None:
+        found.append(f"{labels.get(channel.canary, 'A release')} is the canary: {describe_rule(channel.rule)}")
+    if channel.adaptive is not None:
+        found.append(f"The shares follow {channel.adaptive.metric}, none below {channel.adaptive.floor:.0%}.")
+    if channel.shadow is not None:
+        name = labels.get(channel.shadow, channel.shadow[:12])
+        found.append(f"{name} sees copies of {channel.shadow_share:.0%} of the requests.")
+    return found
 
 
 def channel_releases(channel: Channel) -> set[ReleaseId]:
