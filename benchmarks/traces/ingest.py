@@ -51,7 +51,7 @@ def measure(folder: Path, count: int, *, profile: bool = False, **options: int) 
         size = fill(store, count, first=500, **options)
         gc.collect()
         gc.freeze()
-        profiler = cProfile.Profile()
+        profiler = cProfile.Profile(time.process_time)
         if profile:
             profiler.enable()
         began = time.process_time()

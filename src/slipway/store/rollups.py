@@ -3,7 +3,6 @@
 import struct
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -42,68 +41,71 @@ class RollupKey(NamedTuple):
     model: str
 
 
-@dataclass
 class Sums:
-    """What is added to one row."""
+    """What is added to one row: numbers in the order of `SUMS`, and (bucket, count)."""
 
-    numbers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    latency: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    first_token: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    __slots__ = ("first_token", "latency", "numbers")
+
+    def __init__(self) -> None:
+        self.numbers = [0] * len(SUMS)
+        self.latency: defaultdict[int, int] = defaultdict(int)
+        self.first_token: defaultdict[int, int] = defaultdict(int)
 
 
 class Tally:
     """The additions of one batch, by row."""
 
     def __init__(self) -> None:
-        self.rows: dict[RollupKey, Sums] = defaultdict(Sums)
+        self.rows: defaultdict[tuple[int, bool, str, str, str, str], Sums] = defaultdict(Sums)
+        """By `RollupKey`, as a plain tuple."""
 
     def add(self, span: Span, *, root: bool, pays: bool) -> None:
         """Counts one span. `pays`: whether its tokens and money count (see `MODEL_KINDS`)."""
-        sums = self.rows[_key(span, root)]
+        sums = self.rows[
+            span.start_ns // MINUTE_NS,
+            root,
+            span.kind,
+            span.release or "",
+            span.channel,
+            span.model or span.response_model,
+        ]
         numbers = sums.numbers
-        numbers["count"] += 1
-        numbers["errors"] += span.status == "error"
-        numbers["abstained"] += span.status == "abstained"
-        numbers["blocked"] += span.status == "blocked"
-        sums.latency[bucket_of(max(0, span.end_ns - span.start_ns))] += 1
+        numbers[0] += 1
+        if span.status != "ok":
+            numbers[1] += span.status == "error"
+            numbers[2] += span.status == "abstained"
+            numbers[3] += span.status == "blocked"
+        sums.latency[bucket_of(span.end_ns - span.start_ns)] += 1
         if span.first_token_ns is not None:
-            sums.first_token[bucket_of(max(0, span.first_token_ns))] += 1
+            sums.first_token[bucket_of(span.first_token_ns)] += 1
         if pays:
-            numbers["input_tokens"] += span.input_tokens
-            numbers["output_tokens"] += span.output_tokens
-            numbers["cached_tokens"] += span.cached_tokens
-            numbers["cost_micros"] += span.cost_micros
-
-
-def _key(span: Span, root: bool) -> RollupKey:
-    return RollupKey(
-        span.start_ns // MINUTE_NS,
-        root,
-        span.kind,
-        span.release or "",
-        span.channel,
-        span.model or span.response_model,
-    )
+            numbers[4] += span.input_tokens
+            numbers[5] += span.output_tokens
+            numbers[6] += span.cached_tokens
+            numbers[7] += span.cost_micros
 
 
 def write_tally(connection: Connection, database: Database, project: str, tally: Tally) -> None:
     """Adds a batch to the rows that are there. The caller's lock keeps other writers of the project off."""
     if not tally.rows:
         return
-    minutes = sorted({key.minute for key in tally.rows})
-    found: dict[RollupKey, Any] = {}
+    minutes = sorted({minute for minute, *_ in tally.rows})
+    found: dict[tuple[int, bool, str, str, str, str], Any] = {}
     for at in range(0, len(minutes), 400):
         statement = select(rollup).where(rollup.c.project == project, rollup.c.minute.in_(minutes[at : at + 400]))
         for row in connection.execute(statement):
-            found[RollupKey(row.minute, bool(row.root), row.kind, row.release, row.channel, row.model)] = row
+            found[row.minute, bool(row.root), row.kind, row.release, row.channel, row.model] = row
     rows = []
     for key, sums in tally.rows.items():
         before = found.get(key)
         rows.append(
             {
                 "project": project,
-                **key._asdict(),
-                **{name: sums.numbers[name] + (getattr(before, name) if before else 0) for name in SUMS},
+                **RollupKey(*key)._asdict(),
+                **{
+                    name: number + (getattr(before, name) if before else 0)
+                    for name, number in zip(SUMS, sums.numbers, strict=True)
+                },
                 **{
                     name: pack_histogram(_added(getattr(sums, name), getattr(before, name) if before else b""))
                     for name in HISTOGRAMS
@@ -135,12 +137,12 @@ def read_series(
         if by == "model" and not called:
             continue
         sums = points[row.minute // step * step, getattr(row, by) if by else ""]
-        for name in ("input_tokens", "output_tokens", "cached_tokens", "cost_micros"):
-            sums.numbers[name] += getattr(row, name)
+        for place in range(4, 8):
+            sums.numbers[place] += getattr(row, SUMS[place])
         # Requests are counted by their root; calls of models by the spans that made them.
         if by == "model" or row.root:
-            for name in ("count", "errors", "abstained", "blocked"):
-                sums.numbers[name] += getattr(row, name)
+            for place in range(4):
+                sums.numbers[place] += getattr(row, SUMS[place])
             for name in HISTOGRAMS:
                 _add_to(getattr(sums, name), unpack_histogram(getattr(row, name)))
     return [
@@ -149,7 +151,7 @@ def read_series(
             key=key,
             latency=Histogram(counts=tuple(sorted(sums.latency.items()))),
             first_token=Histogram(counts=tuple(sorted(sums.first_token.items()))),
-            **{name: sums.numbers[name] for name in SUMS},
+            **dict(zip(SUMS, sums.numbers, strict=True)),
         )
         for (minute, key), sums in sorted(points.items())
     ]

@@ -19,9 +19,9 @@ from slipway.domain.trace import Span
 from slipway.store.journal import Record, Segment, only_reader, overwrite, read_segment, segments
 from slipway.store.store import Store, open_store
 from slipway.tracing.cost import PriceOf, catalog_price, with_cost
-from slipway.tracing.recorder import decode_spans
+from slipway.tracing.recorder import read_spans
 
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 2 << 20
 log = logging.getLogger("slipway.ingest")
 
 
@@ -130,7 +130,7 @@ def _take_in(
     spans: list[Span] = []
     for record in records:
         try:
-            spans += decode_spans(record.payload)
+            spans += read_spans(record.payload)
         except ValueError:
             damaged += 1
     spans = [with_cost(span, price_of=price_of) for span in spans]
