@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Row, delete, select
 
 from slipway.domain.rollup import Histogram, RollupPoint, bucket_of
 from slipway.domain.trace import Span
@@ -90,29 +90,39 @@ def write_tally(connection: Connection, database: Database, project: str, tally:
     if not tally.rows:
         return
     minutes = sorted({minute for minute, *_ in tally.rows})
-    found: dict[tuple[int, bool, str, str, str, str], Any] = {}
+    found: dict[tuple[int, bool, str, str, str, str], Row[Any]] = {}
     for at in range(0, len(minutes), 400):
-        statement = select(rollup).where(rollup.c.project == project, rollup.c.minute.in_(minutes[at : at + 400]))
-        for row in connection.execute(statement):
+        some = minutes[at : at + 400]
+        sql = f"{_BEFORE} where project = ? and minute in ({', '.join('?' * len(some))})"
+        for row in database.raw(connection, sql, (project, *some)):
             found[row.minute, bool(row.root), row.kind, row.release, row.channel, row.model] = row
     rows = []
     for key, sums in tally.rows.items():
-        before = found.get(key)
-        rows.append(
-            {
-                "project": project,
-                **RollupKey(*key)._asdict(),
-                **{
-                    name: number + (getattr(before, name) if before else 0)
-                    for name, number in zip(SUMS, sums.numbers, strict=True)
-                },
-                **{
-                    name: pack_histogram(_added(getattr(sums, name), getattr(before, name) if before else b""))
-                    for name in HISTOGRAMS
-                },
-            }
-        )
-    connection.execute(database.upsert(rollup, KEYS), rows)
+        before = found.pop(key, None)
+        if before is not None:
+            at = len(RollupKey._fields)
+            sums.numbers = [number + before[at + place] for place, number in enumerate(sums.numbers)]
+            _add_to(sums.latency, unpack_histogram(before.latency))
+            _add_to(sums.first_token, unpack_histogram(before.first_token))
+        rows.append((project, *key, *sums.numbers, pack_histogram(sums.latency), pack_histogram(sums.first_token)))
+    connection.exec_driver_sql(_upsert(connection), rows)
+
+
+def _upsert(connection: Connection) -> str:
+    columns = (*KEYS, *SUMS, *HISTOGRAMS)
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    changed = ", ".join(f'"{name}" = excluded."{name}"' for name in (*SUMS, *HISTOGRAMS))
+    return (
+        f"insert into rollup ({_named(columns)}) values ({', '.join([mark] * len(columns))}) "
+        f"on conflict ({_named(KEYS)}) do update set {changed}"
+    )
+
+
+def _named(columns: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in columns)
+
+
+_BEFORE = f"select {_named((*RollupKey._fields, *SUMS, *HISTOGRAMS))} from rollup"
 
 
 def read_series(
@@ -173,11 +183,6 @@ def pack_histogram(counts: dict[int, int]) -> bytes:
 def unpack_histogram(packed: bytes) -> Iterable[tuple[int, int]]:
     pairs: Iterable[tuple[int, int]] = struct.iter_unpack("<HI", packed)
     return pairs
-
-
-def _added(counts: dict[int, int], packed: bytes) -> dict[int, int]:
-    _add_to(counts, unpack_histogram(packed))
-    return counts
 
 
 def _add_to(counts: dict[int, int], pairs: Iterable[tuple[int, int]]) -> None:

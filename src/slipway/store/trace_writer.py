@@ -1,9 +1,9 @@
 """Writes spans that arrive: lines, narrow rows, sealed pages, words and roll-ups, in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, insert, select, update
 
@@ -15,7 +15,7 @@ from slipway.store.encryption import Keys
 from slipway.store.rollups import Tally, write_tally
 from slipway.store.schema import erased, span, trace, trace_page
 from slipway.store.shared_pages import MOST_BYTES, Entry, SharedPages
-from slipway.store.trace_pages import entry_of, entry_of_said, press, preview, words_in
+from slipway.store.trace_pages import entry_of, entry_of_said, press, preview, texts_in
 from slipway.store.word_index import WordIndex
 
 AT_ONCE = 400
@@ -24,6 +24,16 @@ LARGE_ENTRY = MOST_BYTES // 4
 """Bytes that a trace may say in a page that it shares; more gets a page of its own."""
 TRACE = ("id", "project", "trace", *LINE, "preview", "page")
 _line = itemgetter(*LINE)
+
+
+class _Large(NamedTuple):
+    """A trace that says so much that it gets a page of its own."""
+
+    number: int
+    trace: str
+    subject: str | None
+    entry: bytes
+    preview: str
 
 
 class TraceWriter:
@@ -40,17 +50,19 @@ class TraceWriter:
         in many batches; what the root knows (release, channel, session, environment, person) counts for all of them.
         """
         incoming: defaultdict[str, list[Span]] = defaultdict(list)
-        for one in filter(None, map(clean, spans)):
-            incoming[one.trace].append(one)
+        for one in spans:
+            if cleaned := clean(one):
+                incoming[cleaned.trace].append(cleaned)
         if not incoming:
             return 0
-        with self.database.transaction() as connection:
+        with self.database.joining() as connection:
             self.database.dialect.lock_project(connection, self.project)
             known = self._known(connection, incoming)
             for id in self._gone(connection, incoming):
                 del incoming[id]
             tally = Tally()
-            new = self._add_fresh(connection, {id: some for id, some in incoming.items() if id not in known}, tally)
+            fresh = {id: some for id, some in incoming.items() if id not in known} if known else incoming
+            new = self._add_fresh(connection, fresh, tally)
             for id, found in known.items():
                 if id in incoming:
                     new += self._add_to(connection, id, incoming[id], found, tally)
@@ -59,14 +71,11 @@ class TraceWriter:
 
     def _known(self, connection: Connection, ids: Iterable[str]) -> dict[str, Row[Any]]:
         """Rows of the traces that are there already."""
-        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
         there: list[int] = []
         for some in some_of(ids):
-            # Raw: to compile a list of hundreds of values costs more than to look them up.
-            marks = ", ".join([mark] * len(some))
-            statement = f"select id from trace where project = {mark} and trace in ({marks})"
-            found = connection.exec_driver_sql(statement, (self.project, *map(bytes.fromhex, some)))
-            there += found.scalars()
+            marks = ", ".join("?" * len(some))
+            sql = f"select id from trace where project = ? and trace in ({marks})"
+            there += self.database.raw(connection, sql, (self.project, *map(bytes.fromhex, some))).scalars()
         rows: dict[str, Row[Any]] = {}
         for numbers in some_of(there):
             for row in connection.execute(select(trace).where(trace.c.id.in_(numbers))):
@@ -75,8 +84,8 @@ class TraceWriter:
 
     def _gone(self, connection: Connection, ids: Iterable[str]) -> set[str]:
         """Traces that were erased: late spans of them are not taken in again."""
-        any_gone = select(erased.c.id).where(erased.c.project == self.project, erased.c.kind == "trace").limit(1)
-        if connection.execute(any_gone).first() is None:
+        sql = "select 1 from erased where project = ? and kind = 'trace' limit 1"
+        if self.database.raw(connection, sql, (self.project,)).first() is None:
             return set()
         found: set[str] = set()
         for some in some_of(ids):
@@ -86,50 +95,55 @@ class TraceWriter:
             found.update(connection.execute(statement).scalars())
         return found
 
-    def _add_fresh(self, connection: Connection, incoming: dict[str, list[Span]], tally: Tally) -> int:
+    def _add_fresh(self, connection: Connection, incoming: Mapping[str, list[Span]], tally: Tally) -> int:
         """Traces that are seen for the first time: everything about them is written in one go."""
         if not incoming:
             return 0
         numbers = self.database.dialect.next_ids(connection, "trace", len(incoming))
         lines: list[tuple[Any, ...]] = []
         rows: list[tuple[Any, ...]] = []
-        words: list[tuple[int, bytes]] = []
+        words: list[tuple[int, list[str]]] = []
         shared: defaultdict[str | None, list[Entry]] = defaultdict(list)
-        large: list[tuple[int, str, str | None, bytes, str]] = []
+        large: list[_Large] = []
         for number, (id, some) in zip(numbers, incoming.items(), strict=True):
+            spans = some
             if len(some) == 1:
-                spans, subject, said = some, some[0].subject or None, ""
-                line = lone_line(some[0])
-                count_lone(some[0], tally)
+                one = some[0]
+                subject = one.subject or None
+                line = lone_line(one)
+                rows.append(span_row(one, number))
+                count_lone(one, tally)
             else:
                 arrival = Arrival(id, _each_once(some), None)
                 arrival.inherit()
                 arrival.count(tally)
-                spans, subject, said = arrival.spans, arrival.subject, ""
+                spans, subject = arrival.spans, arrival.subject
                 line = _line(arrival.line())
-            for one in spans:
-                rows.append(span_row(one, number))
+                rows += [span_row(one, number) for one in spans]
             entry = entry_of(spans)
-            if len(entry) > LARGE_ENTRY:
-                said = said or _preview(spans, line[0])
-                large.append((number, id, subject, entry, said))
-            elif entry:
-                shared[subject].append(Entry(number, entry))
             if entry:
-                words.append((number, words_in([one.content for one in spans], [one.error for one in spans])))
+                found: list[str] = []
+                for one in spans:
+                    texts_in(one.content, one.error, found)
+                words.append((number, found))
+                if len(entry) > LARGE_ENTRY:
+                    large.append(_Large(number, id, subject, entry, _preview(spans, line[0])))
+                else:
+                    shared[subject].append((number, entry))
             lines.append((number, self.project, bytes.fromhex(id), *line))
-        self.keys.prepare(connection, {subject or "" for subject in [*shared, *(one[2] for one in large)]})
+        self.keys.prepare(connection, {subject or "" for subject in [*shared, *(one.subject for one in large)]})
         placed = self.pages.add(connection, shared)
         previews = {
-            number: self.keys.seal(connection, said.encode(), subject=subject, kind="preview", id=id)
-            for number, id, subject, _, said in large
+            one.number: self.keys.seal(
+                connection, one.preview.encode(), subject=one.subject, kind="preview", id=one.trace
+            )
+            for one in large
         }
-        self.database.insert_rows(
-            connection, trace, TRACE, [(*line, previews.get(line[0]), placed.get(line[0])) for line in lines]
-        )
+        lines = [(*line, previews.get(line[0]), placed.get(line[0])) for line in lines]
+        self.database.insert_rows(connection, trace, TRACE, lines)
         self.database.insert_rows(connection, span, SPAN, rows)
-        for number, id, subject, entry, _ in large:
-            self._own_page(connection, number, id, subject, entry)
+        for one_large in large:
+            self._own_page(connection, one_large.number, one_large.trace, one_large.subject, one_large.entry)
         self.words.add(connection, words)
         return len(rows)
 
@@ -155,8 +169,10 @@ class TraceWriter:
         entry = entry_of(arrival.spans)
         if entry:
             self._own_page(connection, row.id, id, arrival.subject, entry)
-            contents, errors = [one.content for one in arrival.spans], [one.error for one in arrival.spans]
-            self.words.add(connection, [(row.id, words_in(contents, errors))])
+            found: list[str] = []
+            for one in arrival.spans:
+                texts_in(one.content, one.error, found)
+            self.words.add(connection, [(row.id, found)])
         arrival.count(tally)
         return len(arrival.spans)
 

@@ -76,17 +76,12 @@ def wanted(word: str) -> Wanted:
     return Wanted(bucket, low, high, exact)
 
 
-def searchable(texts: Sequence[str], *, most: int) -> bytes:
-    """The bytes that are cut into words: ASCII as it is, other texts as their folded words; `most` characters a text.
+def searchable(text: str) -> bytes:
+    """The bytes that are cut into words: ASCII as it is, other texts as their folded words.
 
     Cutting is left to `postings_of`, for many texts at once.
     """
-    joined = "\n".join(texts)
-    if len(joined) > most:
-        joined = "\n".join([text[:most] for text in texts])
-    if joined.isascii():
-        return joined.encode()
-    return " ".join(words_of(joined)).encode("utf-8", "replace")
+    return text.encode() if text.isascii() else " ".join(words_of(text)).encode("utf-8", "replace")
 
 
 def postings_of(lines: Sequence[bytes]) -> Postings:
@@ -168,9 +163,13 @@ def without_slots(postings: Postings, slots: Iterable[int]) -> Postings:
     return postings[~gone[(postings & _SLOT_MASK).astype(np.int64)]]
 
 
-def merge(blocks: Sequence[tuple[Postings, int]]) -> Postings:
-    """Postings of several blocks as one, each with its slots moved up by a number."""
-    merged = np.concatenate([postings + np.uint64(up) for postings, up in blocks])
+def merge(blocks: Sequence[tuple[Postings, NDArray[np.int64]]]) -> Postings:
+    """Postings of several blocks as one; each comes with the new slot of each of its slots."""
+    moved = [
+        (postings & ~_SLOT_MASK) | slots[(postings & _SLOT_MASK).astype(np.int64)].astype(np.uint64)
+        for postings, slots in blocks
+    ]
+    merged = np.concatenate(moved)
     merged.sort()
     return merged
 
@@ -209,13 +208,11 @@ def _terms(joined: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64])
 def _grouped(postings: Postings) -> Postings:
     """Postings with equal terms side by side, slots in their order, terms in none.
 
-    A sort by two halves of a hash, each in linear time: a comparing sort of so many numbers takes three times as long.
-    Terms whose hashes are the same get mixed up, which nothing minds.
+    A sort by 16 bits of a hash, in linear time: a comparing sort of so many numbers takes several times as long. Where
+    terms have the same 16 bits, their runs are torn; `_sorted` lays them beside each other, and that is all it takes.
     """
     mixed = (postings >> _SLOT) * np.uint64(0x9E3779B97F4A7C15)
-    order = np.argsort((mixed >> np.uint64(32)).astype(np.uint16), kind="stable")
-    order = order[np.argsort((mixed >> np.uint64(48)).astype(np.uint16)[order], kind="stable")]
-    return postings[order]
+    return postings[np.argsort((mixed >> np.uint64(48)).astype(np.uint16), kind="stable")]
 
 
 def _sorted(postings: Postings) -> Postings:
