@@ -105,6 +105,7 @@ class TraceWriter:
         words: list[tuple[int, list[str]]] = []
         shared: defaultdict[str | None, list[Entry]] = defaultdict(list)
         large: list[_Large] = []
+        subject: str | None
         for number, (id, some) in zip(numbers, incoming.items(), strict=True):
             spans = some
             if len(some) == 1:
@@ -158,9 +159,7 @@ class TraceWriter:
         adopted = arrival.subject != row.subject
         if adopted or arrival.root is not None:
             said = arrival.preview() or self.shown(connection, row)
-            line["preview"] = self.keys.seal(
-                connection, said.encode(), subject=arrival.subject, kind="preview", id=id
-            )
+            line["preview"] = self.keys.seal(connection, said.encode(), subject=arrival.subject, kind="preview", id=id)
         if adopted:
             self._adopt(connection, arrival, row)
             line["page"] = None
@@ -190,9 +189,7 @@ class TraceWriter:
 
     def _own_page(self, connection: Connection, number: int, id: str, subject: str | None, entry: bytes) -> None:
         body = self.keys.seal(connection, press(entry), subject=subject, kind="trace", id=id)
-        connection.execute(
-            insert(trace_page).values(trace_id=number, project=self.project, subject=subject, body=body)
-        )
+        connection.execute(insert(trace_page).values(trace_id=number, project=self.project, subject=subject, body=body))
 
     def _adopt(self, connection: Connection, arrival: Arrival, row: Row[Any]) -> None:
         """Seals earlier pages again: the person became known only now."""

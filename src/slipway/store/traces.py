@@ -286,15 +286,18 @@ class Traces:
                 said = self.said_in(connection, rows)
                 self.words.add(connection, [(row.id, _texts(said[row.id])) for row in rows if said[row.id]])
                 done += sum(1 for row in rows if said[row.id])
-            connection.execute(delete(setting).where(setting.c.name == REBUILD))
         return done
 
     def rebuild_words_if_needed(self) -> None:
         """After a migration, the words of older traces are missing: whoever holds the keys adds them."""
         with self.database.reading() as connection:
             needed = connection.execute(select(setting.c.value).where(setting.c.name == REBUILD)).scalar()
+            projects = connection.execute(select(trace.c.project).distinct()).scalars().all() if needed else []
         if needed:
-            self.rebuild_words()
+            with self.database.transaction() as connection:
+                for name in projects:
+                    Traces(self.database, name, self.keys.of(name)).rebuild_words()
+                connection.execute(delete(setting).where(setting.c.name == REBUILD))
 
     # Parts ------------------------------------------------------------------------------------------------------------
 

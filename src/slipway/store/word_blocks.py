@@ -202,7 +202,8 @@ def _terms(joined: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64])
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
     beginning = (first & np.uint64(0xFFFFFFFF)).astype("<u4").byteswap().astype(np.uint64)
-    return beginning << np.uint64(HASH_BITS) | mixed >> np.uint64(64 - HASH_BITS)
+    terms: Terms = beginning << np.uint64(HASH_BITS) | mixed >> np.uint64(64 - HASH_BITS)
+    return terms
 
 
 def _grouped(postings: Postings) -> Postings:

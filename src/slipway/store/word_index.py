@@ -97,7 +97,7 @@ class WordIndex:
             exact = exact and what.exact
             sql = "select block, body from word_block where project = ? and bucket in (?, ?)"
             rows = self.database.raw(connection, sql, (self.project, WHOLE, what.bucket))
-            hits = {block: slots for block, body in rows if len(slots := find_in(body, what))}
+            hits = {row.block: slots for row in rows if len(slots := find_in(row.body, what))}
             members |= {line.block: line.members for line in self._members(connection, hits.keys() - members.keys())}
             here = [members[block].traces_of(slots) for block, slots in hits.items()]
             numbers = np.unique(np.concatenate(here)) if here else np.empty(0, np.int64)
@@ -113,11 +113,11 @@ class WordIndex:
             return
         sql = "select block, body from word_members where project = ? and lowest <= ? and highest >= ?"
         rows = self.database.raw(connection, sql, (self.project, int(gone[-1]), int(gone[0])))
-        for block, body in rows.fetchall():
-            members = msgspec.msgpack.decode(body, type=Members)
+        for row in rows.fetchall():
+            members = msgspec.msgpack.decode(row.body, type=Members)
             dead = np.flatnonzero(np.isin(members.traces, gone))
             if len(dead):
-                self._take_out(connection, block, members, dead)
+                self._take_out(connection, row.block, members, dead)
 
     def clear(self, connection: Connection) -> None:
         """Empties the index, to build it anew."""
@@ -130,8 +130,8 @@ class WordIndex:
             some = every[at : at + 400]
             marks = ", ".join("?" * len(some))
             sql = f"select block, body from word_members where project = ? and block in ({marks})"
-            for block, body in self.database.raw(connection, sql, (self.project, *some)):
-                yield _Line(block, msgspec.msgpack.decode(body, type=Members))
+            for row in self.database.raw(connection, sql, (self.project, *some)):
+                yield _Line(row.block, msgspec.msgpack.decode(row.body, type=Members))
 
     def _write(self, connection: Connection, postings: Postings, members: Members) -> None:
         sql = "select max(block) from word_members where project = ?"
@@ -145,9 +145,9 @@ class WordIndex:
 
     def _merge(self, connection: Connection, block: int, loose: Sequence[int]) -> None:
         """Makes one block of those that are loose: first the slots of all traces, then those of shared texts."""
-        members = dict(self._members(connection, loose))
+        members = {line.block: line.members for line in self._members(connection, loose)}
         sql = "select block, body from word_block where project = ? and bucket = ?"
-        bodies = dict(self.database.raw(connection, sql, (self.project, WHOLE)).fetchall())
+        bodies = {row.block: row.body for row in self.database.raw(connection, sql, (self.project, WHOLE))}
         taken = [*loose]
         while sum(len(members[one].traces) + len(members[one].shared) for one in taken) > MOST_SLOTS:
             taken.pop()
@@ -199,17 +199,17 @@ class WordIndex:
         sql = "update word_members set body = ? where project = ? and block = ?"
         self.database.raw(connection, sql, (msgspec.msgpack.encode(left), *here))
         sql = f"select bucket, body from word_block where project = ? and block = ? and bucket in ({_EVERY_BUCKET})"
-        for bucket, body in self.database.raw(connection, sql, here).fetchall():
-            before = decode(body)
+        for row in self.database.raw(connection, sql, here).fetchall():
+            before = decode(row.body)
             after = without_slots(before, gone)
             if len(after) == len(before):
                 continue
             if len(after):
                 sql = "update word_block set body = ? where project = ? and block = ? and bucket = ?"
-                self.database.raw(connection, sql, (encode(after), *here, bucket))
+                self.database.raw(connection, sql, (encode(after), *here, row.bucket))
             else:
                 sql = "delete from word_block where project = ? and block = ? and bucket = ?"
-                self.database.raw(connection, sql, (*here, bucket))
+                self.database.raw(connection, sql, (*here, row.bucket))
 
 
 # Named one by one, the buckets of a block are found by the key.
@@ -240,4 +240,3 @@ def _lines_of(traces: Sequence[Sequence[str]]) -> tuple[list[bytes], dict[int, l
             shared[len(traces) + len(extra)] = sorted(set(slots))
             extra.append(searchable(text))
     return [searchable("\n".join(texts)) for texts in own] + extra, shared
-

@@ -235,4 +235,4 @@ def _status_of(error: BaseException) -> str:
 _current: ContextVar[SpanRecording | None] = ContextVar("slipway_span", default=None)
 _encoder = msgspec.msgpack.Encoder(enc_hook=str)
 _decoder = msgspec.msgpack.Decoder(list[Span])
-_reader = msgspec.msgpack.Decoder(list[JournalSpan])
+_reader: msgspec.msgpack.Decoder[list[Span]] = msgspec.msgpack.Decoder(list[JournalSpan])  # type: ignore[valid-type]
