@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from sqlalchemy import Connection, Row, delete, select
 
 from slipway.domain.rollup import Histogram, RollupPoint, bucket_of
@@ -39,6 +40,10 @@ class RollupKey(NamedTuple):
     release: str
     channel: str
     model: str
+
+
+FIRST_SUM = len(RollupKey._fields)
+"""Place of the first sum in a row that begins with its key."""
 
 
 class Sums:
@@ -100,8 +105,7 @@ def write_tally(connection: Connection, database: Database, project: str, tally:
     for key, sums in tally.rows.items():
         before = found.pop(key, None)
         if before is not None:
-            at = len(RollupKey._fields)
-            sums.numbers = [number + before[at + place] for place, number in enumerate(sums.numbers)]
+            sums.numbers = [number + before[FIRST_SUM + place] for place, number in enumerate(sums.numbers)]
             _add_to(sums.latency, unpack_histogram(before.latency))
             _add_to(sums.first_token, unpack_histogram(before.first_token))
         rows.append((project, *key, *sums.numbers, pack_histogram(sums.latency), pack_histogram(sums.first_token)))
@@ -135,36 +139,57 @@ def read_series(
     step_s: int,
 ) -> list[RollupPoint]:
     """Points in order of time and key; see `Traces.series`."""
-    statement = select(rollup).where(
+    columns = [rollup.c[name] for name in (*RollupKey._fields, *SUMS, *HISTOGRAMS)]
+    statement = select(*columns).where(
         rollup.c.project == project,
         rollup.c.minute >= _ns(since) // MINUTE_NS,
         rollup.c.minute * 60 < until.timestamp(),
     )
     step = max(1, step_s // 60)
-    points: dict[tuple[int, str], Sums] = defaultdict(Sums)
+    points: defaultdict[tuple[int, str], _Point] = defaultdict(_Point)
     for row in connection.execute(statement):
-        called = row.kind in MODEL_KINDS
-        if by == "model" and not called:
+        if by == "model" and row.kind not in MODEL_KINDS:
             continue
-        sums = points[row.minute // step * step, getattr(row, by) if by else ""]
+        point = points[row.minute // step * step, getattr(row, by) if by else ""]
+        numbers = point.numbers
         for place in range(4, 8):
-            sums.numbers[place] += getattr(row, SUMS[place])
+            numbers[place] += row[FIRST_SUM + place]
         # Requests are counted by their root; calls of models by the spans that made them.
         if by == "model" or row.root:
             for place in range(4):
-                sums.numbers[place] += getattr(row, SUMS[place])
-            for name in HISTOGRAMS:
-                _add_to(getattr(sums, name), unpack_histogram(getattr(row, name)))
+                numbers[place] += row[FIRST_SUM + place]
+            point.latency.append(row.latency)
+            point.first_token.append(row.first_token)
     return [
         RollupPoint(
             minute=datetime.fromtimestamp(minute * 60, UTC),
             key=key,
-            latency=Histogram(counts=tuple(sorted(sums.latency.items()))),
-            first_token=Histogram(counts=tuple(sorted(sums.first_token.items()))),
-            **dict(zip(SUMS, sums.numbers, strict=True)),
+            latency=sum_of(point.latency),
+            first_token=sum_of(point.first_token),
+            **dict(zip(SUMS, point.numbers, strict=True)),
         )
-        for (minute, key), sums in sorted(points.items())
+        for (minute, key), point in sorted(points.items())
     ]
+
+
+class _Point:
+    """What the rows of one step and key add up to; histograms are added when all of them are there."""
+
+    __slots__ = ("first_token", "latency", "numbers")
+
+    def __init__(self) -> None:
+        self.numbers = [0] * len(SUMS)
+        self.latency: list[bytes] = []
+        self.first_token: list[bytes] = []
+
+
+def sum_of(packed: Iterable[bytes]) -> Histogram:
+    """Many packed histograms as one."""
+    pairs = np.frombuffer(b"".join(packed), dtype=[("bucket", "<u2"), ("count", "<u4")])
+    # Sums of fewer than 2**53 are exact, although they are made as floats.
+    counts = np.bincount(pairs["bucket"], weights=pairs["count"]).astype(np.int64)
+    found = np.flatnonzero(counts)
+    return Histogram(counts=tuple(zip(found.tolist(), counts[found].tolist(), strict=True)))
 
 
 def forget_rollups(connection: Connection, project: str, *, before: datetime) -> int:

@@ -8,6 +8,7 @@ postings of a block are cut by first letter into buckets, so that looking for a 
 import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -127,7 +128,7 @@ def cut_in_buckets(postings: Postings) -> list[tuple[int, bytes]]:
     cuts = [0, *np.searchsorted(terms, _BOUNDS).tolist(), len(postings)]
     return [
         (bucket, encode(postings[begin:end]))
-        for bucket, (begin, end) in enumerate(zip(cuts[:-1], cuts[1:], strict=True))
+        for bucket, (begin, end) in enumerate(pairwise(cuts))
         if begin < end
     ]
 

@@ -54,9 +54,7 @@ class Members(msgspec.Struct, array_like=True):
     def traces_of(self, slots: Slots) -> Numbers:
         """Numbers of the traces that slots stand for, in order."""
         found = [self.traces[slots[slots < len(self.numbers) // 8]]]
-        for slot in slots.tolist():
-            if slot in self.shared:
-                found.append(self.traces[self.shared[slot]])
+        found.extend(self.traces[self.shared[slot]] for slot in slots.tolist() if slot in self.shared)
         numbers = np.unique(np.concatenate(found))
         return numbers[numbers > 0]
 

@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Answers come first: the ingester takes what the machine has left. Only from here on, because a busy machine
         # would keep a process that starts at low priority from ever getting ready to empty the journal.
         os.nice(10)
-        # What was taken in is let go of without the collector's help: it looks seldom, and never at what stays for ever.
+        # What was taken in is let go of without the collector's help: it looks seldom, and never at what stays.
         gc.freeze()
         gc.set_threshold(100_000, 20, 100)
         try:
