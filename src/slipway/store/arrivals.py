@@ -198,16 +198,16 @@ def _worse(before: str | None, now: str) -> str:
     return min(known, key=WORST_FIRST.index) if known else now
 
 
-def lone_line(one: Span) -> tuple[Any, ...]:
+def lone_line(one: Span, row: tuple[Any, ...]) -> tuple[Any, ...]:
     """The line (`LINE`) of a trace of which one span is known: what `Arrival.line` says of it, without the detours.
 
-    Most traces of a gateway are such, and this is done for every request.
+    Most traces of a gateway are such, and this is done for every request. `row` is what `span_row` made of the span.
     """
     root = one.parent is None or one.kind == "request"
     calls = one.kind in MODEL_KINDS
     told = root or calls
     return (
-        bytes.fromhex(one.span) if root else None,
+        row[1] if root else None,
         one.start_ns,
         one.end_ns,
         one.name,
@@ -225,7 +225,7 @@ def lone_line(one: Span) -> tuple[Any, ...]:
         one.input_tokens,
         one.output_tokens,
         one.cost_micros,
-        encode_verdicts(one.verdicts),
+        row[-1],
     )
 
 

@@ -22,18 +22,18 @@ AT_ONCE = 400
 """A few hundred at a time: every database limits the number of parameters."""
 LARGE_ENTRY = MOST_BYTES // 4
 """Bytes that a trace may say in a page that it shares; more gets a page of its own."""
-TRACE = ("id", "project", "trace", *LINE, "preview", "page")
+TRACE = (*LINE, "id", "project", "trace", "preview", "page")
 _line = itemgetter(*LINE)
 
 
-class _Large(NamedTuple):
-    """A trace that says so much that it gets a page of its own."""
+class _Fresh(NamedTuple):
+    """A trace that is seen for the first time; `arrival` is None where it is one span."""
 
     number: int
     trace: str
+    spans: Sequence[Span]
     subject: str | None
-    entry: bytes
-    preview: str
+    arrival: Arrival | None
 
 
 class TraceWriter:
@@ -100,53 +100,57 @@ class TraceWriter:
         if not incoming:
             return 0
         numbers = self.database.dialect.next_ids(connection, "trace", len(incoming))
-        lines: list[tuple[Any, ...]] = []
-        rows: list[tuple[Any, ...]] = []
+        arrivals: list[_Fresh] = []
         words: list[tuple[int, list[str]]] = []
         shared: defaultdict[str | None, list[Entry]] = defaultdict(list)
-        large: list[_Large] = []
-        subject: str | None
+        large: list[tuple[_Fresh, bytes]] = []
         for number, (id, some) in zip(numbers, incoming.items(), strict=True):
-            spans = some
             if len(some) == 1:
-                one = some[0]
-                subject = one.subject or None
-                line = lone_line(one)
-                rows.append(span_row(one, number))
-                count_lone(one, tally)
+                fresh = _Fresh(number, id, some, some[0].subject or None, None)
             else:
                 arrival = Arrival(id, _each_once(some), None)
                 arrival.inherit()
-                arrival.count(tally)
-                spans, subject = arrival.spans, arrival.subject
-                line = _line(arrival.line())
-                rows += [span_row(one, number) for one in spans]
-            entry = entry_of(spans)
-            if entry:
-                found: list[str] = []
-                for one in spans:
-                    texts_in(one.content, one.error, found)
-                words.append((number, found))
-                if len(entry) > LARGE_ENTRY:
-                    large.append(_Large(number, id, subject, entry, _preview(spans, line[0])))
-                else:
-                    shared[subject].append((number, entry))
-            lines.append((number, self.project, bytes.fromhex(id), *line))
-        self.keys.prepare(connection, {subject or "" for subject in [*shared, *(one.subject for one in large)]})
+                fresh = _Fresh(number, id, arrival.spans, arrival.subject, arrival)
+            arrivals.append(fresh)
+            entry = entry_of(fresh.spans)
+            if not entry:
+                continue
+            found: list[str] = []
+            for one in fresh.spans:
+                texts_in(one.content, one.error, found)
+            words.append((number, found))
+            if len(entry) > LARGE_ENTRY:
+                large.append((fresh, entry))
+            else:
+                shared[fresh.subject].append((number, entry))
+        self.keys.prepare(connection, {subject or "" for subject in [*shared, *(one.subject for one, _ in large)]})
         placed = self.pages.add(connection, shared)
-        previews = {
-            one.number: self.keys.seal(
-                connection, one.preview.encode(), subject=one.subject, kind="preview", id=one.trace
-            )
-            for one in large
-        }
-        lines = [(*line, previews.get(line[0]), placed.get(line[0])) for line in lines]
+        previews = {one.number: self._seal_preview(connection, one) for one, _ in large}
+        lines: list[tuple[Any, ...]] = []
+        rows: list[tuple[Any, ...]] = []
+        for number, id, spans, _, arrived in arrivals:
+            if arrived is None:
+                row = span_row(spans[0], number)
+                rows.append(row)
+                line = lone_line(spans[0], row)
+                count_lone(spans[0], tally)
+            else:
+                line = _line(arrived.line())
+                rows += [span_row(one, number) for one in spans]
+                arrived.count(tally)
+            lines.append((*line, number, self.project, bytes.fromhex(id), previews.get(number), placed.get(number)))
         self.database.insert_rows(connection, trace, TRACE, lines)
         self.database.insert_rows(connection, span, SPAN, rows)
-        for one_large in large:
-            self._own_page(connection, one_large.number, one_large.trace, one_large.subject, one_large.entry)
+        for one_large, entry in large:
+            self._own_page(connection, one_large.number, one_large.trace, one_large.subject, entry)
         self.words.add(connection, words)
         return len(rows)
+
+    def _seal_preview(self, connection: Connection, fresh: "_Fresh") -> bytes:
+        said = [(bytes.fromhex(one.span), one.content) for one in fresh.spans]
+        root = next((bytes.fromhex(one.span) for one in fresh.spans if one.parent is None), None)
+        shown = first_words(said, root).encode()
+        return self.keys.seal(connection, shown, subject=fresh.subject, kind="preview", id=fresh.trace)
 
     def _add_to(self, connection: Connection, id: str, some: Sequence[Span], row: Row[Any], tally: Tally) -> int:
         """More spans of a trace that is there already."""
@@ -211,10 +215,6 @@ def first_words(said: Sequence[tuple[bytes, Any]], root: bytes | None) -> str:
     """What the list shows of (span, content): what the root says, else the first that says something."""
     contents = [content for span, content in said if span == root] + [content for _, content in said]
     return next((shown for shown in map(preview, contents) if shown), "")
-
-
-def _preview(spans: Sequence[Span], root: bytes | None) -> str:
-    return first_words([(bytes.fromhex(one.span), one.content) for one in spans], root)
 
 
 def _each_once(spans: Sequence[Span]) -> list[Span]:

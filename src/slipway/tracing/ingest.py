@@ -143,10 +143,12 @@ def _take_in(
     spans: list[Span] = []
     for record in records:
         try:
-            spans += read_spans(record.payload)
+            read = read_spans(record.payload)
         except ValueError:
             damaged += 1
-    spans = [with_cost(span, price_of=price_of) for span in spans]
+        else:
+            for span in read:
+                spans.append(span if span.cost_micros else with_cost(span, price_of=price_of))
     try:
         with store.transaction():
             new = _add(store, spans)
