@@ -46,7 +46,7 @@ def gateway_span(
         "trace": chance.randbytes(16).hex(),
         "span": chance.randbytes(8).hex(),
         "name": "chat",
-        "kind": "request",
+        "kind": "chat",
         "start_ns": begin,
         "end_ns": begin + int(chance.lognormvariate(20.5, 0.6)),
         "status": "ok" if chance.random() < 0.98 else "error",
