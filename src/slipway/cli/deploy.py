@@ -107,6 +107,38 @@ def check(
 
 
 @app.command()
+def predict(
+    points: Annotated[
+        Path, typer.Option("--points", help="CSV: model, hardware, engine, weights, isl, osl, concurrency, tp, ...")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="CSV to write; empty prints.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A calibration of your own; empty takes the application's or the shipped one.")
+    ] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Predict time to first token, time per token and tokens a second of each row, with 80 % intervals."""
+    from slipway.deploy.prediction_table import predict_table, write_rows
+    from slipway.models.calibrations import calibration_in, joined, read_calibration, shipped
+
+    known = joined(shipped(), read_calibration(calibration)) if calibration else calibration_in(folder)
+    made = predict_table(points, calibration=known)
+    if out is not None:
+        write_rows(made.rows, out)
+    for unusable in made.unusable:
+        typer.echo(f"Not predicted: {unusable}", err=True)
+    if as_json or out is None:
+        shown = [[row[name] for name in ("id", "ttft_ms", "tpot_ms", "output_tok_s", "known")] for row in made.rows]
+        text = table(["id", "first token ms", "a token ms", "tokens/s", "known"], shown)
+        show({"rows": made.rows, "unusable": made.unusable}, as_json=as_json, text=text)
+    else:
+        typer.echo(f"{len(made.rows)} rows in {out}, {len(made.unusable)} not predicted.")
+    if not made.rows:
+        raise typer.Exit(2)
+
+
+@app.command()
 def models(as_json: AsJson = False) -> None:
     """List the open models of the catalogue."""
     from slipway.models.architectures import list_models
