@@ -20,7 +20,7 @@ from slipway.deploy.fitting import fit
 from slipway.deploy.prediction import predict
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import Figure, report
+from machine import Figure, print_table
 
 LIMITS = {
     ("inside", "all"): (6.0, 15.0, 6.0),
@@ -68,7 +68,7 @@ def main() -> int:
             "offline maximum throughput, dense", float(np.median(missed)), "%", OFFLINE_LIMIT, f"{len(missed)} points"
         )
     )
-    return report(figures)
+    return print_table("Accuracy of predicted serving speed", figures)
 
 
 def coverage(misses: Sequence[Miss], figure: str) -> float:

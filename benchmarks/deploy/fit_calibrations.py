@@ -19,8 +19,8 @@ from slipway.models.calibrations import FIGURES, write_calibration
 
 OUT = Path(__file__).parents[2] / "src" / "slipway" / "models" / "data" / "calibrations.json"
 SOURCE = (
-    "ai-dynamo/aiconfigurator, silicon_sample.csv, 095f58a51c4c (InferenceX runs and NVIDIA's own); NVIDIA/TensorRT-LLM, "
-    "docs/source/performance/perf-overview.md, 00f37686aa85 (v1.0)"
+    "ai-dynamo/aiconfigurator, silicon_sample.csv, 095f58a51c4c (InferenceX runs and NVIDIA's own); "
+    "NVIDIA/TensorRT-LLM, docs/source/performance/perf-overview.md, 00f37686aa85 (v1.0)"
 )
 UNSEEN_HARDWARE = 1.3
 """Hardware that was never measured is wider than a new cell by this power. Assumed: nothing here measures it."""

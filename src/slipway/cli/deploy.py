@@ -139,6 +139,58 @@ def predict(
 
 
 @app.command()
+def replicas(
+    trace: Annotated[Path, typer.Option("--trace", help="CSV or JSON lines: arrival_s, input_tokens, output_tokens.")],
+    model: Annotated[str, typer.Option(help="Catalogue name or path of a config.json.")] = "llama-3.1-70b",
+    hardware: Annotated[str, typer.Option(help="Kind of accelerator.")] = "h100-sxm",
+    devices: Annotated[int, typer.Option(min=1, help="Accelerators of one replica.")] = 4,
+    engine: Annotated[str, typer.Option(help="vllm, trtllm or sglang.")] = "vllm",
+    weights: Annotated[str, typer.Option(help="bf16, fp8 or int4.")] = "fp8",
+    ttft_ms: Annotated[float | None, typer.Option(help="Most milliseconds to the first token.")] = None,
+    tpot_ms: Annotated[float | None, typer.Option(help="Most milliseconds a token after the first.")] = None,
+    end_to_end_ms: Annotated[float | None, typer.Option(help="Most milliseconds of a whole answer.")] = None,
+    share: Annotated[float, typer.Option(help="Share of the requests that holds the limits.")] = 0.99,
+    rate: Annotated[float, typer.Option(help="Replay at so many requests a second; 0 is the trace's own rate.")] = 0.0,
+    router: Annotated[str, typer.Option(help="round robin or least load.")] = "round robin",
+    chunk: Annotated[int, typer.Option(help="Tokens of one step; 0 is the engine's default.")] = 0,
+    sequences: Annotated[int, typer.Option(min=1, help="Requests that a replica works on at once at most.")] = 256,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Count the replicas that hold a limit, by replaying a trace. Exit code 3: no number does.
+
+    Without a limit the first token may take 1000 ms and each further one 50.
+    """
+    from slipway.deploy.replica_request import answer
+
+    found = answer(
+        trace,
+        model=model,
+        hardware=hardware,
+        devices=devices,
+        engine=engine,
+        weights=weights,
+        limits_ms=(ttft_ms, tpot_ms, end_to_end_ms),
+        share=share,
+        rate=rate,
+        router=router,
+        chunk=chunk,
+        sequences=sequences,
+        folder=folder,
+    )
+    show(
+        found,
+        as_json=as_json,
+        text=lambda one: (
+            f"{one.replicas} replicas hold it ({one.least} in the calmest minutes); rate / throughput says "
+            f"{one.by_rule}.\n"
+            f"At {100 * share:g} %: first token {1e3 * one.first_s:,.0f} ms, a token {1e3 * one.token_s:.1f} ms, "
+            f"answer {one.end_to_end_s:,.1f} s; busy {one.busy:.0%}."
+        ),
+    )
+
+
+@app.command()
 def models(as_json: AsJson = False) -> None:
     """List the open models of the catalogue."""
     from slipway.models.architectures import list_models

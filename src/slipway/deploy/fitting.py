@@ -239,11 +239,11 @@ def _terms(point: Point) -> NDArray[np.float64]:
 
 def _ridge(terms: NDArray[np.float64], wanted: NDArray[np.float64], *, noise: float) -> list[float]:
     weight: NDArray[np.float64] = np.ones(len(wanted))
-    found = np.zeros(terms.shape[1])
+    found: NDArray[np.float64] = np.zeros(terms.shape[1])
     for _ in range(6):
         scaled = terms * (weight / noise)[:, None]
         curvature = scaled.T @ scaled + np.eye(terms.shape[1]) / CORRECTION_FREEDOM**2
-        found = np.linalg.solve(curvature, scaled.T @ (wanted * weight / noise))
+        found = np.asarray(np.linalg.solve(curvature, scaled.T @ (wanted * weight / noise)), dtype=np.float64)
         weight = np.asarray(
             1 / np.power(1 + ((wanted - terms @ found) / noise / CAUCHY_WIDTH) ** 2, 0.25), dtype=np.float64
         )

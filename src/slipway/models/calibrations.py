@@ -223,3 +223,12 @@ def _rounded(calibration: Calibration) -> Calibration:
             for group, both in calibration.corrections.items()
         },
     )
+
+
+def correction_at(setup: Setup, *, mean_tokens: float, calibration: Calibration | None = None) -> float:
+    """What a cell and model were measured to take longer a token than its roofline says, at a usual load."""
+    held = (calibration or shipped()).corrections.get(model_of(setup))
+    if held is None:
+        return 1.0
+    terms = load_terms(users=32, input_tokens=mean_tokens, output_tokens=512, devices=setup.split.devices)
+    return float(np.exp(np.clip(terms @ np.array(held["token"]), -0.5, 0.5)))

@@ -16,13 +16,13 @@ Numbers: TypeAlias = float | NDArray[np.float64]
 SHARPNESS = 4.0
 """How sudden the change from memory-bound to compute-bound is; exponent of the smooth maximum."""
 ATTENTION_SHARE = 0.7
-"""Attention over a prompt reaches this share of what large products reach. Source: shares of prefill kernels on H100."""
+"""Attention over a prompt reaches this share of what large products reach. Source: prefill kernels on H100."""
 DEEPER_REDUCE = 0.15
 """Each doubling of the devices beyond two makes an all-reduce so much slower to start."""
 
 
 class Speed(NamedTuple):
-    """What a step costs on one kind of accelerator under one engine. Seconds; efficiencies are shares of the data sheet.
+    """What a step costs on accelerators under an engine. Seconds; efficiencies are shares of the data sheet.
 
     The first eight describe every model, the next three mixtures of experts, the last two how an engine answers:
     `request` is what a request costs before its prompt is worked on, `queue` what waiting costs over its simulation.
