@@ -1,6 +1,7 @@
 """Answers "how many replicas?" from a trace and the names that a command line gives; what makes no sense is refused."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 from slipway.deploy.points import PRECISION_NAMES, match_hardware, match_model
 from slipway.deploy.prediction import cache_tokens
@@ -12,6 +13,8 @@ from slipway.models.calibrations import STEP_TOKENS, Setup, calibration_in
 from slipway.models.memory import serving_bill
 from slipway.models.roofline import Split
 
+LimitsMs: TypeAlias = tuple[float | None, float | None, float | None]
+"""Most milliseconds to the first token, of each token after it, of the whole answer."""
 DEFAULT_FIRST_MS, DEFAULT_TOKEN_MS = 1000.0, 50.0
 
 
@@ -23,7 +26,7 @@ def answer(
     devices: int,
     engine: str,
     weights: str,
-    limits_ms: tuple[float | None, float | None, float | None],
+    limits_ms: LimitsMs,
     share: float,
     rate: float,
     router: str,
@@ -63,9 +66,7 @@ def answer(
     return count_replicas(traffic, tables, limits, router="least load" if router == "least load" else "round robin")
 
 
-def _defaults(
-    limits: tuple[float | None, float | None, float | None],
-) -> tuple[float | None, float | None, float | None]:
+def _defaults(limits: LimitsMs) -> LimitsMs:
     return (DEFAULT_FIRST_MS, DEFAULT_TOKEN_MS, None) if limits == (None, None, None) else limits
 
 
@@ -85,9 +86,8 @@ def _refuse_unfit(setup: Setup, traffic: Traffic) -> None:
     """Raises `NothingMeets` where weights and the longest request do not fit into the replica's memory."""
     shape, hardware, devices = setup.shape, setup.hardware, setup.split.devices
     if setup.precision not in hardware.efficiency:
-        raise InputError(
-            f"{hardware.name} does not multiply in {setup.precision}. It does {', '.join(hardware.efficiency)}."
-        )
+        does = ", ".join(hardware.efficiency)
+        raise InputError(f"{hardware.name} does not multiply in {setup.precision}. It does {does}.")
     longest = int((traffic.input_tokens + traffic.output_tokens).max())
     bill = serving_bill(shape, hardware, devices, setup.precision, sequences=0, tokens=longest)
     if bill.total_gib >= bill.available_gib or cache_tokens(setup) < longest:

@@ -116,12 +116,13 @@ def simulate(
     following = np.full(number, loop.NOBODY, dtype=np.int64)
     given: list[Any] = [wholes, fractions, heaps, following]
     given += [traffic.arrival_s, traffic.input_tokens, traffic.output_tokens, cached, first, last, engine.table]
-    run: Callable[..., None] | None = _compiled() if compiled else None
+    run = _compiled() if compiled else None
     if run is None:
         given = [each.tolist() for each in given]
         first, last = given[8], given[9]
         fractions = given[1]
-        run = loop.replay
+        plain: Callable[..., None] = loop.replay
+        run = plain
     run(
         router == "least load",
         *given,
