@@ -139,6 +139,62 @@ def predict(
 
 
 @app.command()
+def calibrate(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="JSON of vLLM bench, guidellm or aiperf; CSV tables or timed traces."),
+    ],
+    model: Annotated[str, typer.Option(help="Catalogue name or config.json; empty takes the file's own.")] = "",
+    hardware: Annotated[str, typer.Option(help="What it ran on, where the file does not say.")] = "",
+    devices: Annotated[int, typer.Option(min=0, help="Accelerators of the replica, where the file does not say.")] = 0,
+    engine: Annotated[str, typer.Option(help="vllm, trtllm or sglang, where the file does not say.")] = "vllm",
+    weights: Annotated[str, typer.Option(help="bf16, fp8 or int4, where the file does not say.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write; empty is calibration.json of the application.")
+    ] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Refit the planner with your own measurements, and show its error before and after."""
+    from datetime import UTC, datetime
+
+    from slipway.deploy.calibration import calibrate as refit
+    from slipway.deploy.measurements import Place, read_measurements
+    from slipway.models.calibrations import OWN_FILE, calibration_in, joined, read_calibration, write_calibration
+
+    place = Place(model=model, hardware=hardware, devices=devices, engine=engine, weights=weights)
+    points = read_measurements(files, place, folder=folder)
+    found = refit(
+        points,
+        base=calibration_in(folder),
+        today=datetime.now(UTC).date(),
+        source=", ".join(file.name for file in files),
+    )
+    target = out or folder / OWN_FILE
+    own = joined(read_calibration(target), found.calibration) if target.is_file() else found.calibration
+    write_calibration(own, target)
+    errors = [("before", found.before), ("after", found.after), ("unseen", found.unseen)]
+    rows = [[name, one.first, one.token, one.tokens_per_second] for name, one in errors if one is not None]
+    show(
+        {
+            "points": found.points,
+            "places": found.places,
+            **dict(errors),
+            "written": os.fspath(target),
+        },
+        as_json=as_json,
+        text=lambda _: [
+            f"{found.points} points: {', '.join(found.places)}",
+            "",
+            table(["median error in %", "first token", "a token", "tokens/s"], rows),
+            "",
+            "unseen: each point by a fit on the others." if found.unseen else "One point: nothing is left to test on.",
+            f"Written to {target}; plan, predict and replicas take it from now on.",
+        ],
+    )
+
+
+@app.command()
 def replicas(
     trace: Annotated[Path, typer.Option("--trace", help="CSV or JSON lines: arrival_s, input_tokens, output_tokens.")],
     model: Annotated[str, typer.Option(help="Catalogue name or path of a config.json.")] = "llama-3.1-70b",

@@ -7,7 +7,7 @@ loss; the penalties are the inverse variances of a hierarchical model (Gelman an
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import NamedTuple
@@ -78,6 +78,8 @@ def fit(
     licence: str = "",
     today: date | None = None,
     corrected: bool = True,
+    reach: Mapping[str, float] = REACH,
+    fewest_to_correct: int = FEWEST_TO_CORRECT,
 ) -> Calibration:
     """A calibration for these points. Points that queued, or without a measurement, are left out of the fit.
 
@@ -86,7 +88,7 @@ def fit(
     """
     usable = [point for point in points if _measured(point)]
     held = {group: np.array(values) for group, values in (start.effects if start else {}).items()}
-    effects = _fit_effects(usable, held, only) if usable else held
+    effects = _fit_effects(usable, held, only, reach) if usable else held
     fitted = Calibration(
         fitted=str(today or ""),
         source=source,
@@ -98,7 +100,7 @@ def fit(
         spreads=dict(start.spreads) if start else {},
     )
     if usable and corrected:
-        fitted = replace(fitted, corrections=fitted.corrections | _fit_corrections(usable, effects))
+        fitted = replace(fitted, corrections=fitted.corrections | _fit_corrections(usable, effects, fewest_to_correct))
     return replace(fitted, cells=[*fitted.cells, *_describe(usable, fitted, source)]) if usable else fitted
 
 
@@ -146,7 +148,7 @@ def _target(points: Sequence[Point]) -> _Target:
 
 
 def _fit_effects(
-    points: Sequence[Point], held: dict[str, NDArray[np.float64]], only: Collection[str]
+    points: Sequence[Point], held: dict[str, NDArray[np.float64]], only: Collection[str], reach: Mapping[str, float]
 ) -> dict[str, NDArray[np.float64]]:
     timing, target, number = Timing(points), _target(points), len(points)
     members: dict[str, list[int]] = defaultdict(list)
@@ -155,7 +157,7 @@ def _fit_effects(
             if not only or _kind(group) in only:
                 members[group].append(row)
     columns = [_Column(group, parameter) for group in members for parameter in range(PARAMETERS)]
-    freedom = np.array([FREEDOM[column.parameter] * REACH[_kind(column.group)] for column in columns], dtype=np.float64)
+    freedom = np.array([FREEDOM[column.parameter] * reach[_kind(column.group)] for column in columns], dtype=np.float64)
     fixed = {group: values for group, values in held.items() if group not in members}
     fixed_logs = np.log(speeds_under(points, fixed))
     belongs = np.zeros((len(members), number))
@@ -207,7 +209,7 @@ def _fit_effects(
 
 
 def _fit_corrections(
-    points: Sequence[Point], effects: dict[str, NDArray[np.float64]]
+    points: Sequence[Point], effects: dict[str, NDArray[np.float64]], fewest: int
 ) -> dict[str, dict[str, list[float]]]:
     """For each cell and model a quadratic of the load through what the roofline missed; a ridge keeps it small."""
     closed = [point for point in points if point.load == "closed"]
@@ -219,7 +221,7 @@ def _fit_corrections(
         rows[model_of(point.setup)].append(row)
     found = {}
     for group, members in rows.items():
-        if len(members) < FEWEST_TO_CORRECT:
+        if len(members) < fewest:
             continue
         terms = np.array([_terms(closed[row]) for row in members])
         first = np.log([closed[row].first_s / times.first[row] for row in members])

@@ -159,7 +159,14 @@ def _prediction(point: Point, first: float, token: float, whole: float, calibrat
     experts = bool(setup.shape.experts)
 
     def around(value: float, figure: Figure) -> Estimate:
-        low, high = spread_of(known, experts=experts, figure=figure, beyond=beyond, calibration=calibration)
+        low, high = spread_of(
+            known,
+            experts=experts,
+            figure=figure,
+            beyond=beyond,
+            group=model_of(setup),
+            calibration=calibration,
+        )
         return Estimate(value, value * low, value * high)
 
     return Prediction(

@@ -150,12 +150,21 @@ def load_terms(*, users: float, input_tokens: float, output_tokens: float, devic
 
 
 def spread_of(
-    known: Known, *, experts: bool, figure: Figure, beyond: float = 0.0, calibration: Calibration | None = None
+    known: Known,
+    *,
+    experts: bool,
+    figure: Figure,
+    beyond: float = 0.0,
+    group: str = "",
+    calibration: Calibration | None = None,
 ) -> tuple[float, float]:
-    """Factors around a prediction that hold 80 % of what is measured, wider by `beyond` doublings outside the range."""
+    """Factors around a prediction that hold 80 % of what is measured, wider by `beyond` doublings outside the range.
+
+    A group (a cell with its model) that was calibrated with own points has an interval of its own.
+    """
     held = (calibration or shipped()).spreads
     kind = f"{known}/{'experts' if experts else 'dense'}"
-    low, high = held.get(kind, {}).get(figure, (0.6, 1.8))
+    low, high = (held.get(group) or held.get(kind, {})).get(figure, (0.6, 1.8))
     wider = 1 + 0.5 * beyond
     return float(low**wider), float(high**wider)
 
