@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slipway.deploy.fitting import fit
+from slipway.deploy.fitting import fit, fit_own
 from slipway.deploy.points import UNRECORDED, Point, point_of, read_table
 from slipway.deploy.prediction import predict, rate
 from slipway.models.calibrations import Calibration, cell_of
@@ -68,7 +68,7 @@ def left_out(kind: str, serving: Sequence[Point], offline: Sequence[Point]) -> I
         elif len(members) >= FEWEST:
             own = choose_four(members)
             names = {point.id for point in own}
-            refitted = fit(own, start=fit(rest), only=("cell", "model"))
+            refitted = fit_own(own, start=fit(rest))
             yield from score(kind, [point for point in members if point.id not in names], refitted)
 
 

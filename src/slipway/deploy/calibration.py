@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from slipway.deploy.fitting import errors_of, fit
+from slipway.deploy.fitting import OWN_KINDS, errors_of, fit_own
 from slipway.deploy.points import Point
 from slipway.domain.errors import InputError
 from slipway.models.calibrations import (
@@ -21,8 +21,6 @@ from slipway.models.calibrations import (
     spread_of,
 )
 
-OWN_KINDS = ("cell", "model")
-"""What one's own points may move: their cell and their model in it. The rest stays as published points say."""
 MOST_REFITS = 12
 PRIOR_POINTS = 4.0
 """So many points count the shipped interval when it is mixed with what one's own points miss by."""
@@ -66,9 +64,8 @@ def calibrate(
         raise InputError("None of the points can be fitted on: each is offline, or its cache did not hold the users.")
     before = errors_of(usable, known)
     # What the shipped cell keeps doing differently was learnt from other runs; own points take its place.
-    start = replace(
-        known, corrections={k: v for k, v in known.corrections.items() if k not in _models(usable)}, cells=[]
-    )
+    others = {group: both for group, both in known.corrections.items() if group not in _models(usable)}
+    start = replace(known, corrections=others, cells=[])
     fitted = _refit(usable, start, source, today)
     after = errors_of(usable, fitted)
     unseen = _unseen(usable, start, today) if len(usable) > 1 else None
@@ -108,7 +105,7 @@ def points_to_measure(setup: Setup, *, input_tokens: int, output_tokens: int) ->
 
 
 def _refit(points: Sequence[Point], start: Calibration, source: str, today: date) -> Calibration:
-    return fit(points, start=start, only=OWN_KINDS, source=source, today=today)
+    return fit_own(points, start=start, source=source, today=today)
 
 
 def _unseen(points: Sequence[Point], start: Calibration, today: date) -> NDArray[np.float64]:

@@ -60,7 +60,10 @@ NOISE_FIRST, NOISE_TOKEN, NOISE_OFFLINE = 0.2, 0.07, 0.12
 """Standard deviations of the logarithm of what is measured. Source: repeats of one engine version and between them."""
 CAUCHY_WIDTH = 2.0
 STEPS, TRIES = 25, 6
-FEWEST_TO_CORRECT = 8
+FEWEST_TO_CORRECT, FEWEST_OWN_TO_CORRECT = 8, 3
+OWN_KINDS = ("cell", "model")
+"""What one's own points may move: their cell and their model in it. The rest stays as published points say."""
+OWN_REACH = 0.35
 CORRECTION_FREEDOM = 0.15
 
 
@@ -102,6 +105,19 @@ def fit(
     if usable and corrected:
         fitted = replace(fitted, corrections=fitted.corrections | _fit_corrections(usable, effects, fewest_to_correct))
     return replace(fitted, cells=[*fitted.cells, *_describe(usable, fitted, source)]) if usable else fitted
+
+
+def fit_own(points: Sequence[Point], *, start: Calibration, source: str = "", today: date | None = None) -> Calibration:
+    """A calibration whose cells and models follow a few points of one's own more closely than published ones."""
+    return fit(
+        points,
+        start=start,
+        only=OWN_KINDS,
+        source=source,
+        today=today,
+        reach={**REACH, **dict.fromkeys(OWN_KINDS, OWN_REACH)},
+        fewest_to_correct=FEWEST_OWN_TO_CORRECT,
+    )
 
 
 def speeds_under(points: Sequence[Point], effects: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:

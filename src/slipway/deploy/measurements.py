@@ -1,4 +1,4 @@
-"""Reads what load generators measured: vLLM bench, guidellm and aiperf JSON, serving tables, and traces with latencies."""
+"""Reads what load generators measured: vLLM bench, guidellm and aiperf JSON, tables, and traces with latencies."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -144,11 +144,8 @@ def _from_trace(file: Path, rows: Sequence[Mapping[str, str]]) -> list[dict[str,
     try:
         timed = [_timed(row) for row in rows]
     except (KeyError, ValueError, StopIteration) as wrong:
-        raise FileBroken(
-            file,
-            f"a request lacks a length or a latency ({wrong})",
-            next_step=f"Name the columns {FIRST[0]}, {WHOLE[0]}.",
-        ) from wrong
+        columns = f"Name the columns {FIRST[0]}, {WHOLE[0]}."
+        raise FileBroken(file, f"a request lacks a length or a latency ({wrong})", next_step=columns) from wrong
     timed = sorted(one for one in timed if one[2] > 1)
     if not timed:
         raise FileBroken(file, "no answer has more than one token")
