@@ -174,16 +174,29 @@ def _describe(record: "DecisionRecord") -> Iterator[str]:
 
 
 def _describe_cases(outcomes: list["CaseOutcome"]) -> Iterator[str]:
-    word = {True: "within", False: "outside", None: "skipped"}
+    word = {True: "within", False: "OUTSIDE", None: "skipped"}
     yield table(
         ["id", "kind", "published", "ours", "unit", "tolerance"],
         [
-            [one.id, one.kind, one.published, one.ours, one.unit, f"{word[one.within]} {one.reason}".strip()]
+            [one.id, one.kind, one.published, _figure(one.ours), one.unit, f"{word[one.within]} {one.reason}".strip()]
             for one in outcomes
         ],
     )
     checked = [one for one in outcomes if one.within is not None]
-    yield f"{sum(bool(one.within) for one in checked)} of {len(checked)} within their tolerance."
+    skipped = len(outcomes) - len(checked)
+    rest = f"; {skipped} skipped, with the reason" if skipped else ""
+    yield f"{sum(bool(one.within) for one in checked)} of {len(checked)} within their tolerance{rest}."
+
+
+def _figure(ours: object) -> str | None:
+    """A figure, a list or a table of them, to four digits."""
+    if isinstance(ours, float):
+        return f"{ours:,.0f}" if 1e3 <= abs(ours) < 1e15 else f"{ours:.4g}"
+    if isinstance(ours, tuple):
+        return ", ".join(_figure(one) or "" for one in ours)
+    if isinstance(ours, dict):
+        return ", ".join(f"{name} {_figure(one)}" for name, one in ours.items())
+    return None
 
 
 def _shown(value: object) -> str:

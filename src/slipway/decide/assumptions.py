@@ -27,6 +27,8 @@ class Assumptions:
     experiments: float = 2.0
     builders: float = 4.0
     build_months: float = 9.0
+    staff_share: float = 0.38
+    """Of the whole development of a large model; a build option that leaves people out understates it by so much."""
 
     def listed(self) -> tuple[tuple[str, str, str], ...]:
         """(what, value, source) of each, for the record."""
