@@ -8,10 +8,6 @@ from slipway.domain.hardware import Hardware
 from slipway.domain.model import Price
 
 DAYS_A_MONTH = 365.25 / 12
-BATCH_SELLERS = "openai anthropic azure google gemini vertex bedrock aws mistral groq fireworks together xai"
-BATCH_FACTORS = dict.fromkeys(BATCH_SELLERS.split(), 0.5)
-"""Price of a provider's batch interface (answers within a day) over its normal price. Source: the providers' price
-lists, recalled 2025; no machine-readable list holds them. A provider that is not here has no batch price."""
 CHIPS, SERVERS, NETWORK = 0.49, 0.32, 0.19
 """What the hardware of a large training cluster is spent on. Source: Epoch AI 2024, middles of 23-32, 15-22, 9-13 % of
 development."""

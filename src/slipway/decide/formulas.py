@@ -8,7 +8,6 @@ from typing import Any
 
 from slipway.decide.assumptions import Assumptions
 from slipway.decide.costs import (
-    BATCH_FACTORS,
     api_cost,
     break_even_per_hour,
     development_shares,
@@ -22,6 +21,7 @@ from slipway.domain.architecture import Architecture
 from slipway.domain.errors import NotFound
 from slipway.domain.hardware import Hardware
 from slipway.domain.model import Price
+from slipway.models.catalog import BATCH_FACTOR, BATCH_SELLERS, batch_factor_of
 from slipway.models.hardware import list_prices, purchase_of, rent_of
 from slipway.models.memory import GIB, kv_bytes
 from slipway.models.published import file_bits, find_published_hardware, find_published_model
@@ -186,7 +186,7 @@ def _api(inputs: Inputs) -> float:
     cached = inputs.number("cached_input_tokens", default=0.0) / tokens[0] if tokens[0] else 0.0
     if cached > 1:
         raise ValueError("cached_input_tokens are more than input_tokens")
-    tier = BATCH_FACTORS["openai"] if inputs.given.get("batch") is True else 1.0
+    tier = BATCH_FACTOR if inputs.given.get("batch") is True else 1.0
     share = inputs.number("cached_share", "cache_hit_share", default=cached)
     return api_cost(requests, *tokens, _price(inputs), cached_share=share, tier=inputs.number("tier", default=tier))
 
@@ -306,9 +306,9 @@ def _batch(inputs: Inputs) -> float:
     if inputs.has("usd_per_m_batch") and inputs.has("usd_per_m"):
         return inputs.number("usd_per_m_batch") / inputs.number("usd_per_m")
     provider = inputs.text("provider").lower()
-    if provider not in BATCH_FACTORS:
-        raise NotFound("batch price of", provider, known=list(BATCH_FACTORS))
-    factor = BATCH_FACTORS[provider]
+    factor = batch_factor_of(provider)
+    if factor is None:
+        raise NotFound("batch price of", provider, known=sorted(BATCH_SELLERS))
     return 100 * (1 - factor) if "%" in inputs.unit else factor
 
 
