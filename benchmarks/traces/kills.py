@@ -106,10 +106,11 @@ def serve(folder: Path, port: int, *, most_file_kb: int | None = None) -> subpro
     command += ["--no-pages", "--json"]
     if most_file_kb is not None:
         command = ["bash", "-c", f'ulimit -f {most_file_kb}; exec "$@"', "bash", *command]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None
     if not process.stdout.readline():
-        raise SystemExit(f"the server ended with {process.wait()}")
+        raise SystemExit(f"the server ended with {process.wait()}:\n{(folder / 'server.log').read_text()[-2000:]}")
     return process
 
 
