@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import gc
 import pstats
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from spans import gateway_spans  # noqa: E402
 from slipway.config.secrets import Secret  # noqa: E402
 from slipway.store.journal import Journal  # noqa: E402
 from slipway.store.store import Store, open_store  # noqa: E402
-from slipway.tracing.ingest import drain  # noqa: E402
+from slipway.tracing.ingest import calm_collector, drain  # noqa: E402
 from slipway.tracing.recorder import encode_spans  # noqa: E402
 
 MASTER = Secret("0f" * 32)
@@ -49,8 +48,7 @@ def measure(folder: Path, count: int, *, profile: bool = False, **options: int) 
         fill(store, 500, **options)
         drain(store)
         size = fill(store, count, first=500, **options)
-        gc.collect()
-        gc.freeze()
+        calm_collector()
         profiler = cProfile.Profile(time.process_time)
         if profile:
             profiler.enable()

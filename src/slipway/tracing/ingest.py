@@ -196,6 +196,13 @@ def _one_by_one(store: Store, spans: Sequence[Span]) -> tuple[int, int]:
     return new, refused
 
 
+def calm_collector() -> None:
+    """What was taken in is let go of without the collector's help: it looks seldom, and never at what stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+
+
 def open_for_ingest(folder: Path) -> Store:
     """The store of the application in `folder`, without the rest of its workspace."""
     settings = load_settings(folder)
@@ -241,9 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Answers come first: the ingester takes what the machine has left. Only from here on, because a busy machine
         # would keep a process that starts at low priority from ever getting ready to empty the journal.
         os.nice(10)
-        # What was taken in is let go of without the collector's help: it looks seldom, and never at what stays.
-        gc.freeze()
-        gc.set_threshold(100_000, 20, 100)
+        calm_collector()
         try:
             store.traces.rebuild_words_if_needed()
         except StoreError as wrong:
