@@ -16,7 +16,7 @@ from slipway.domain.ids import new_span_id, new_trace_id
 from slipway.domain.trace import Span
 from slipway.store.journal import Journal, only_reader, segments
 from slipway.store.store import Store
-from slipway.tracing.ingest import backlog, drain, main, run
+from slipway.tracing.ingest import QUIET_PASSES, backlog, drain, main, next_pause, run
 from slipway.tracing.recorder import Recorder, encode_spans, journal_sink
 
 
@@ -306,3 +306,20 @@ def _alive(pid: int) -> bool:
 def test_once_and_wrong_folders(application: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "nowhere"), "--once"]) == 2
     assert "slipway init" in capsys.readouterr().err
+
+
+def test_the_next_look_waits_for_a_batch_that_is_worth_it() -> None:
+    # Nothing or little: soon again. Traffic that keeps coming: up to five times as long. Behind: at once.
+    assert [next_pause(records, idle_s=0.2) for records in (0, 1, 20, 60, 500, 5000)] == pytest.approx(
+        [0.2, 0.2, 0.2, 0.6, 1.0, 0.2]
+    )
+
+
+def test_when_it_is_quiet_the_log_of_the_database_gives_its_space_back(store: Store) -> None:
+    journal = a_journal(store)
+    record(store, journal, 3)
+    passes: list[float] = []
+    run(store, stop=lambda: len(passes) > QUIET_PASSES + 1, sleep=passes.append)
+    log = store.folder / "store.db-wal"
+    assert log.stat().st_size == 0
+    assert store.traces.count() == 3

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -198,6 +199,25 @@ def alerts(
         standing = open_alerts(workspace)
     rows = [[alert.created_at.strftime("%Y-%m-%d %H:%M"), alert.condition, alert.message] for alert in standing]
     show(standing, as_json=as_json, text=table(["since", "condition", "message"], rows) or "No alert is open.")
+
+
+@app.command()
+def parquet(
+    out: Annotated[Path, typer.Argument(help="Folder for the files, one a day.")],
+    since: Since = "7d",
+    content: Annotated[bool, typer.Option("--content", help="Write what was said too, in the clear.")] = False,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Write traces as Parquet files, one a day, for DuckDB, pandas or Spark."""
+    from slipway.tracing.parquet import export_days
+
+    with _drained(folder) as workspace:
+        now = workspace.now()
+        written = export_days(workspace.store, out, since=_since(since, now).date(), until=now.date(), content=content)
+    listed = [{"path": str(file.path), "spans": file.spans} for file in written]
+    shown = table(["file", "spans"], [[file.path, file.spans] for file in written])
+    show({"files": listed}, as_json=as_json, text=shown if written else "There are no traces in that time.")
 
 
 def _drained(folder: "Any") -> "Workspace":

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from slipway.domain.trace import SpanKind
+
 Default = TypeVar("Default")
 
 
@@ -249,6 +251,10 @@ class PrivacySettings(Table, frozen=True):
     """Retention and encryption."""
 
     keep_days: Annotated[int, Meta(ge=1, description="Days that content of traces is kept.")] = 90
+    keep_days_by_kind: Annotated[
+        dict[SpanKind, Count],
+        Meta(description="Days for traces of one kind, where they differ, such as `chat = 30`."),
+    ] = default({})
     master_key: Annotated[
         str, Meta(description="Master key as env:NAME or file:PATH; empty makes one in .slipway/master.key.")
     ] = ""

@@ -216,16 +216,21 @@ class Traces:
                     )
         return removed
 
-    def expire(self, *, before: datetime, at_once: int = 1000) -> int:
-        """Removes traces that started before a moment, a thousand in a transaction; returns how many."""
+    def expire(
+        self, *, before: datetime, kind: str | None = None, other_than: Sequence[str] = (), at_once: int = 1000
+    ) -> int:
+        """Removes traces that started before a moment, a thousand in a transaction; returns how many.
+
+        Only those of one kind, or all but those of some kinds, when these are given.
+        """
         removed = 0
+        where = [trace.c.project == self.project, trace.c.started_ns < _ns(before)]
+        if kind is not None:
+            where.append(trace.c.kind == kind)
+        if other_than:
+            where.append(trace.c.kind.not_in(other_than))
         while True:
-            statement = (
-                select(trace.c.trace)
-                .where(trace.c.project == self.project, trace.c.started_ns < _ns(before))
-                .order_by(trace.c.started_ns)
-                .limit(at_once)
-            )
+            statement = select(trace.c.trace).where(*where).order_by(trace.c.started_ns).limit(at_once)
             with self.database.reading() as connection:
                 ids = [found.hex() for found in connection.execute(statement).scalars()]
             if not ids:
