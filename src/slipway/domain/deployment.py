@@ -20,6 +20,7 @@ class Demand:
     output_tokens: float
     peak_factor: float = 3.0
     first_token_ms: float | None = None
+    token_ms: float | None = None
     end_to_end_ms: float | None = None
     context_tokens: int = 8192
     residency: str = ""
@@ -140,6 +141,15 @@ class PlanOption:
     end_to_end_ms: float = 0.0
     sequences: int = 0
     """Requests that one replica works on at once."""
+    step_tokens: int = 0
+    """Tokens that the engine should work on in one step; 0 leaves its default."""
+    least_replicas: int = 0
+    """Lower bound for an autoscaler: what the calmest minutes need; 0 where no traffic was replayed."""
+    replicas_by_rule: int = 0
+    """What rate / throughput would have said; 0 where no traffic was replayed."""
+    first_token_low_ms: float = 0.0
+    first_token_high_ms: float = 0.0
+    """An interval that holds 80 % of what is measured in like places."""
     rejected: str = ""
     origin: Origin = "estimated"
 
