@@ -301,6 +301,37 @@ def models(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def model(
+    config: Annotated[str, typer.Option("--config", help="Path of a config.json or its folder, or a catalogue name.")],
+    hardware: Annotated[list[str] | None, typer.Option("--hardware", help="Fit it there; may be repeated.")] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a model's config.json says: parameters, cache of a token, and how many devices hold it."""
+    from slipway.deploy.fit_model import describe
+
+    told = describe(config, hardware=hardware or [], folder=folder)
+    shape = told.shape
+    show(
+        told,
+        as_json=as_json,
+        text=lambda _: [
+            f"{shape.name} ({shape.family}): {shape.parameters / 1e9:.3g} B parameters, "
+            f"{shape.active_parameters / 1e9:.3g} B a token, {shape.layers} layers, context {shape.context:,}",
+            f"Cache of a token: {told.cache_bytes_a_token:,.0f} bytes in 16 bits",
+            "",
+            table(
+                ["precision", "weights GiB", *(f"devices: {name}" for name in told.devices)],
+                [
+                    [precision, gib, *(counts.get(precision) for counts in told.devices.values())]
+                    for precision, gib in told.weights_gib.items()
+                ],
+            ),
+        ],
+    )
+
+
+@app.command()
 def hardware(as_json: AsJson = False) -> None:
     """List the hardware of the catalogue with its published rents."""
     from slipway.models.hardware import list_hardware, rent_of

@@ -107,7 +107,7 @@ def plan_hosting(
     held = sorted((one for one in sized if not one.rejected), key=lambda one: (one.monthly, one.first_token_ms))
     missed = [one for one in (*options, *sized) if one.rejected]
     chosen = held[0] if held else None
-    reasons = _reasons(chosen, held, missed, demand, replayed)
+    reasons = _reasons(chosen, held, missed, demand, replayed, tried=len(options))
     if chosen is not None:
         reasons += _measure_first(chosen, shape, demand)
     if unpriced:
@@ -216,12 +216,14 @@ def _reasons(
     missed: Sequence[PlanOption],
     demand: Demand,
     load: ReplayLoad,
+    *,
+    tried: int,
 ) -> list[str]:
     if chosen is None:
-        return [f"None of {len(missed)} ways holds the requirement."]
+        return [f"None of {tried} ways holds the requirement."]
     found = [
         f"{_describe(chosen)} is the cheapest of {len(held)} ways that hold the requirement, of "
-        f"{len(held) + len(missed)} tried: {dollars(chosen.monthly)} a month.",
+        f"{tried} tried: {dollars(chosen.monthly)} a month.",
         _why_so_many(chosen, demand, load),
     ]
     if chosen.replicas == 1:
@@ -257,7 +259,7 @@ def _measure_first(chosen: PlanOption, shape: Architecture, demand: Demand) -> l
         return []
     low, high = chosen.first_token_low_ms, chosen.first_token_high_ms
     return [
-        f"The first token is expected after {low:,.0f} to {high:,.0f} ms and the limit of {demand.first_token_ms:,.0f} is "
+        f"The first token is expected after {low:,.0f} to {high:,.0f} ms; the limit of {demand.first_token_ms:,.0f} is "
         f"inside. Measure these 4 points first, then slipway deploy calibrate: {'; '.join(points)}."
     ]
 

@@ -14,6 +14,7 @@ from slipway.domain.errors import NothingMeets
 from slipway.domain.hardware import Precision
 from slipway.models.calibrations import Calibration, Setup, model_of, novelty, origin_of, spread_of
 from slipway.models.hardware import find_hardware
+from slipway.models.memory import sequences_that_fit, serving_bill
 from slipway.models.roofline import Split
 from slipway.models.sizing import DAY_S, ENGINE, MOST_SEQUENCES, peak_per_second
 
@@ -142,11 +143,15 @@ def _sized(
     replicas = ceil(found.replicas * load.times)
     one = option.monthly / option.replicas
     most = throughput(load.traffic, engine)
+    setup = setup_of(option, shape)
+    mean_tokens = float((load.traffic.input_tokens + load.traffic.output_tokens).mean())
+    room = sequences_that_fit(shape, setup.hardware, setup.split.devices, setup.precision, tokens=mean_tokens)
+    sequences = max(1, int(min(engine.most, room)))
     low, high = spread_of(
-        novelty(setup_of(option, shape), calibration),
+        novelty(setup, calibration),
         experts=bool(shape.experts),
         figure="first",
-        group=model_of(setup_of(option, shape)),
+        group=model_of(setup),
         calibration=calibration,
     )
     return replace(
@@ -162,7 +167,10 @@ def _sized(
         tokens_per_second=replicas * most * float(load.traffic.output_tokens.mean()),
         utilisation=min(1.0, load.mean_per_second / (replicas * most)),
         monthly=one * replicas,
-        sequences=min(option.sequences, engine.most) or engine.most,
+        sequences=sequences,
+        memory=serving_bill(
+            shape, setup.hardware, setup.split.devices, setup.precision, sequences=sequences, tokens=mean_tokens
+        ),
         step_tokens=engine.step_tokens,
         replicas_by_rule=ceil(found.by_rule * load.times),
     )
