@@ -164,10 +164,10 @@ def test_a_limit_on_latency_has_traffic_replayed(workspace: Workspace) -> None:
 
 
 def test_a_trace_is_the_requirement(workspace: Workspace) -> None:
-    trace = invented(per_second=100.0, input_tokens=800, output_tokens=150, requests=2000)
+    slow = invented(per_second=20.0, input_tokens=800, output_tokens=150, requests=900)
     counts = []
-    for limit in (1000.0, 14.0):
-        asked = Asked(trace=trace, first_token_ms=2000, token_ms=limit)
+    for trace in (slow, slow.at_rate(100.0)):
+        asked = Asked(trace=trace, first_token_ms=2000, token_ms=100)
         plan = make_plan(workspace, model="llama-3.1-8b", hardware=["h100-sxm"], asked=asked)
         assert plan.chosen is not None
         assert plan.demand.requests_per_day == pytest.approx(trace.per_second * 86_400)
