@@ -8,7 +8,7 @@ from math import ceil
 
 from slipway.decide.decision import dollars
 from slipway.deploy.plan_replay import Load as ReplayLoad
-from slipway.deploy.plan_replay import idle_monthly, limits_of, load_of, replay_options, worth_measuring
+from slipway.deploy.plan_replay import idle_monthly, limits_of, load_of, replay_options, windows_of, worth_measuring
 from slipway.deploy.requirement import Asked
 from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Demand, MemoryBill, Plan, PlanOption
@@ -124,6 +124,7 @@ def plan_hosting(
         others=(*held[1:RUNNERS_UP], *_nearest_misses(missed)),
         reasons=tuple(reasons),
         assumptions=(*_assumptions(demand, shape, replayed), *facts),
+        replay=windows_of(chosen, shape, replayed, calibration) if chosen else (),
         created_at=workspace.now(),
     )
 

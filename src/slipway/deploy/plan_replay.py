@@ -6,10 +6,10 @@ from math import ceil
 
 from slipway.deploy.calibration import points_to_measure
 from slipway.deploy.replicas import Limits, ReplicaCount, count_replicas, throughput
-from slipway.deploy.simulation import Engine, engine_of
+from slipway.deploy.simulation import Engine, engine_of, series, simulate
 from slipway.deploy.traffic import Traffic, invented
 from slipway.domain.architecture import Architecture
-from slipway.domain.deployment import Demand, PlanOption
+from slipway.domain.deployment import Demand, PlanOption, ReplayWindow
 from slipway.domain.errors import NothingMeets
 from slipway.domain.hardware import Precision
 from slipway.models.calibrations import Calibration, Setup, model_of, novelty, origin_of, spread_of
@@ -23,6 +23,7 @@ CANDIDATES = 6
 STEP_TOKENS_TRIED = (8192, 2048, 512)
 SEQUENCES_TRIED = (MOST_SEQUENCES, 64)
 SIMULATED_S = 60.0
+WINDOWS_SHOWN = 40
 FEWEST_REQUESTS, MOST_REQUESTS = 600, 4000
 MOST_PER_SECOND = 50.0
 """Faster traffic is replayed thinned, and the replicas are multiplied, rounded up."""
@@ -80,6 +81,34 @@ def replay_options(
     best = min(held, key=lambda option: option.monthly)
     finer = _tried_otherwise(best, shape, load, limits, calibration)
     return [finer if option is best else option for option in sized]
+
+
+def windows_of(
+    option: PlanOption, shape: Architecture, load: Load, calibration: Calibration
+) -> tuple[ReplayWindow, ...]:
+    """The option over the traffic, in parts. What an autoscaler would run follows the rate between its two bounds."""
+    if not option.replicas_by_rule:
+        return ()
+    setup = setup_of(option, shape)
+    engine = engine_of(
+        setup,
+        mean_tokens=load.traffic.mean_tokens,
+        calibration=calibration,
+        chunk=option.step_tokens,
+        most=option.sequences,
+    )
+    replicas = max(1, round(option.replicas / load.times))
+    rows = series(load.traffic, simulate(load.traffic, engine, replicas=replicas), windows=WINDOWS_SHOWN)
+    fastest = max(rate for _, rate, _ in rows)
+    return tuple(
+        ReplayWindow(
+            seconds=seconds,
+            requests_per_second=rate * load.times,
+            replicas=max(option.least_replicas, ceil(option.replicas * rate / fastest)),
+            first_token_ms=1e3 * slow,
+        )
+        for seconds, rate, slow in rows
+    )
 
 
 def idle_monthly(option: PlanOption) -> float:

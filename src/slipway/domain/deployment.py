@@ -177,6 +177,17 @@ class PlanOption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayWindow:
+    """A part of the replayed traffic: what arrived, what an autoscaler would run, what 1 % waited for at least."""
+
+    seconds: float
+    """Since the first request."""
+    requests_per_second: float
+    replicas: int
+    first_token_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The answer of deployment planning: the chosen option, runners-up, and what ruled out the rest."""
 
@@ -191,4 +202,6 @@ class Plan:
     reasons: tuple[str, ...]
     assumptions: tuple[tuple[str, str, str], ...] = ()
     """(what, value, source with date)"""
+    replay: tuple[ReplayWindow, ...] = ()
+    """The chosen option over the traffic that was replayed; empty without a limit on latency."""
     created_at: datetime
