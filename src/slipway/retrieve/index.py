@@ -276,7 +276,7 @@ def lean_on_neighbours(vectors: Vectors, chunks: Sequence[Chunk]) -> Vectors:
     counts[:-1][same] += 1
     alone = counts == 1
     means = sums / numpy.maximum(numpy.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    leaning = (1 - LEAN) * vectors + LEAN * means
+    leaning: Vectors = (1 - LEAN) * vectors + LEAN * means
     leaning /= numpy.maximum(numpy.linalg.norm(leaning, axis=1, keepdims=True), 1e-12)
     leaning[alone] = vectors[alone]
     return leaning
