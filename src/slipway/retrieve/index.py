@@ -236,7 +236,18 @@ def embed_chunks(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Vectors | None:
     """Shape (chunks, dimensions), or None without an embedder; each vector leans towards those of its neighbours."""
-    embedder = workspace.embedder
+    return embed_with(workspace.embedder, workspace, documents, chunks, on_progress=on_progress)
+
+
+def embed_with(
+    embedder: Embedder | None,
+    workspace: Workspace,
+    documents: Sequence[Document],
+    chunks: Sequence[Chunk],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Vectors | None:
+    """The same with another embedder than that of slipway.toml."""
     if embedder is None:
         return None
     owners = {document.id: document.content_hash for document in documents}
