@@ -22,6 +22,9 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 @app.command()
 def traces(
     query: Annotated[str, typer.Argument(help="Words to look for in questions and answers.")] = "",
+    filter: Annotated[
+        str, typer.Option("--filter", "-f", help="Filter, such as 'latency > 2s and not status = ok'.")
+    ] = "",
     status: Annotated[str, typer.Option(help="ok, error, blocked, abstained or cancelled.")] = "",
     release: Annotated[str, typer.Option(help="Release.")] = "",
     since: Since = "7d",
@@ -36,6 +39,7 @@ def traces(
     with _drained(folder) as workspace:
         page = workspace.store.traces.list(
             text=query,
+            query=filter,
             status=status or None,
             release=load_release(workspace, release).id if release else None,
             since=_since(since, workspace.now()),

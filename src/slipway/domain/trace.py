@@ -9,7 +9,7 @@ from slipway.domain.ids import ReleaseId, SpanId, SubjectId, TraceId
 SpanKind = Literal[
     "request", "chat", "embeddings", "retrieval", "rerank", "guard", "tool", "agent", "chain", "evaluator", "other"
 ]
-OWN_CHANNELS = frozenset({"evaluate", "learn"})
+OWN_CHANNELS = frozenset({"evaluate", "learn", "replay"})
 """Channels of Slipway's own requests: they are no traffic of users, and watching leaves them out."""
 Status = Literal["ok", "error", "blocked", "abstained", "cancelled", "unset"]
 

@@ -151,6 +151,15 @@ def _prepare(raw: sqlite3.Connection, _: object) -> None:
     raw.execute("pragma foreign_keys = on")
     raw.execute("pragma secure_delete = on")
     raw.execute("pragma temp_store = memory")
+    raw.create_function("slipway_unhex", 1, _unhex, deterministic=True)
+
+
+def _unhex(text: str | None) -> bytes | None:
+    """SQLite has its own from 3.41 on only."""
+    try:
+        return None if text is None else bytes.fromhex(text)
+    except ValueError:
+        return None
 
 
 def _begin(connection: Connection) -> None:
