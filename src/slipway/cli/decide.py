@@ -16,12 +16,19 @@ app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("run")
-def run_(folder: Folder = HERE, as_json: AsJson = False) -> None:
+def run_(
+    from_traces: Annotated[
+        str, typer.Option("--from-traces", help="Take requests and lengths from the traffic of this time, such as 30d.")
+    ] = "",
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
     """Compare API, open weights and an own model for [decide], and save the record. Exit code 3: nothing meets it."""
+    from slipway.cli.watch import measured
     from slipway.decide.decision import decide, require_recommendation
 
     with open_here(folder) as workspace:
-        record = decide(workspace)
+        record = decide(measured(workspace, from_traces))
     show(record, as_json=as_json, text=_describe)
     if not as_json or record.recommended:
         require_recommendation(record)

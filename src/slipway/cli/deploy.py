@@ -24,14 +24,18 @@ def plan(
     hardware: Annotated[
         list[str] | None, typer.Option("--hardware", help="Hardware to choose from; may be repeated.")
     ] = None,
+    from_traces: Annotated[
+        str, typer.Option("--from-traces", help="Take requests and lengths from the traffic of this time, such as 30d.")
+    ] = "",
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Plan what to run on for [decide], and save the plan. Exit code 3: nothing holds the requirement."""
+    from slipway.cli.watch import measured
     from slipway.deploy.plan import make_plan, require_choice
 
     with open_here(folder) as workspace:
-        made = make_plan(workspace, model=model, hardware=hardware or [])
+        made = make_plan(measured(workspace, from_traces), model=model, hardware=hardware or [])
     show(made, as_json=as_json, text=_describe)
     if as_json and made.chosen is None:
         raise typer.Exit(3)
