@@ -1,0 +1,101 @@
+"""The shape of one trace, however many steps it has: narrow rows only, and the content of the few that are wanted."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import zstandard
+from sqlalchemy import select
+
+from slipway.domain.ids import SpanId, TraceId
+from slipway.domain.trace import Trace, TraceSummary
+from slipway.store.schema import span, trace, trace_page
+from slipway.store.trace_pages import LARGEST_PAGE, Said
+
+if TYPE_CHECKING:
+    from slipway.store.traces import Traces
+
+
+class Step(NamedTuple):
+    """A step without what was said in it. Times are nanoseconds since 1970."""
+
+    span: bytes
+    parent: bytes | None
+    name: str
+    kind: str
+    start_ns: int
+    duration_ns: int
+    status: str
+
+    @property
+    def id(self) -> SpanId:
+        return SpanId(self.span.hex())
+
+
+class Outline(NamedTuple):
+    """Every step of a trace, the root first, then by start."""
+
+    line: TraceSummary
+    steps: list[Step]
+
+
+class _Sealed(msgspec.Struct, frozen=True, array_like=True):
+    """What a span says, not yet decoded."""
+
+    span: bytes
+    error: str
+    content: msgspec.Raw
+
+
+_pages = msgspec.msgpack.Decoder(list[_Sealed])
+
+
+def read_outline(traces: "Traces", trace_id: str) -> Outline:
+    """Raises `NotFound`, `ContentErased`."""
+    with traces.database.reading() as connection:
+        row = connection.execute(select(trace).where(*traces._one(trace_id))).first()
+        if row is None:
+            raise traces._missing(connection, trace_id)
+        columns = (span.c.span, span.c.parent, span.c.name, span.c.kind, span.c.start_ns, span.c.duration_ns)
+        statement = select(*columns, span.c.status).where(span.c.trace_id == row.id)
+        steps = [Step(*one) for one in connection.execute(statement.order_by(span.c.start_ns, span.c.span)).tuples()]
+        line = traces._summary(connection, row)
+    steps.sort(key=lambda step: step.span != row.root)
+    return Outline(line, steps)
+
+
+def read_steps(traces: "Traces", trace_id: str, wanted: Collection[str]) -> Trace:
+    """The trace with its root and the wanted steps only. Raises `NotFound`, `ContentErased`."""
+    from slipway.store.traces import _span
+
+    with traces.database.reading() as connection:
+        row = connection.execute(select(trace).where(*traces._one(trace_id))).first()
+        if row is None:
+            raise traces._missing(connection, trace_id)
+        ids = {bytes.fromhex(one) for one in wanted if _is_hex(one)} | ({row.root} if row.root else set())
+        rows = connection.execute(
+            select(span).where(span.c.trace_id == row.id, span.c.span.in_(ids)).order_by(span.c.start_ns, span.c.span)
+        ).all()
+        if not rows:
+            # Neither a root nor what was asked for: the first step stands for the whole.
+            first = select(span).where(span.c.trace_id == row.id).order_by(span.c.start_ns, span.c.span).limit(1)
+            rows = connection.execute(first).all()
+            ids = {one.span for one in rows}
+        said: dict[bytes, Any] = {}
+        for page in connection.execute(select(trace_page.c.body).where(trace_page.c.trace_id == row.id)):
+            body = traces.keys.open(connection, page.body, kind="trace", id=trace_id)
+            raw = zstandard.ZstdDecompressor().decompress(body, max_output_size=LARGEST_PAGE)
+            for one in _pages.decode(raw):
+                if one.span in ids:
+                    said[one.span] = Said(one.span, one.error, msgspec.msgpack.decode(one.content))
+    spans = [_span(one, row, traces.project, said.get(one.span)) for one in rows]
+    spans.sort(key=lambda one: bytes.fromhex(one.span) != row.root)
+    return Trace(id=TraceId(trace_id), spans=tuple(spans))
+
+
+def _is_hex(text: str) -> bool:
+    try:
+        bytes.fromhex(text)
+    except ValueError:
+        return False
+    return True
