@@ -3,12 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select
 
-from slipway.domain.errors import ContentErased
 from slipway.domain.trace import TracePage
-from slipway.store.schema import trace_page
-from slipway.store.trace_pages import unpack
 from slipway.store.trace_query import Parts, meets
 from slipway.store.trace_writer import some_of
 
@@ -29,16 +26,8 @@ class Opened(NamedTuple):
 def open_contents(traces: "Traces", connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[Opened]:
     """The contents of these lines, in their order, a few hundred opened at a time."""
     for some in some_of(rows):
-        said: dict[int, dict[bytes, Mapping[str, Any]]] = {row.id: {} for row in some}
-        names = {row.id: row.trace.hex() for row in some}
-        statement = select(trace_page.c.trace_id, trace_page.c.body).where(trace_page.c.trace_id.in_(names))
-        for page in connection.execute(statement).all():
-            try:
-                body = traces.keys.open(connection, page.body, kind="trace", id=names[page.trace_id])
-            except ContentErased:
-                continue
-            said[page.trace_id].update({span: one.content for span, one in unpack(body).items()})
-        yield from (Opened(row, said[row.id]) for row in some)
+        said = traces.said_in(connection, some)
+        yield from (Opened(row, {one.span: one.content for one in said[row.id]}) for row in some)
 
 
 def list_by_content(
@@ -56,7 +45,7 @@ def list_by_content(
         if all(meets(one, told) for one in parts.content):
             found.append(opened.row)
     at_end = last is None or last is rows[-1]
-    shown = tuple(traces._summary(connection, row) for row in found)
+    shown = tuple(traces._summaries(connection, found))
     return TracePage(rows=shown, next=None if last is None or at_end else f"{last.started_ns}-{last.id}")
 
 

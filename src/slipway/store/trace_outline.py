@@ -1,16 +1,13 @@
 """The shape of one trace, however many steps it has: narrow rows only, and the content of the few that are wanted."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-import zstandard
 from sqlalchemy import select
 
 from slipway.domain.ids import SpanId, TraceId
 from slipway.domain.trace import Trace, TraceSummary
-from slipway.store.schema import span, trace, trace_page
-from slipway.store.trace_pages import LARGEST_PAGE, Said
+from slipway.store.schema import span, trace
 
 if TYPE_CHECKING:
     from slipway.store.traces import Traces
@@ -39,17 +36,6 @@ class Outline(NamedTuple):
     steps: list[Step]
 
 
-class _Sealed(msgspec.Struct, frozen=True, array_like=True):
-    """What a span says, not yet decoded."""
-
-    span: bytes
-    error: str
-    content: msgspec.Raw
-
-
-_pages = msgspec.msgpack.Decoder(list[_Sealed])
-
-
 def read_outline(traces: "Traces", trace_id: str) -> Outline:
     """Raises `NotFound`, `ContentErased`."""
     with traces.database.reading() as connection:
@@ -59,7 +45,7 @@ def read_outline(traces: "Traces", trace_id: str) -> Outline:
         columns = (span.c.span, span.c.parent, span.c.name, span.c.kind, span.c.start_ns, span.c.duration_ns)
         statement = select(*columns, span.c.status).where(span.c.trace_id == row.id)
         steps = [Step(*one) for one in connection.execute(statement.order_by(span.c.start_ns, span.c.span)).tuples()]
-        line = traces._summary(connection, row)
+        (line,) = traces._summaries(connection, [row])
     steps.sort(key=lambda step: step.span != row.root)
     return Outline(line, steps)
 
@@ -81,13 +67,7 @@ def read_steps(traces: "Traces", trace_id: str, wanted: Collection[str]) -> Trac
             first = select(span).where(span.c.trace_id == row.id).order_by(span.c.start_ns, span.c.span).limit(1)
             rows = connection.execute(first).all()
             ids = {one.span for one in rows}
-        said: dict[bytes, Any] = {}
-        for page in connection.execute(select(trace_page.c.body).where(trace_page.c.trace_id == row.id)):
-            body = traces.keys.open(connection, page.body, kind="trace", id=trace_id)
-            raw = zstandard.ZstdDecompressor().decompress(body, max_output_size=LARGEST_PAGE)
-            for one in _pages.decode(raw):
-                if one.span in ids:
-                    said[one.span] = Said(one.span, one.error, msgspec.msgpack.decode(one.content))
+        said = {one.span: one for one in traces.said_in(connection, [row])[row.id] if one.span in ids}
     spans = [_span(one, row, traces.project, said.get(one.span)) for one in rows]
     spans.sort(key=lambda one: bytes.fromhex(one.span) != row.root)
     return Trace(id=TraceId(trace_id), spans=tuple(spans))

@@ -1,7 +1,6 @@
 """Filters over traces as SQL: one condition over `trace`, values always bound, the same on every database."""
 
 import operator
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, assert_never
@@ -11,7 +10,6 @@ from sqlalchemy import (
     Float,
     LargeBinary,
     and_,
-    bindparam,
     case,
     cast,
     exists,
@@ -19,7 +17,6 @@ from sqlalchemy import (
     not_,
     or_,
     select,
-    text,
     true,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -43,8 +40,7 @@ from slipway.domain.trace_filter import (
     conjuncts,
     leaves,
 )
-from slipway.store.databases.base import Dialect
-from slipway.store.schema import record_link, span, trace, trace_page
+from slipway.store.schema import record_link, span, trace
 from slipway.store.words import query_words
 from slipway.text.filters import read_filter, write_filter
 
@@ -86,6 +82,8 @@ SCALES = {"seconds": 1e9, "money": 1e6, "count": 1.0}
 """What one unit of the language is in a column."""
 LARGEST = 2**62
 FEEDBACK = "feedback"
+Holding = Callable[[str], ColumnElement[bool]]
+"""The condition that a trace holds every one of some words."""
 
 
 class Parts(NamedTuple):
@@ -96,14 +94,14 @@ class Parts(NamedTuple):
     content: tuple[Filter, ...]
 
 
-def condition(query: str | Filter, *, project: str = "", dialect: Dialect | None = None) -> ColumnElement[bool]:
+def condition(query: str | Filter, *, project: str, holding: Holding) -> ColumnElement[bool]:
     """The condition over `trace` that a query stands for; an empty query is always true. Raises `QueryInvalid`.
 
-    Words and feedback are looked up in the tables of `project` on the database that `dialect` is for.
+    Feedback is looked up among the records of `project`; words where `holding` knows them.
     """
     if isinstance(query, str):
-        return _Compiler(query, project, dialect).compile(read_filter(query))
-    return _Compiler(write_filter(query), project, dialect).compile(query)
+        return _Compiler(query, project, holding).compile(read_filter(query))
+    return _Compiler(write_filter(query), project, holding).compile(query)
 
 
 def take_apart(query: str) -> Parts:
@@ -150,8 +148,8 @@ def meets(filter: Filter, attributes: list[Mapping[str, Any]]) -> bool:
 
 
 class _Compiler:
-    def __init__(self, query: str, project: str, dialect: Dialect | None) -> None:
-        self.query, self.project, self.dialect = query, project, dialect
+    def __init__(self, query: str, project: str, holding: Holding) -> None:
+        self.query, self.project, self.holding = query, project, holding
 
     def compile(self, filter: Filter) -> ColumnElement[bool]:
         match filter:
@@ -174,7 +172,7 @@ class _Compiler:
                 labelled = self.told(_labelled(sign.removeprefix("!"), value))
                 return not_(labelled) if sign.startswith("!") else labelled
             case Says(words):
-                return self.says(words)
+                return self.holding(words) if query_words(words) else false()
             case Attribute(name, _, _):
                 at = max(0, self.query.find("attr"))
                 raise QueryInvalid(self.query, at, f"the attribute '{name}' is sealed and cannot be counted.")
@@ -212,22 +210,6 @@ class _Compiler:
                 same = and_(link.c.project == here.c.project, link.c.kind == here.c.kind, link.c.id == here.c.id)
                 found = found.where(same, link.c.field == name)
         return trace.c.trace.in_(found.where(*about))
-
-    def says(self, words: str) -> ColumnElement[bool]:
-        wanted = query_words(words)
-        if not wanted or self.dialect is None:
-            return false()
-        sql, parameters = self.dialect.pages_with(wanted)
-        for name in parameters:
-            # Two searches in one filter have parameters of their own.
-            sql = re.sub(rf":{name}\b", f":{name}_", sql)
-        bound: list[Any] = [bindparam(f"{name}_", value, unique=True) for name, value in parameters.items()]
-        pages = text(sql).bindparams(*bound).columns(trace_page.c.id).subquery()
-        return trace.c.id.in_(
-            select(trace_page.c.trace_id)
-            .join(pages, pages.c.id == trace_page.c.id)
-            .where(trace_page.c.project == self.project)
-        )
 
 
 _links = {name: record_link.alias(f"said_{name}") for name in ("trace", "score", "name", "label")}

@@ -10,7 +10,7 @@ from slipway.domain.errors import NotFound
 from slipway.domain.expense import Operation, TraceGroup
 from slipway.store.rollups import MODEL_KINDS
 from slipway.store.schema import span, trace
-from slipway.store.trace_query import LATENCY, condition
+from slipway.store.trace_query import LATENCY
 
 if TYPE_CHECKING:
     from slipway.store.traces import Traces
@@ -64,7 +64,7 @@ def read_groups(
             spent.label("cost_micros"),
             func.sum(LATENCY).label("took_ns"),
         )
-        .where(*_where(traces, since, until, without), condition(query, project=traces.project))
+        .where(*_where(traces, since, until, without))
         .group_by(column)
         .limit(limit + 1)
     )
@@ -78,7 +78,7 @@ def read_groups(
         statement = statement.having(tuple_(measure, column) < tuple_(int(number), key))
     statement = statement.order_by(measure.desc(), column.desc())
     with traces.database.reading() as connection:
-        rows = connection.execute(statement).all()
+        rows = connection.execute(statement.where(traces.meeting(connection, query))).all()
     shown = tuple(
         TraceGroup(
             key=row.key or "",
