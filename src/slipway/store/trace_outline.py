@@ -44,7 +44,7 @@ def read_outline(traces: "Traces", trace_id: str) -> Outline:
             raise traces._missing(connection, trace_id)
         columns = (span.c.span, span.c.parent, span.c.name, span.c.kind, span.c.start_ns, span.c.duration_ns)
         statement = select(*columns, span.c.status).where(span.c.trace_id == row.id)
-        steps = [Step(*one) for one in connection.execute(statement.order_by(span.c.start_ns, span.c.span)).tuples()]
+        steps = [Step(*one) for one in connection.execute(statement.order_by(span.c.start_ns, span.c.span))]
         (line,) = traces._summaries(connection, [row])
     steps.sort(key=lambda step: step.span != row.root)
     return Outline(line, steps)
