@@ -105,9 +105,9 @@ def test_a_wrong_filter_is_shown_where_it_was_written(empty_pages: TestClient) -
 def test_filters_and_words_work_together(workspace: Workspace) -> None:
     add_conversation(workspace)
     client = client_of(workspace)
-    page = read(client, "/traces?q=turn+1&filter=span.kind+%3D+request+and+not+status+%3D+error")
-    assert "Turn 1 " in page.text
-    assert "Turn 2 " not in page.text
+    page = read(client, "/traces?q=turn+2&filter=span.kind+%3D+request+and+not+status+%3D+error")
+    assert "Turn 2 " in page.text
+    assert "Turn 0 " not in page.text
     assert "No trace matches" in read(client, "/traces?filter=cost+%3E+%24900&since=").text
 
 
@@ -148,8 +148,11 @@ def test_costs_are_taken_apart(workspace: Workspace) -> None:
     add_conversation(workspace)
     client = client_of(workspace)
     page = read(client, "/traces/costs")
-    for words in ("gpt-4o-mini", "p-1", "A cache would save", "Most expensive operations", "$0.00063"):
+    for words in ("gpt-4o-mini", "p-1", "Most expensive operations", "$0.00063"):
         assert words in page.text
+    part = {"HX-Request": "true", "HX-Target": "repeats"}
+    assert "3 calls" in read(client, "/traces/costs?part=repeats", **part).text
+    assert "A cache would save" in read(client, "/traces/costs?part=repeats").text
 
 
 EMPTY = ["/traces", "/traces/sessions", "/traces/people", "/traces/costs", "/traces/session?id=none"]

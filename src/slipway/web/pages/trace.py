@@ -22,7 +22,7 @@ from slipway.watch.sections import sections_of
 from slipway.watch.trace_comparison import Figure, compare_traces
 from slipway.web.charts import Bar, BarChart
 from slipway.web.frame import Crumb
-from slipway.web.number import UNKNOWN, count, micros, money, plural, seconds, share, significant
+from slipway.web.number import UNKNOWN, compact, count, micros, money, plural, seconds, share, significant
 from slipway.web.page import Done, View, Visit, act, page
 from slipway.web.pages.traces import TONES, release_labels, verdict_tone
 from slipway.web.waterfall import MOST, draw_waterfall
@@ -110,7 +110,7 @@ def show_comparison(visit: Visit) -> View:
         "question": question_of(before) or before.root.name,
         "lines": lines,
         "figures": [_figure(figure) for figure in compared.figures if figure.before or figure.after],
-        "said": compared.said,
+        "changes": compared.said,
         "replayed": replays_of(workspace, after.id).of == before.id,
     }
     crumbs = (Crumb("Traces", "/traces"), Crumb(before.id[:16], f"/traces/{before.id}"), Crumb("comparison"))
@@ -218,20 +218,19 @@ def _sections(sections: Sequence[Section]) -> Any:
         return None
     paid = any(section.cost_micros for section in sections)
     bars = [
-        Bar(section.name.capitalize(), section.cost_micros / 1e6 if paid else float(section.tokens))
+        Bar(
+            f"{section.name.capitalize()}, {count(section.tokens)} tokens" if paid else section.name.capitalize(),
+            section.cost_micros / 1e6 if paid else float(section.tokens),
+        )
         for section in sections
     ]
-    chart = BarChart(
-        title="Money by section" if paid else "Tokens by section",
-        bars=bars,
-        format=money if paid else count,
-        axis_format=money if paid else count,
+    title = "Money by section" if paid else "Tokens by section"
+    most = max(sections, key=lambda section: section.share)
+    return SimpleNamespace(
+        chart=BarChart(title=title, bars=bars, format=money if paid else count, axis_format=money if paid else compact),
+        paid=paid,
+        note=f"most of it {most.name}: {share(most.share)}",
     )
-    rows = [
-        (section.name.capitalize(), count(section.tokens), micros(section.cost_micros), share(section.share))
-        for section in sections
-    ]
-    return SimpleNamespace(chart=chart, rows=rows, paid=paid)
 
 
 def _figure(figure: Figure) -> SimpleNamespace:

@@ -9,14 +9,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from slipway.domain.errors import QueryInvalid
-from slipway.domain.expense import Costs, TraceGroup
+from slipway.domain.expense import Costs, Repeats, TraceGroup
 from slipway.domain.rollup import RollupPoint
 from slipway.domain.trace import TracePage, TraceSummary
 from slipway.domain.trace_filter import FIELDS, Compare
 from slipway.release.parts import list_releases
 from slipway.store.trace_sums import GroupedBy, read_groups
 from slipway.text.filters import write_filter
-from slipway.watch.costs import read_costs
+from slipway.watch.costs import find_repeats, read_costs
 from slipway.watch.said import answer_of, question_of
 from slipway.web.filter import SINCE, Filter, link, moment_since, since_choice
 from slipway.web.frame import Crumb
@@ -73,6 +73,8 @@ GROUPS = (
 )
 TURNS = 50
 MOST_COSTS = 12
+MOST_LOOKED_AT = 5000
+"""Calls that the page compares; the command looks at more."""
 
 
 def show_list(visit: Visit) -> View:
@@ -254,12 +256,16 @@ def show_session(visit: Visit) -> View:
 
 
 def show_costs(visit: Visit) -> View:
-    """What users' traffic costs, taken apart."""
+    """What users' traffic costs, taken apart. Repeated calls are compared when somebody looks: that opens content."""
     workspace = visit.workspace
     now = workspace.now()
     since = visit.ask("since", "7d")
-    costs = read_costs(workspace, since=moment_since(since, now) or now - timedelta(days=3650), most=MOST_COSTS)
+    begins = moment_since(since, now) or now - timedelta(days=3650)
+    costs = read_costs(workspace, since=begins, until=now, most=MOST_COSTS, look_at=0)
     labels = release_labels(workspace)
+    repeats = None
+    if visit.ask("part") == "repeats":
+        repeats = find_repeats(workspace, since=begins, until=now, look_at=MOST_LOOKED_AT)
     data = {
         "costs": costs,
         "tabs": TABS,
@@ -273,53 +279,67 @@ def show_costs(visit: Visit) -> View:
             _cost_table("By person", "Person", costs.by_user, {}),
         ],
         "operations": _operations(costs),
-        "repeats": Table(
-            caption="Most repeated calls",
-            columns=(
-                Column(key="example", label="For example", mono=True),
-                Column(key="calls", label="Calls", number=True),
-                Column(key="tokens", label="Tokens saved", number=True),
-                Column(key="saved", label="Money saved", number=True),
-            ),
-            rows=[
-                Row(
-                    href=f"/traces/{one.example}",
-                    cells={
-                        "example": one.example[:16],
-                        "calls": count(one.calls),
-                        "tokens": count(one.tokens_saved),
-                        "saved": micros(one.saved_micros) if one.saved_micros else UNKNOWN,
-                    },
-                )
-                for one in costs.repeats.most
-            ],
-        ),
+        "repeats": repeats,
+        "saved": _repeat_figures(repeats) if repeats else [],
+        "repeated": _repeat_table(repeats) if repeats else None,
     }
     return View("trace_costs.html", "Costs", data, (Crumb("Traces", "/traces"), Crumb("Costs")))
 
 
 def _cost_figures(costs: Costs) -> list[tuple[str, str, str]]:
-    repeats = costs.repeats
-    each = micros(round(costs.cost_micros / costs.requests)) if costs.requests else UNKNOWN
-    looked = plural(repeats.looked_at, "call")
+    dearest = costs.by_operation[0] if costs.by_operation and costs.cost_micros else None
     return [
         ("Requests", count(costs.requests), f"of {plural(costs.users, 'person', 'people')}"),
-        ("Cost", micros(costs.cost_micros), f"{each} a request"),
+        ("Cost", micros(costs.cost_micros), "of users' traffic"),
+        ("A request", micros(round(costs.cost_micros / costs.requests)) if costs.requests else UNKNOWN, "mean"),
+        (
+            "Dearest operation",
+            share(dearest.cost_micros / costs.cost_micros) if dearest else UNKNOWN,
+            dearest.name if dearest else "nothing was paid",
+        ),
+    ]
+
+
+def _repeat_figures(repeats: Repeats) -> list[tuple[str, str, str]]:
+    looked = plural(repeats.looked_at, "call")
+    return [
         (
             "Word-for-word repeats",
             share(repeats.repeated / repeats.looked_at) if repeats.looked_at else UNKNOWN,
             looked if repeats.looked_at == repeats.of else f"the newest {looked} of {count(repeats.of)}",
         ),
-        (
-            "A cache would save",
-            micros(repeats.saved_micros),
-            f"{micros(repeats.own_saved_micros)} kept apart by person",
-        ),
+        ("A cache would save", micros(repeats.saved_micros), f"{count(repeats.tokens_saved)} tokens"),
+        ("Kept apart by person", micros(repeats.own_saved_micros), plural(repeats.own_repeated, "call")),
     ]
 
 
+def _repeat_table(repeats: Repeats) -> Table:
+    return Table(
+        caption="Most repeated calls",
+        columns=(
+            Column(key="example", label="For example", mono=True),
+            Column(key="calls", label="Calls", number=True),
+            Column(key="tokens", label="Tokens saved", number=True),
+            Column(key="saved", label="Money saved", number=True),
+        ),
+        rows=[
+            Row(
+                href=f"/traces/{one.example}",
+                cells={
+                    "example": one.example[:16],
+                    "calls": count(one.calls),
+                    "tokens": count(one.tokens_saved),
+                    "saved": micros(one.saved_micros) if one.saved_micros else UNKNOWN,
+                },
+            )
+            for one in repeats.most
+        ],
+    )
+
+
 def _cost_table(caption: str, label: str, groups: Sequence[TraceGroup], labels: Mapping[str, str]) -> Table:
-    columns = [Column(key="key", label=label, mono=True, clip=True), *GROUPS[2:]]
+    kept = ("traces", "cost", "each")
+    columns = [Column(key="key", label=label, mono=True, clip=True), *(one for one in GROUPS if one.key in kept)]
     return Table(
         caption=caption,
         columns=columns,
@@ -351,7 +371,9 @@ def _operations(costs: Costs) -> Table:
                     if one.input_tokens
                     else UNKNOWN,
                     "cost": micros(one.cost_micros) if one.cost_micros else UNKNOWN,
-                    "share": share(one.cost_micros / costs.cost_micros) if costs.cost_micros else UNKNOWN,
+                    "share": share(one.cost_micros / costs.cost_micros)
+                    if one.cost_micros and costs.cost_micros
+                    else UNKNOWN,
                     "mean": seconds(one.seconds / one.count),
                 }
             )
