@@ -27,6 +27,8 @@ GRACE_S = 30
 """How long running requests may take to end after SIGTERM."""
 START_WITHIN_S = 60.0
 QUICK_DEATH_S = 5.0
+YOUNG_OBJECTS = 20_000
+"""How many new objects the collector lets pass before it looks for cycles among them."""
 log = logging.getLogger("slipway.server")
 
 
@@ -133,20 +135,27 @@ def _work(
     import uvicorn
 
     from slipway.gateway.app import Gateway
+    from slipway.gateway.door import Door
     from slipway.workspace import open_workspace
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
-            # What was loaded to start stays for ever; the collector need not look at it again and again.
+            # What was loaded to start stays for ever; the collector need not look at it again and again. A request
+            # leaves next to no cycles behind, so looking after every few of them finds nothing either.
             gc.collect()
             gc.freeze()
-            if self.started:
+            gc.set_threshold(YOUNG_OBJECTS, 20, 20)
+            if told_to_end:
+                self.should_exit = True
+            elif self.started:
                 on_ready(serving)
 
-    # uvicorn raises the signal again once it is done; what ends a server in order is no failure.
+    # uvicorn looks at signals while it serves, and raises them again once it is done: what ends a server in order is no
+    # failure. One that comes before that is kept, or a server that is told to end while it starts would live on.
+    told_to_end: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ignore)
+        signal.signal(number, lambda number, _: told_to_end.append(number))
     with open_workspace(folder) as workspace:
         gateway = Gateway(
             workspace,
@@ -161,7 +170,7 @@ def _work(
         config = uvicorn.Config(
             gateway,
             interface="asgi3",
-            http="httptools",
+            http=Door,
             loop="auto",
             ws="none",
             lifespan="on",
@@ -176,10 +185,6 @@ def _work(
             ssl_keyfile=tls[1] if tls else None,
         )
         Server(config).run(sockets=[bound])
-
-
-def _ignore(_signal: int, _frame: FrameType | None) -> None:
-    pass
 
 
 def _tls(server: ServerSettings, folder: Path) -> tuple[str, str] | None:
