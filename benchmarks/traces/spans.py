@@ -18,15 +18,16 @@ def prose() -> list[str]:
     return re.findall(r"[A-Za-z0-9'.,-]+", " ".join(path.read_text() for path in sorted(DOCS.rglob("*.md"))))
 
 
+@lru_cache(maxsize=1)
+def pieces() -> list[str]:
+    """Runs of a dozen words from everywhere in the documentation."""
+    words = prose()
+    return [" ".join(words[at : at + 12]) for at in range(len(words) - 12)]
+
+
 def text(chance: random.Random, characters: int) -> str:
-    """Pieces of a dozen words from anywhere: as frequent and as rare as words are, but no page repeats another."""
-    words, pieces, length = prose(), [], 0
-    while length < characters:
-        at = chance.randrange(len(words) - 12)
-        piece = " ".join(words[at : at + 12])
-        pieces.append(piece)
-        length += len(piece) + 1
-    return " ".join(pieces)[:characters]
+    """Pieces of a dozen words from anywhere: as frequent and as rare as words are, but no text repeats another."""
+    return " ".join(chance.choices(pieces(), k=characters // 60 + 2))[:characters]
 
 
 def gateway_span(
@@ -45,7 +46,7 @@ def gateway_span(
         "trace": chance.randbytes(16).hex(),
         "span": chance.randbytes(8).hex(),
         "name": "chat",
-        "kind": "request",
+        "kind": "chat",
         "start_ns": begin,
         "end_ns": begin + int(chance.lognormvariate(20.5, 0.6)),
         "status": "ok" if chance.random() < 0.98 else "error",

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 from sqlalchemy import Row
 
 from slipway.domain.trace import Span
+from slipway.store.journal_spans import with_values
 from slipway.store.rollups import MODEL_KINDS, Tally
 from slipway.store.trace_pages import preview
 
@@ -123,7 +123,7 @@ class Arrival:
             missing = {name: value for name, value in whole.items() if value and not getattr(one, name)}
             if self.subject and one.subject != self.subject:
                 missing["subject"] = self.subject
-            spans.append(replace(one, **missing) if missing else one)
+            spans.append(with_values(one, **missing) if missing else one)
         self.spans = spans
         if self.root is not None:
             span_id = self.root.span
@@ -198,16 +198,16 @@ def _worse(before: str | None, now: str) -> str:
     return min(known, key=WORST_FIRST.index) if known else now
 
 
-def lone_line(one: Span) -> tuple[Any, ...]:
+def lone_line(one: Span, row: tuple[Any, ...]) -> tuple[Any, ...]:
     """The line (`LINE`) of a trace of which one span is known: what `Arrival.line` says of it, without the detours.
 
-    Most traces of a gateway are such, and this is done for every request.
+    Most traces of a gateway are such, and this is done for every request. `row` is what `span_row` made of the span.
     """
     root = one.parent is None or one.kind == "request"
     calls = one.kind in MODEL_KINDS
     told = root or calls
     return (
-        bytes.fromhex(one.span) if root else None,
+        row[1] if root else None,
         one.start_ns,
         one.end_ns,
         one.name,
@@ -225,7 +225,7 @@ def lone_line(one: Span) -> tuple[Any, ...]:
         one.input_tokens,
         one.output_tokens,
         one.cost_micros,
-        encode_verdicts(one.verdicts),
+        row[-1],
     )
 
 
@@ -298,7 +298,7 @@ def clean(one: Span) -> Span | None:
             changed[name] = min(max(0, value), LARGEST_NUMBER)
     if one.end_ns < one.start_ns:
         changed["end_ns"] = changed.get("start_ns", one.start_ns)
-    return replace(one, **changed) if changed else one
+    return with_values(one, **changed) if changed else one
 
 
 def encode_verdicts(verdicts: dict[str, str]) -> str:

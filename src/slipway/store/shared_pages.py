@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from sqlalchemy import Connection, Row, delete, select, update
 
@@ -17,11 +16,8 @@ MOST_BYTES = 256 << 10
 KIND = "page"
 
 
-class Entry(NamedTuple):
-    """What one trace says, on its way into a page."""
-
-    number: int
-    entry: bytes
+Entry = tuple[int, bytes]
+"""The number of a trace and what it says, as `entry_of` gives it."""
 
 
 class SharedPages:
@@ -80,7 +76,7 @@ class SharedPages:
                 connection.execute(update(shared_page).where(here).values(members=kept))
                 continue
             some = [
-                Entry(number, bytes(entry))
+                (number, bytes(entry))
                 for number, entry in zip(members, entries, strict=True)
                 if number and number not in leaving
             ]

@@ -10,7 +10,6 @@ import msgspec
 import zstandard
 
 from slipway.domain.trace import Span
-from slipway.store.word_blocks import searchable
 
 LARGEST_PAGE = 1 << 30
 LARGE = 32 << 10
@@ -113,21 +112,20 @@ def plain(value: Any) -> Any:
                 return plain(str(value))
 
 
-def words_in(contents: Sequence[Mapping[str, Any]], errors: Sequence[str]) -> bytes:
-    """What a trace is found by, as the word index takes it."""
-    found: list[str] = [error for error in errors if error]
-    for content in contents:
-        for key, value in content.items():
-            if key not in NOT_SEARCHED:
-                _gather(value, found)
-    return searchable(found, most=SEARCHED_CHARACTERS)
+def texts_in(content: Mapping[str, Any], error: str, found: list[str]) -> None:
+    """Adds what a span is found by: its error and what it says, as far as it is searched."""
+    if error:
+        found.append(error)
+    for key, value in content.items():
+        if key not in NOT_SEARCHED:
+            _gather(value, found)
 
 
 def _gather(value: object, found: list[str]) -> None:
     """Every string inside a value. By kind, the most frequent first: this runs for everything that is ever said."""
     kind = type(value)
     if kind is str:
-        found.append(value)  # type: ignore[arg-type]
+        found.append(value[:SEARCHED_CHARACTERS])  # type: ignore[index]
     elif kind is dict:
         for inner in value.values():  # type: ignore[attr-defined]
             _gather(inner, found)
@@ -135,7 +133,7 @@ def _gather(value: object, found: list[str]) -> None:
         for inner in value:  # type: ignore[attr-defined]
             _gather(inner, found)
     elif isinstance(value, Mapping | list | tuple | str):
-        found.extend(texts(value))
+        found.extend(text[:SEARCHED_CHARACTERS] for text in texts(value))
 
 
 def texts(value: object) -> Iterator[str]:

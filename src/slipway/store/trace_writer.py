@@ -1,9 +1,9 @@
 """Writes spans that arrive: lines, narrow rows, sealed pages, words and roll-ups, in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, insert, select, update
 
@@ -15,15 +15,25 @@ from slipway.store.encryption import Keys
 from slipway.store.rollups import Tally, write_tally
 from slipway.store.schema import erased, span, trace, trace_page
 from slipway.store.shared_pages import MOST_BYTES, Entry, SharedPages
-from slipway.store.trace_pages import entry_of, entry_of_said, press, preview, words_in
+from slipway.store.trace_pages import entry_of, entry_of_said, press, preview, texts_in
 from slipway.store.word_index import WordIndex
 
 AT_ONCE = 400
 """A few hundred at a time: every database limits the number of parameters."""
 LARGE_ENTRY = MOST_BYTES // 4
 """Bytes that a trace may say in a page that it shares; more gets a page of its own."""
-TRACE = ("id", "project", "trace", *LINE, "preview", "page")
+TRACE = (*LINE, "id", "project", "trace", "preview", "page")
 _line = itemgetter(*LINE)
+
+
+class _Fresh(NamedTuple):
+    """A trace that is seen for the first time; `arrival` is None where it is one span."""
+
+    number: int
+    trace: str
+    spans: Sequence[Span]
+    subject: str | None
+    arrival: Arrival | None
 
 
 class TraceWriter:
@@ -40,17 +50,19 @@ class TraceWriter:
         in many batches; what the root knows (release, channel, session, environment, person) counts for all of them.
         """
         incoming: defaultdict[str, list[Span]] = defaultdict(list)
-        for one in filter(None, map(clean, spans)):
-            incoming[one.trace].append(one)
+        for one in spans:
+            if cleaned := clean(one):
+                incoming[cleaned.trace].append(cleaned)
         if not incoming:
             return 0
-        with self.database.transaction() as connection:
+        with self.database.joining() as connection:
             self.database.dialect.lock_project(connection, self.project)
             known = self._known(connection, incoming)
             for id in self._gone(connection, incoming):
                 del incoming[id]
             tally = Tally()
-            new = self._add_fresh(connection, {id: some for id, some in incoming.items() if id not in known}, tally)
+            fresh = {id: some for id, some in incoming.items() if id not in known} if known else incoming
+            new = self._add_fresh(connection, fresh, tally)
             for id, found in known.items():
                 if id in incoming:
                     new += self._add_to(connection, id, incoming[id], found, tally)
@@ -59,14 +71,11 @@ class TraceWriter:
 
     def _known(self, connection: Connection, ids: Iterable[str]) -> dict[str, Row[Any]]:
         """Rows of the traces that are there already."""
-        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
         there: list[int] = []
         for some in some_of(ids):
-            # Raw: to compile a list of hundreds of values costs more than to look them up.
-            marks = ", ".join([mark] * len(some))
-            statement = f"select id from trace where project = {mark} and trace in ({marks})"
-            found = connection.exec_driver_sql(statement, (self.project, *map(bytes.fromhex, some)))
-            there += found.scalars()
+            marks = ", ".join("?" * len(some))
+            sql = f"select id from trace where project = ? and trace in ({marks})"
+            there += self.database.raw(connection, sql, (self.project, *map(bytes.fromhex, some))).scalars()
         rows: dict[str, Row[Any]] = {}
         for numbers in some_of(there):
             for row in connection.execute(select(trace).where(trace.c.id.in_(numbers))):
@@ -75,8 +84,8 @@ class TraceWriter:
 
     def _gone(self, connection: Connection, ids: Iterable[str]) -> set[str]:
         """Traces that were erased: late spans of them are not taken in again."""
-        any_gone = select(erased.c.id).where(erased.c.project == self.project, erased.c.kind == "trace").limit(1)
-        if connection.execute(any_gone).first() is None:
+        sql = "select 1 from erased where project = ? and kind = 'trace' limit 1"
+        if self.database.raw(connection, sql, (self.project,)).first() is None:
             return set()
         found: set[str] = set()
         for some in some_of(ids):
@@ -86,52 +95,62 @@ class TraceWriter:
             found.update(connection.execute(statement).scalars())
         return found
 
-    def _add_fresh(self, connection: Connection, incoming: dict[str, list[Span]], tally: Tally) -> int:
+    def _add_fresh(self, connection: Connection, incoming: Mapping[str, list[Span]], tally: Tally) -> int:
         """Traces that are seen for the first time: everything about them is written in one go."""
         if not incoming:
             return 0
         numbers = self.database.dialect.next_ids(connection, "trace", len(incoming))
-        lines: list[tuple[Any, ...]] = []
-        rows: list[tuple[Any, ...]] = []
-        words: list[tuple[int, bytes]] = []
+        arrivals: list[_Fresh] = []
+        words: list[tuple[int, list[str]]] = []
         shared: defaultdict[str | None, list[Entry]] = defaultdict(list)
-        large: list[tuple[int, str, str | None, bytes, str]] = []
+        large: list[tuple[_Fresh, bytes]] = []
         for number, (id, some) in zip(numbers, incoming.items(), strict=True):
             if len(some) == 1:
-                spans, subject, said = some, some[0].subject or None, ""
-                line = lone_line(some[0])
-                count_lone(some[0], tally)
+                fresh = _Fresh(number, id, some, some[0].subject or None, None)
             else:
                 arrival = Arrival(id, _each_once(some), None)
                 arrival.inherit()
-                arrival.count(tally)
-                spans, subject, said = arrival.spans, arrival.subject, ""
-                line = _line(arrival.line())
-            for one in spans:
-                rows.append(span_row(one, number))
-            entry = entry_of(spans)
+                fresh = _Fresh(number, id, arrival.spans, arrival.subject, arrival)
+            arrivals.append(fresh)
+            entry = entry_of(fresh.spans)
+            if not entry:
+                continue
+            found: list[str] = []
+            for one in fresh.spans:
+                texts_in(one.content, one.error, found)
+            words.append((number, found))
             if len(entry) > LARGE_ENTRY:
-                said = said or _preview(spans, line[0])
-                large.append((number, id, subject, entry, said))
-            elif entry:
-                shared[subject].append(Entry(number, entry))
-            if entry:
-                words.append((number, words_in([one.content for one in spans], [one.error for one in spans])))
-            lines.append((number, self.project, bytes.fromhex(id), *line))
-        self.keys.prepare(connection, {subject or "" for subject in [*shared, *(one[2] for one in large)]})
+                large.append((fresh, entry))
+            else:
+                shared[fresh.subject].append((number, entry))
+        self.keys.prepare(connection, {subject or "" for subject in [*shared, *(one.subject for one, _ in large)]})
         placed = self.pages.add(connection, shared)
-        previews = {
-            number: self.keys.seal(connection, said.encode(), subject=subject, kind="preview", id=id)
-            for number, id, subject, _, said in large
-        }
-        self.database.insert_rows(
-            connection, trace, TRACE, [(*line, previews.get(line[0]), placed.get(line[0])) for line in lines]
-        )
+        previews = {one.number: self._seal_preview(connection, one) for one, _ in large}
+        lines: list[tuple[Any, ...]] = []
+        rows: list[tuple[Any, ...]] = []
+        for number, id, spans, _, arrived in arrivals:
+            if arrived is None:
+                row = span_row(spans[0], number)
+                rows.append(row)
+                line = lone_line(spans[0], row)
+                count_lone(spans[0], tally)
+            else:
+                line = _line(arrived.line())
+                rows += [span_row(one, number) for one in spans]
+                arrived.count(tally)
+            lines.append((*line, number, self.project, bytes.fromhex(id), previews.get(number), placed.get(number)))
+        self.database.insert_rows(connection, trace, TRACE, lines)
         self.database.insert_rows(connection, span, SPAN, rows)
-        for number, id, subject, entry, _ in large:
-            self._own_page(connection, number, id, subject, entry)
+        for one_large, entry in large:
+            self._own_page(connection, one_large.number, one_large.trace, one_large.subject, entry)
         self.words.add(connection, words)
         return len(rows)
+
+    def _seal_preview(self, connection: Connection, fresh: "_Fresh") -> bytes:
+        said = [(bytes.fromhex(one.span), one.content) for one in fresh.spans]
+        root = next((bytes.fromhex(one.span) for one in fresh.spans if one.parent is None), None)
+        shown = first_words(said, root).encode()
+        return self.keys.seal(connection, shown, subject=fresh.subject, kind="preview", id=fresh.trace)
 
     def _add_to(self, connection: Connection, id: str, some: Sequence[Span], row: Row[Any], tally: Tally) -> int:
         """More spans of a trace that is there already."""
@@ -144,9 +163,7 @@ class TraceWriter:
         adopted = arrival.subject != row.subject
         if adopted or arrival.root is not None:
             said = arrival.preview() or self.shown(connection, row)
-            line["preview"] = self.keys.seal(
-                connection, said.encode(), subject=arrival.subject, kind="preview", id=id
-            )
+            line["preview"] = self.keys.seal(connection, said.encode(), subject=arrival.subject, kind="preview", id=id)
         if adopted:
             self._adopt(connection, arrival, row)
             line["page"] = None
@@ -155,8 +172,10 @@ class TraceWriter:
         entry = entry_of(arrival.spans)
         if entry:
             self._own_page(connection, row.id, id, arrival.subject, entry)
-            contents, errors = [one.content for one in arrival.spans], [one.error for one in arrival.spans]
-            self.words.add(connection, [(row.id, words_in(contents, errors))])
+            found: list[str] = []
+            for one in arrival.spans:
+                texts_in(one.content, one.error, found)
+            self.words.add(connection, [(row.id, found)])
         arrival.count(tally)
         return len(arrival.spans)
 
@@ -174,9 +193,7 @@ class TraceWriter:
 
     def _own_page(self, connection: Connection, number: int, id: str, subject: str | None, entry: bytes) -> None:
         body = self.keys.seal(connection, press(entry), subject=subject, kind="trace", id=id)
-        connection.execute(
-            insert(trace_page).values(trace_id=number, project=self.project, subject=subject, body=body)
-        )
+        connection.execute(insert(trace_page).values(trace_id=number, project=self.project, subject=subject, body=body))
 
     def _adopt(self, connection: Connection, arrival: Arrival, row: Row[Any]) -> None:
         """Seals earlier pages again: the person became known only now."""
@@ -198,10 +215,6 @@ def first_words(said: Sequence[tuple[bytes, Any]], root: bytes | None) -> str:
     """What the list shows of (span, content): what the root says, else the first that says something."""
     contents = [content for span, content in said if span == root] + [content for _, content in said]
     return next((shown for shown in map(preview, contents) if shown), "")
-
-
-def _preview(spans: Sequence[Span], root: bytes | None) -> str:
-    return first_words([(bytes.fromhex(one.span), one.content) for one in spans], root)
 
 
 def _each_once(spans: Sequence[Span]) -> list[Span]:

@@ -20,7 +20,7 @@ from slipway.store.rollups import forget_rollups, read_series
 from slipway.store.schema import erased, setting, shared_page, span, trace, trace_page
 from slipway.store.shared_pages import SharedPages
 from slipway.store.trace_contents import list_by_content
-from slipway.store.trace_pages import Said, entry_of_said, press, said_in_entry, unpress, words_in
+from slipway.store.trace_pages import Said, entry_of_said, press, said_in_entry, texts_in, unpress
 from slipway.store.trace_query import condition, take_apart
 from slipway.store.trace_writer import TraceWriter, first_words, some_of
 from slipway.store.word_index import WordIndex
@@ -268,7 +268,7 @@ class Traces:
             preview = self.keys.seal(connection, shown.encode(), subject=row.subject, kind="preview", id=trace_id)
             connection.execute(update(trace).where(trace.c.id == row.id).values(preview=preview, page=None))
             self.words.remove(connection, [row.id])
-            self.words.add(connection, [(row.id, _words(after))])
+            self.words.add(connection, [(row.id, _texts(after))])
         return True
 
     def ids(self) -> Iterator[TraceId]:
@@ -291,17 +291,20 @@ class Traces:
                     break
                 last = rows[-1].id
                 said = self.said_in(connection, rows)
-                self.words.add(connection, [(row.id, _words(said[row.id])) for row in rows if said[row.id]])
+                self.words.add(connection, [(row.id, _texts(said[row.id])) for row in rows if said[row.id]])
                 done += sum(1 for row in rows if said[row.id])
-            connection.execute(delete(setting).where(setting.c.name == REBUILD))
         return done
 
     def rebuild_words_if_needed(self) -> None:
         """After a migration, the words of older traces are missing: whoever holds the keys adds them."""
         with self.database.reading() as connection:
             needed = connection.execute(select(setting.c.value).where(setting.c.name == REBUILD)).scalar()
+            projects = connection.execute(select(trace.c.project).distinct()).scalars().all() if needed else []
         if needed:
-            self.rebuild_words()
+            with self.database.transaction() as connection:
+                for name in projects:
+                    Traces(self.database, name, self.keys.of(name)).rebuild_words()
+                connection.execute(delete(setting).where(setting.c.name == REBUILD))
 
     # Parts ------------------------------------------------------------------------------------------------------------
 
@@ -354,7 +357,7 @@ class Traces:
         for some in some_of(numbers):
             rows = connection.execute(select(trace).where(trace.c.id.in_(some))).all()
             for number, said in self.said_in(connection, rows).items():
-                held = words_of(_words(said).decode())
+                held = words_of(" ".join(_texts(said)))
                 if all(any(word.startswith(beginning) for word in held) for beginning in beginnings):
                     kept.append(number)
         return kept
@@ -428,8 +431,12 @@ class Traces:
         ]
 
 
-def _words(said: Sequence[Said]) -> bytes:
-    return words_in([one.content for one in said], [one.error for one in said])
+def _texts(said: Sequence[Said]) -> list[str]:
+    """What a trace is found by."""
+    found: list[str] = []
+    for one in said:
+        texts_in(one.content, one.error, found)
+    return found
 
 
 def _span(row: Row[Any], whole: Row[Any], project: str, said: Any) -> Span:

@@ -8,6 +8,7 @@ postings of a block are cut by first letter into buckets, so that looking for a 
 import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -76,17 +77,12 @@ def wanted(word: str) -> Wanted:
     return Wanted(bucket, low, high, exact)
 
 
-def searchable(texts: Iterable[str], *, most: int) -> bytes:
-    """The bytes that are cut into words: ASCII as it is, other texts as their folded words; `most` characters a text.
+def searchable(text: str) -> bytes:
+    """The bytes that are cut into words: ASCII as it is, other texts as their folded words.
 
-    Nothing is lost by leaving texts whole: cutting is left to `postings_of`, for many texts at once.
+    Cutting is left to `postings_of`, for many texts at once.
     """
-    return b" ".join(
-        [
-            text.encode() if text.isascii() else " ".join(words_of(text)).encode("utf-8", "replace")
-            for text in (text if len(text) <= most else text[:most] for text in texts)
-        ]
-    )
+    return text.encode() if text.isascii() else " ".join(words_of(text)).encode("utf-8", "replace")
 
 
 def postings_of(lines: Sequence[bytes]) -> Postings:
@@ -100,9 +96,7 @@ def postings_of(lines: Sequence[bytes]) -> Postings:
             begin, size = end, 0
     if not pieces:
         return np.empty(0, np.uint64)
-    postings = np.concatenate(pieces)
-    postings.sort()
-    return _unique(postings)
+    return _sorted(_unique(_grouped(np.concatenate(pieces))))
 
 
 def _cut(lines: Sequence[bytes], first_slot: int) -> Postings:
@@ -134,24 +128,23 @@ def cut_in_buckets(postings: Postings) -> list[tuple[int, bytes]]:
     cuts = [0, *np.searchsorted(terms, _BOUNDS).tolist(), len(postings)]
     return [
         (bucket, encode(postings[begin:end]))
-        for bucket, (begin, end) in enumerate(zip(cuts[:-1], cuts[1:], strict=True))
+        for bucket, (begin, end) in enumerate(pairwise(cuts))
         if begin < end
     ]
 
 
 def encode(postings: Postings) -> bytes:
-    """Terms to search in as they are, the number of slots of each, and the slots as pressed differences."""
+    """Terms to search in as they are, the number of slots of each, and the slots as differences in two planes."""
     terms = postings >> _SLOT
     new = np.flatnonzero(np.concatenate(([True], terms[1:] != terms[:-1])))
     slots = (postings & _SLOT_MASK).astype(np.uint16)
     steps = np.diff(slots, prepend=np.uint16(0))
     steps[new] = slots[new]
     counts = np.diff(new, append=len(postings)).astype("<u2")
-    planes = (steps & 0xFF).astype(np.uint8).tobytes() + (steps >> 8).astype(np.uint8).tobytes()
     head = _HEAD.pack(len(new), len(postings))
-    return b"".join(
-        [head, terms[new].astype("<u8").tobytes(), counts.tobytes(), _compressor.compress(planes)],
-    )
+    # The low bytes of the differences hardly get smaller; the high ones are nearly all zero.
+    low, high = (steps & 0xFF).astype(np.uint8).tobytes(), (steps >> 8).astype(np.uint8).tobytes()
+    return b"".join((head, terms[new].astype("<u8").tobytes(), counts.tobytes(), low, _compressor.compress(high)))
 
 
 def decode(body: bytes) -> Postings:
@@ -171,9 +164,13 @@ def without_slots(postings: Postings, slots: Iterable[int]) -> Postings:
     return postings[~gone[(postings & _SLOT_MASK).astype(np.int64)]]
 
 
-def merge(blocks: Sequence[tuple[Postings, int]]) -> Postings:
-    """Postings of several blocks as one, each with its slots moved up by a number."""
-    merged = np.concatenate([postings + np.uint64(up) for postings, up in blocks])
+def merge(blocks: Sequence[tuple[Postings, NDArray[np.int64]]]) -> Postings:
+    """Postings of several blocks as one; each comes with the new slot of each of its slots."""
+    moved = [
+        (postings & ~_SLOT_MASK) | slots[(postings & _SLOT_MASK).astype(np.int64)].astype(np.uint64)
+        for postings, slots in blocks
+    ]
+    merged = np.concatenate(moved)
     merged.sort()
     return merged
 
@@ -183,9 +180,10 @@ def _slots(body: bytes, first: int, end: int) -> Slots:
     count, total = _HEAD.unpack_from(body)
     at = _HEAD.size + 8 * count
     counts = np.frombuffer(body, "<u2", count, at).astype(np.int64)
-    planes = np.frombuffer(_decompressor.decompress(body[at + 2 * count :], max_output_size=2 * total), np.uint8)
+    low = np.frombuffer(body, np.uint8, total, at + 2 * count)
+    high = np.frombuffer(_decompressor.decompress(body[at + 2 * count + total :], max_output_size=total), np.uint8)
     begin, stop = int(counts[:first].sum()), int(counts[:end].sum())
-    steps = planes[begin:stop].astype(np.int64) + (planes[total + begin : total + stop].astype(np.int64) << 8)
+    steps = low[begin:stop].astype(np.int64) + (high[begin:stop].astype(np.int64) << 8)
     sums = np.cumsum(steps)
     # Differences begin anew with every term: what the terms before added up to is taken off again.
     ends = np.cumsum(counts[first:end])
@@ -205,7 +203,32 @@ def _terms(joined: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64])
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
     beginning = (first & np.uint64(0xFFFFFFFF)).astype("<u4").byteswap().astype(np.uint64)
-    return beginning << np.uint64(HASH_BITS) | mixed >> np.uint64(64 - HASH_BITS)
+    terms: Terms = beginning << np.uint64(HASH_BITS) | mixed >> np.uint64(64 - HASH_BITS)
+    return terms
+
+
+def _grouped(postings: Postings) -> Postings:
+    """Postings with equal terms side by side, slots in their order, terms in none.
+
+    A sort by 16 bits of a hash, in linear time: a comparing sort of so many numbers takes several times as long. Where
+    terms have the same 16 bits, their runs are torn; `_sorted` lays them beside each other, and that is all it takes.
+    """
+    mixed = (postings >> _SLOT) * np.uint64(0x9E3779B97F4A7C15)
+    return postings[np.argsort((mixed >> np.uint64(48)).astype(np.uint16), kind="stable")]
+
+
+def _sorted(postings: Postings) -> Postings:
+    """Groups of equal terms in the order of the terms."""
+    if not len(postings):
+        return postings
+    terms = postings >> _SLOT
+    begins = np.flatnonzero(np.concatenate(([True], terms[1:] != terms[:-1])))
+    sizes = np.diff(begins, append=len(postings))
+    order = np.argsort(terms[begins], kind="stable")
+    begins, sizes = begins[order], sizes[order]
+    # Where each group comes from, less where it goes to, gives the way of each of its members.
+    ways = begins - (np.cumsum(sizes) - sizes)
+    return postings[np.repeat(ways, sizes) + np.arange(len(postings))]
 
 
 def _unique(postings: Postings) -> Postings:

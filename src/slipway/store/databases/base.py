@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Table
+from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Engine, Table
 from sqlalchemy.exc import DBAPIError
 
 from slipway.domain.errors import StoreError
@@ -131,6 +131,19 @@ class Database:
             raise
 
     @contextmanager
+    def joining(self) -> Iterator[Connection]:
+        """The transaction that this task has open, without a savepoint, or one of its own.
+
+        For steps of a whole that is given up altogether when one of them fails.
+        """
+        open_here: _Open | None = getattr(self._local, "open", None)
+        if open_here is not None and open_here.task is _task():
+            yield open_here.connection
+            return
+        with self.transaction() as connection:
+            yield connection
+
+    @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One snapshot; inside a transaction of the same task, that transaction."""
         open_here: _Open | None = getattr(self._local, "open", None)
@@ -154,6 +167,15 @@ class Database:
             self.dialect.insert_rows(connection, table.name, columns, rows)
         except errors as wrong:
             raise DBAPIError.instance(f"insert into {table.name}", None, wrong, errors) from wrong
+
+    def raw(self, connection: Connection, sql: str, parameters: Sequence[Any] = ()) -> CursorResult[Any]:
+        """Runs SQL as it is written, with `?` for parameters: for what runs so often that building it would cost more.
+
+        The SQL holds no other question mark and no per cent sign.
+        """
+        if connection.dialect.paramstyle != "qmark":
+            sql = sql.replace("?", "%s")
+        return connection.exec_driver_sql(sql, tuple(parameters))
 
     def when_rolled_back(self, forget: Callable[[], None]) -> None:
         """`forget` is called after any roll-back, so that what was kept in memory does not outlive its row."""

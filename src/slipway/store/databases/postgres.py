@@ -82,7 +82,16 @@ class Postgres:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for table in ("word_block", "data_key", "trace", "record_link"):
                 connection.exec_driver_sql(f"vacuum full {table}")
-            for table in ("span", "trace_page", "shared_page", "word_members", "record", "record_part", "derived", "job"):
+            for table in (
+                "span",
+                "trace_page",
+                "shared_page",
+                "word_members",
+                "record",
+                "record_part",
+                "derived",
+                "job",
+            ):
                 connection.exec_driver_sql(f"vacuum {table}")
         return "the server's write-ahead log and its backups keep old pages until they are recycled"
 

@@ -135,6 +135,9 @@ def _prepare(raw: sqlite3.Connection, _: object) -> None:
     raw.execute("pragma foreign_keys = on")
     raw.execute("pragma secure_delete = on")
     raw.execute("pragma temp_store = memory")
+    # 16 MB of log before it is written back, and 8 MB of pages at hand: what many batches change is written once.
+    raw.execute("pragma wal_autocheckpoint = 4000")
+    raw.execute("pragma cache_size = -8000")
     raw.create_function("slipway_unhex", 1, _unhex, deterministic=True)
 
 
