@@ -1,13 +1,14 @@
 """The shape of one trace, however many steps it has: narrow rows only, and the content of the few that are wanted."""
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import select
 
 from slipway.domain.ids import SpanId, TraceId
 from slipway.domain.trace import Trace, TraceSummary
 from slipway.store.schema import span, trace
+from slipway.store.trace_writer import some_of
 
 if TYPE_CHECKING:
     from slipway.store.traces import Traces
@@ -71,6 +72,28 @@ def read_steps(traces: "Traces", trace_id: str, wanted: Collection[str]) -> Trac
     spans = [_span(one, row, traces.project, said.get(one.span)) for one in rows]
     spans.sort(key=lambda one: bytes.fromhex(one.span) != row.root)
     return Trace(id=TraceId(trace_id), spans=tuple(spans))
+
+
+def read_many(traces: "Traces", ids: Sequence[str]) -> list[Trace]:
+    """These traces in their order, read in one go; those that are not there are left out, erased ones are empty."""
+    from slipway.store.traces import _span
+
+    found: dict[str, Trace] = {}
+    with traces.database.reading() as connection:
+        for some in some_of([bytes.fromhex(id) for id in ids if _is_hex(id)]):
+            where = (trace.c.project == traces.project, trace.c.trace.in_(some))
+            rows = connection.execute(select(trace).where(*where)).all()
+            steps: dict[int, list[Any]] = {row.id: [] for row in rows}
+            statement = select(span).where(span.c.trace_id.in_(steps)).order_by(span.c.start_ns, span.c.span)
+            for step in connection.execute(statement):
+                steps[step.trace_id].append(step)
+            said = traces.said_in(connection, rows)
+            for row in rows:
+                told = {one.span: one for one in said[row.id]}
+                spans = [_span(step, row, traces.project, told.get(step.span)) for step in steps[row.id]]
+                spans.sort(key=lambda one, root=row.root: bytes.fromhex(one.span) != root)  # type: ignore[misc]
+                found[row.trace.hex()] = Trace(id=TraceId(row.trace.hex()), spans=tuple(spans))
+    return [found[id] for id in ids if id in found]
 
 
 def _is_hex(text: str) -> bool:

@@ -14,6 +14,7 @@ from slipway.domain.rollup import RollupPoint
 from slipway.domain.trace import TracePage, TraceSummary
 from slipway.domain.trace_filter import FIELDS, Compare
 from slipway.release.parts import list_releases
+from slipway.store.trace_outline import read_many
 from slipway.store.trace_sums import GroupedBy, read_groups
 from slipway.text.filters import write_filter
 from slipway.watch.costs import find_repeats, read_costs
@@ -233,17 +234,16 @@ def show_session(visit: Visit) -> View:
     store = visit.workspace.store
     session = visit.ask("id")
     found = store.traces.list(session=session, limit=TURNS, after=visit.ask("after") or None)
-    turns = []
-    for row in reversed(found.rows):
-        trace = store.traces.get(row.id)
-        turns.append(
-            {
-                "row": row,
-                "question": question_of(trace) or row.name,
-                "answer": answer_of(trace),
-                "tone": TONES.get(row.status, ""),
-            }
-        )
+    rows = {row.id: row for row in reversed(found.rows)}
+    turns = [
+        {
+            "row": rows[trace.id],
+            "question": question_of(trace) or rows[trace.id].name,
+            "answer": answer_of(trace),
+            "tone": TONES.get(rows[trace.id].status, ""),
+        }
+        for trace in read_many(store.traces, list(rows))
+    ]
     query = {"id": session}
     data = {
         "session": session,
