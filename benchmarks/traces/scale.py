@@ -136,7 +136,9 @@ def measure(folder: Path, count: int, people: int) -> list[Figure]:
         began = time.process_time()
         found = search_files(folder, [CANARY])
         note = f"searched {found.searched} files in {time.process_time() - began:.1f} CPU s"
-        figures.append(Figure("files that still hold a word of that person", len(found.holding), "", limit=0, note=note))
+        figures.append(
+            Figure("files that still hold a word of that person", len(found.holding), "", limit=0, note=note)
+        )
         assert not workspace.store.traces.list(text=CANARY).rows
     return figures
 

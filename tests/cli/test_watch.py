@@ -157,7 +157,7 @@ def test_traffic_becomes_a_demand(watch: Ran, application: Path, tmp_path: Path)
     shape = told(watch("traffic", "--csv", tmp_path / "traffic.csv", "--json"))
     assert (shape["requests"], shape["input_tokens"]) == (30, 1000)
     assert len((tmp_path / "traffic.csv").read_text(encoding="utf-8").splitlines()) == 31
-    decided = told(watch("run", "--from-traces", "7d", "--json", group="decide"))
+    decided = told(watch("run", "--traces", "--json", group="decide"))
     assert decided["demand"]["input_tokens"] == 1000
     planned = told(watch("plan", "--model", "llama-3.1-8b", "--from-traces", "7d", "--json", group="deploy"))
     assert planned["demand"]["output_tokens"] == 100

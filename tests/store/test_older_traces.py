@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import zstandard
-from sqlalchemy import insert, table, text
 from sqlalchemy import column as named
+from sqlalchemy import insert, table, text
 
 from slipway.config.secrets import Secret
 from slipway.domain.errors import NotFound

@@ -83,7 +83,39 @@ class DecideSettings(Table, frozen=True):
     gpu_hourly: Annotated[
         Positive | None, Meta(description="Your price of one GPU hour in dollars; empty takes the dated default.")
     ] = None
+    gpu_reserved_hourly: Annotated[
+        Positive | None, Meta(description="Your price of one GPU hour when reserved for the horizon, in dollars.")
+    ] = None
     engineer_monthly: Annotated[float, Meta(ge=0, description="Cost of one engineer a month, in dollars.")] = 12000.0
+    batch_share: Annotated[Share, Meta(description="Share of requests that may wait a day for their answer.")] = 0.0
+    monthly_users: Annotated[
+        Positive | None, Meta(description="People who will use it in a month; some licences have a cap.")
+    ] = None
+    trains_on_output: Annotated[
+        bool, Meta(description="Whether answers will train another model (licences differ).")
+    ] = False
+    tuning_tokens: Annotated[
+        float, Meta(ge=0, description="Tokens to fine-tune the open model on, all epochs together; 0 does not tune.")
+    ] = 0.0
+    data_cost: Annotated[float, Meta(ge=0, description="Dollars for collecting and labelling that data.")] = 0.0
+    quality: Annotated[
+        dict[str, Share], Meta(description="Score of each model on your own questions, from 0 to 1, by its name here.")
+    ] = default({})
+    quality_needed: Annotated[
+        Share | None, Meta(description="Lowest score on your own questions that will do, from 0 to 1.")
+    ] = None
+    weights: Annotated[
+        dict[Literal["cost", "quality", "time", "control", "risk"], Annotated[float, Meta(ge=0)]],
+        Meta(description="Swing weights inside the front, any scale; empty lets the cost alone decide."),
+    ] = default({})
+    pairwise: Annotated[
+        dict[str, Positive],
+        Meta(description='Instead of weights: how many times more one criterion counts, as "cost/time" = 3.'),
+    ] = default({})
+    prices: Annotated[
+        str, Meta(description="TOML file of your own prices and licences, which go before the published ones.")
+    ] = "prices.toml"
+    seed: Annotated[int, Meta(ge=0, description="Seed of the futures that are tried.")] = 0
 
 
 class PromptSettings(Table, frozen=True):
@@ -117,9 +149,9 @@ class RetrieveSettings(Table, frozen=True):
         dict[str, Any], Meta(description="Vector store: `kind` and its settings; auto follows the database.")
     ] = default({"kind": "auto"})
     similarity: Annotated[Literal["cosine", "dot", "euclid"], Meta(description="Similarity of vectors.")] = "cosine"
-    alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.5
-    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.65
-    limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 8
+    alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.45
+    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.78
+    limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 15
 
 
 class GuardSettings(Table, frozen=True):
@@ -247,9 +279,52 @@ class ServerSettings(Table, frozen=True):
         str, Meta(description="Certificate chain (PEM file) to serve HTTPS with; empty serves plain HTTP.")
     ] = ""
     tls_key: Annotated[str, Meta(description="Private key (PEM file) of the certificate.")] = ""
+    journal_mb: Annotated[
+        float, Meta(gt=0, description="Megabytes of waiting traces above which they are kept without what was said.")
+    ] = 4096.0
     raw_models: Annotated[
         bool, Meta(description="Whether clients may also call a model as engine/model, past every release.")
     ] = False
+
+
+class FallbackSettings(Table, frozen=True):
+    """Who answers instead of an engine, a channel or a release, by what went wrong."""
+
+    to: Annotated[
+        list[str],
+        Meta(
+            description="In order: `engine/model`, an engine (for the same model) or a release such as `support@13`; "
+            "for every failure without a list of its own, but not for content filters."
+        ),
+    ] = []
+    rate_limit: Annotated[list[str] | None, Meta(description="Instead of `to` after 429, also without quota.")] = None
+    timeout: Annotated[list[str] | None, Meta(description="Instead of `to` after a deadline has passed.")] = None
+    server_error: Annotated[
+        list[str] | None, Meta(description="Instead of `to` after 5xx, garbled answers, refused keys of ours.")
+    ] = None
+    unreachable: Annotated[list[str] | None, Meta(description="Instead of `to` when nothing answers.")] = None
+    content_filter: Annotated[
+        list[str] | None, Meta(description="When the engine refuses the text; empty: its refusal is passed on.")
+    ] = None
+
+
+class RoutingSettings(Table, frozen=True):
+    """What the gateway does when an engine fails, and what shadows may take."""
+
+    fallback: Annotated[
+        dict[str, FallbackSettings],
+        Meta(description="Fallbacks by the name of a channel, a release or an engine; the first of these counts."),
+    ] = {}
+    breaker_failures: Annotated[
+        int, Meta(ge=0, description="Failures in a row after which an upstream is left alone; 0 never does.")
+    ] = 5
+    breaker_s: Annotated[
+        float, Meta(gt=0, description="Seconds until one request looks if it is back; doubled up to a minute.")
+    ] = 5.0
+    retry_share: Annotated[
+        Share, Meta(description="Share of the requests that may be repeated at the same engines.")
+    ] = 0.2
+    shadows: Annotated[int, Meta(ge=0, description="Copies for shadows that run at once, per worker.")] = 16
 
 
 class Settings(Table, frozen=True):
@@ -270,6 +345,7 @@ class Settings(Table, frozen=True):
     privacy: PrivacySettings = PrivacySettings()
     store: StoreSettings = StoreSettings()
     server: ServerSettings = ServerSettings()
+    routing: RoutingSettings = RoutingSettings()
     engines: Annotated[
         dict[str, dict[str, Any]], Meta(description="Engines by name: `kind` and the settings of that backend.")
     ] = {}

@@ -126,11 +126,7 @@ def cut_in_buckets(postings: Postings) -> list[tuple[int, bytes]]:
     """(bucket, body) of every bucket that holds something."""
     terms = postings >> _SLOT
     cuts = [0, *np.searchsorted(terms, _BOUNDS).tolist(), len(postings)]
-    return [
-        (bucket, encode(postings[begin:end]))
-        for bucket, (begin, end) in enumerate(pairwise(cuts))
-        if begin < end
-    ]
+    return [(bucket, encode(postings[begin:end])) for bucket, (begin, end) in enumerate(pairwise(cuts)) if begin < end]
 
 
 def encode(postings: Postings) -> bytes:

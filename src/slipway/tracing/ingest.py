@@ -147,8 +147,7 @@ def _take_in(
         except ValueError:
             damaged += 1
         else:
-            for span in read:
-                spans.append(span if span.cost_micros else with_cost(span, price_of=price_of))
+            spans += [span if span.cost_micros else with_cost(span, price_of=price_of) for span in read]
     try:
         with store.transaction():
             new = _add(store, spans)
