@@ -23,19 +23,14 @@ def addresses(week: Workspace) -> dict[str, str]:
     row = next(row for row in week.store.traces.list(query="span.kind = retrieval").rows if row.release)
     return {
         "trace": f"/traces/{row.id}",
-        "call": f"/traces/{talk[0]}",
         "thousands": f"/traces/{many}",
         "compared": f"/traces/{talk[0]}/compare/{talk[1]}",
         "conversation": f"/traces/session?id={quote(session)}",
-        "repeats": "/traces/costs?part=repeats",
         "wrong filter": "/traces?filter=status+%3D+ok+and+latenzy+%3E+1",
-        "sought": "/traces?filter=attribute.tier+%3D+gold&since=",
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["trace", "call", "thousands", "compared", "conversation", "repeats", "wrong filter", "sought"]
-)
+@pytest.mark.parametrize("name", ["trace", "thousands", "compared", "conversation", "wrong filter"])
 def test_a_page_of_traces_is_sound(screen: Watched, addresses: dict[str, str], name: str) -> None:
     page = screen.open(addresses[name])
     assert screen.violations() == []
