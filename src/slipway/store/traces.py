@@ -13,13 +13,15 @@ from slipway.domain.errors import ContentErased, NotFound
 from slipway.domain.ids import ReleaseId, SpanId, SubjectId, TraceId
 from slipway.domain.rollup import RollupPoint
 from slipway.domain.trace import Span, Status, Trace, TracePage, TraceSummary
+from slipway.domain.trace_filter import Filter
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
 from slipway.store.rollups import forget_rollups, read_series
 from slipway.store.schema import erased, setting, shared_page, span, trace, trace_page
 from slipway.store.shared_pages import SharedPages
+from slipway.store.trace_contents import list_by_content
 from slipway.store.trace_pages import Said, entry_of_said, press, said_in_entry, texts_in, unpress
-from slipway.store.trace_query import condition
+from slipway.store.trace_query import condition, take_apart
 from slipway.store.trace_writer import TraceWriter, first_words, some_of
 from slipway.store.word_index import WordIndex
 from slipway.store.words import query_words, words_of
@@ -86,26 +88,28 @@ class Traces:
     ) -> TracePage:
         """Traces that meet every filter, newest first.
 
-        `query` is the filter language of `trace_query`; `text` asks for words that must all occur (`word*` for a
-        beginning). `after` is `next` of the page before. Raises `QueryInvalid`.
+        `query` is the filter language of `text/filters.py`; `text` asks for words that must all occur (`word*` for a
+        beginning). `after` is `next` of the page before. A query about raw attributes opens what is sealed, so a page
+        of it may hold fewer than `limit` lines, or none, and still have a `next`. Raises `QueryInvalid`.
         """
-        where = self._where(
-            query=query,
-            equal={
-                "release": release,
-                "channel": channel,
-                "status": status,
-                "model": model,
-                "session": session,
-                "subject": subject,
-            },
-            since=since,
-            until=until,
-        )
+        equal = {
+            "release": release,
+            "channel": channel,
+            "status": status,
+            "model": model,
+            "session": session,
+            "subject": subject,
+        }
+        parts = take_apart(query)
+        text = f"{text} {parts.words}".strip()
+        where = self._where(equal=equal, since=since, until=until)
         if after is not None:
             where.append(tuple_(trace.c.started_ns, trace.c.id) < tuple_(*_position(after)))
         statement = select(trace).where(*where).order_by(trace.c.started_ns.desc(), trace.c.id.desc()).limit(limit + 1)
         with self.database.reading() as connection:
+            statement = statement.where(self.meeting(connection, parts.rows))
+            if parts.content:
+                return list_by_content(self, connection, parts, self._holding(connection, text, statement), limit)
             rows = connection.execute(self._holding(connection, text, statement)).all()
             shown = tuple(self._summaries(connection, rows[:limit]))
         more = f"{rows[limit - 1].started_ns}-{rows[limit - 1].id}" if len(rows) > limit else None
@@ -134,9 +138,12 @@ class Traces:
             "session": session,
             "subject": subject,
         }
-        where = self._where(query=query, equal=equal, since=since, until=until)
+        parts = take_apart(query)
+        where = self._where(equal=equal, since=since, until=until)
+        text = f"{text} {parts.words}".strip()
         with self.database.reading() as connection:
-            statement = select(func.count()).select_from(trace).where(*where)
+            wanted = self.meeting(connection, query if parts.content else parts.rows)
+            statement = select(func.count()).select_from(trace).where(*where, wanted)
             return int(connection.execute(self._holding(connection, text, statement)).scalar_one())
 
     def series(
@@ -322,13 +329,11 @@ class Traces:
     def _where(
         self,
         *,
-        query: str,
         equal: dict[str, str | None],
         since: datetime | None,
         until: datetime | None,
     ) -> Many[Any]:
-        where: Many[Any] = [condition(query)]
-        where += [trace.c[name] == value for name, value in equal.items() if value is not None]
+        where: Many[Any] = [trace.c[name] == value for name, value in equal.items() if value is not None]
         if since is not None:
             where.append(trace.c.started_ns >= _ns(since))
         if until is not None:
@@ -361,6 +366,10 @@ class Traces:
                 if all(any(word.startswith(beginning) for word in held) for beginning in beginnings):
                     kept.append(number)
         return kept
+
+    def meeting(self, connection: Connection, query: str | Filter) -> ColumnElement[bool]:
+        """The condition that a line of `trace` meets a filter. Raises `QueryInvalid`."""
+        return condition(query, project=self.project, holding=lambda words: self.holding(connection, words))
 
     def said_in(self, connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, Many[Said]]:
         """What the spans of these lines of `trace` say, by the number of the line; nothing where a person was erased.

@@ -149,6 +149,15 @@ def _prepare(raw: sqlite3.Connection, _: object) -> None:
     # 16 MB of log before it is written back, and 8 MB of pages at hand: what many batches change is written once.
     raw.execute("pragma wal_autocheckpoint = 4000")
     raw.execute("pragma cache_size = -8000")
+    raw.create_function("slipway_unhex", 1, _unhex, deterministic=True)
+
+
+def _unhex(text: str | None) -> bytes | None:
+    """SQLite has its own from 3.41 on only."""
+    try:
+        return None if text is None else bytes.fromhex(text)
+    except ValueError:
+        return None
 
 
 def _begin(connection: Connection) -> None:
