@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from slipway.gateway.admission import Admission
+from slipway.gateway.breakers import Breakers
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.metrics import Counts
+from slipway.gateway.shadows import Shadows
 from slipway.models.patience import RetryBudget
 from slipway.upstream.client import HttpClient
 
@@ -18,3 +20,5 @@ class Services:
     ledger: Ledger
     counts: Counts
     budget: RetryBudget
+    breakers: Breakers
+    shadows: Shadows
