@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
+from slipway.decide.sensitivity import WEAK
 from slipway.decide.words import dollars, say_confidence
-from slipway.domain.decision import Driver, Traffic, Weighing
+from slipway.domain.decision import Driver, Sensitivity, Traffic, Weighing
 from slipway.domain.deployment import (
     CostLine,
     CurvePoint,
@@ -287,7 +288,7 @@ def _engineer(record: DecisionRecord) -> Engineer:
         prediction=_prediction(record),
         assumptions=assumptions,
         details=details,
-        drivers=record.sensitivity.drivers if record.sensitivity else (),
+        drivers=strong_drivers(record.sensitivity),
         weighing=tuple(_weighing_rows(record.weighing)),
         sources=tuple(sources),
         method=METHOD,
@@ -298,6 +299,12 @@ def _engineer(record: DecisionRecord) -> Engineer:
             "slipway deploy plan",
         ),
     )
+
+
+def strong_drivers(sensitivity: Sensitivity | None) -> tuple[Driver, ...]:
+    """The inputs on which the answer hangs more than by chance; all of them where it hangs on none."""
+    drivers = sensitivity.drivers if sensitivity is not None else ()
+    return tuple(one for one in drivers if abs(one.weight) >= WEAK) or drivers
 
 
 def _machines(options: list[Option], demand: Demand) -> Iterator[Machine]:

@@ -11,7 +11,7 @@ from slipway.config.settings import DecideSettings
 from slipway.decide.answers import Question, list_questions, read_answer, write_answers
 from slipway.decide.decision import compare_roads, decide, latest_decision
 from slipway.decide.demand import read_demand
-from slipway.decide.memo import memo, row_words
+from slipway.decide.memo import memo, row_words, strong_drivers
 from slipway.decide.options import list_candidates
 from slipway.decide.rents import own_prices
 from slipway.decide.words import say_confidence
@@ -63,7 +63,7 @@ COLUMNS = (
     Column(key="name", label="Option", one_line=False),
     Column(key="verdict", label="Verdict", one_line=False),
     Column(key="monthly", label="A month", number=True),
-    Column(key="band", label="Over the horizon, 80 % band", number=True),
+    Column(key="band", label="Total, 80 % band", number=True),
     Column(key="cheapest", label="Cheapest in", number=True),
     Column(key="upfront", label="Up front", number=True),
     Column(key="start", label="Starts in", number=True),
@@ -96,6 +96,7 @@ def show(visit: Visit) -> View:
             "chart": cost_chart(record),
             "confidence": say_confidence(record.recommended, record.sensitivity),
             "bands": band_bars(record),
+            "drivers": strong_drivers(record.sensitivity),
             "options": option_table(record),
             "bill": next((option for option in record.options if option.name == record.recommended), None),
         }
