@@ -97,18 +97,30 @@ class Api:
                     origin=origin,
                 ),
             )
-        return Bill(lines=(*lines, people_line(basis.assumptions.people_api, basis.assumptions)))
+        people = people_line(basis.assumptions.people_api, basis.assumptions)
+        return Bill(lines=(*lines, self.evaluation_line(demand, basis), people))
+
+    def evaluation_line(self, demand: Demand, basis: Basis) -> CostLine:
+        """What evaluations send besides the users; on own machines they run in idle hours."""
+        sent, each = basis.assumptions.evaluation_requests, self._a_request(demand)
+        return CostLine(
+            name="Evaluation",
+            monthly=sent * each,
+            formula=f"{sent:,.0f} requests x ${each:.3g}",
+            source="estimate: a suite of 500 questions, ten times a month",
+        )
 
     def terms(self, demand: Demand, basis: Basis) -> Terms:
-        a_request = api_cost(
-            1,
-            demand.input_tokens,
-            demand.output_tokens,
-            self.price,
-            cached_share=demand.cached_share,
-            tier=self._tier(demand),
+        return Terms(
+            per_request=self._a_request(demand),
+            other_requests=basis.assumptions.evaluation_requests,
+            people=basis.assumptions.people_api,
         )
-        return Terms(per_request=a_request, people=basis.assumptions.people_api)
+
+    def _a_request(self, demand: Demand) -> float:
+        """Dollars of one mean request."""
+        tier, cached = self._tier(demand), demand.cached_share
+        return api_cost(1, demand.input_tokens, demand.output_tokens, self.price, cached_share=cached, tier=tier)
 
     def _tier(self, demand: Demand) -> float:
         return 1.0 if self.batch is None else 1 - demand.batch_share * (1 - self.batch)
