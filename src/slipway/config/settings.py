@@ -149,9 +149,9 @@ class RetrieveSettings(Table, frozen=True):
         dict[str, Any], Meta(description="Vector store: `kind` and its settings; auto follows the database.")
     ] = default({"kind": "auto"})
     similarity: Annotated[Literal["cosine", "dot", "euclid"], Meta(description="Similarity of vectors.")] = "cosine"
-    alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.5
-    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.65
-    limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 8
+    alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.45
+    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.78
+    limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 15
 
 
 class GuardSettings(Table, frozen=True):
