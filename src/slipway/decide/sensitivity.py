@@ -18,6 +18,8 @@ Z90 = 1.2816
 """Standard deviations to the 10th and the 90th percentile of a normal distribution."""
 FACTORS = np.geomspace(0.05, 20, 241)
 """Factors of one input with which a flip is looked for."""
+WEAK = 0.04
+"""Rank correlations below this are chance at so many draws."""
 WORDS = {
     "volume": "Traffic over what is stated",
     "growth": "Traffic a year later over now",
