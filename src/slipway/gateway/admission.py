@@ -96,10 +96,11 @@ def limit_headers(error: OverLimit) -> list[tuple[bytes, bytes]]:
 
 
 def _bearer(call: Call) -> str:
+    """The key as clients of OpenAI send it, or as those of Anthropic do."""
     given = call.headers.get(b"authorization")
     if given is not None and given[:7].lower() == b"bearer ":
         return given[7:].strip().decode("utf-8", "replace")
-    return ""
+    return call.headers.get(b"x-api-key", b"").strip().decode("utf-8", "replace")
 
 
 def _name(host: bytes) -> str:

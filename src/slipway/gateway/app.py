@@ -22,12 +22,14 @@ from slipway.gateway.chat import chat
 from slipway.gateway.embeddings import embed
 from slipway.gateway.feedback import take_feedback
 from slipway.gateway.ledger import Ledger
+from slipway.gateway.messages import take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
 from slipway.gateway.otlp import take_traces
 from slipway.gateway.responses import respond
 from slipway.gateway.services import Services
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
+from slipway.gateway.translation import MessagesDialect, answer_in
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
 from slipway.tracing.ingest import backlog
@@ -41,13 +43,14 @@ Handler = Callable[[Call, Services], Awaitable[None]]
 
 HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/chat/completions": ("POST", "chat", chat),
+    "/v1/messages": ("POST", "chat", take_messages),
     "/v1/responses": ("POST", "chat", respond),
     "/v1/embeddings": ("POST", "chat", embed),
     "/v1/models": ("GET", "chat", list_models),
     "/v1/feedback": ("POST", "feedback", take_feedback),
     "/v1/traces": ("POST", "traces", take_traces),
 }
-RECORDED = frozenset({"/v1/chat/completions", "/v1/responses", "/v1/embeddings"})
+RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"})
 LOOK_EVERY_S = 0.25
 """Calls that run longer than this are watched for clients that leave: sooner, and each short call would pay for it."""
 STALE_AFTER_S = 30.0
@@ -203,6 +206,8 @@ class Gateway:
                 line.came_to(call.outcome)
 
     async def _handle(self, call: Call) -> None:
+        if call.path == "/v1/messages":
+            answer_in(call, MessagesDialect(call))
         try:
             method, scope, handler = _find_handler(call)
             if call.scope["method"] != method:

@@ -177,6 +177,10 @@ class Call:
 
     # Out ---------------------------------------------------------------------------------------------------------
 
+    def send_through(self, outlet: Callable[[Send], Send]) -> None:
+        """Puts something between this call and the server, which sees and may change all that goes out."""
+        self._send = outlet(self._send)
+
     def _head(self, status: int, content_type: bytes, more: list[tuple[bytes, bytes]]) -> MutableMapping[str, Any]:
         self.status = status
         self.responded = True

@@ -27,12 +27,16 @@ from slipway.wire.sse import DONE
 
 
 async def chat(call: Call, services: Services) -> None:
-    body = await call.body()
+    await complete_chat(call, services, await call.body())
+
+
+async def complete_chat(call: Call, services: Services, body: bytes) -> None:
+    """Answers a chat completion request, whichever API it came by."""
     fields = read_fields(body)
     call.model = read_model(fields)
     call.identify(read_user(fields))
     target = find_route(call)
-    if target.plain and target.endpoints:
+    if target.plain and "chat/completions" in target.endpoints:
         await forward(call, services, path="chat/completions", fields=fields, body=body, target=target)
         return
     request = read_chat(body)

@@ -18,6 +18,7 @@ from slipway.models.catalog import price_of
 from slipway.models.choice import choose_engine
 from slipway.tracing.cost import cost_of
 from slipway.upstream.client import Deadlines, Prepared
+from slipway.upstream.translated import TranslatedEngine
 from slipway.workspace import Workspace
 
 FORWARDED = ("chat/completions", "embeddings")
@@ -37,6 +38,8 @@ class Target:
     model: str
     model_json: msgspec.Raw
     endpoints: dict[str, tuple[Prepared, ...]] = field(default_factory=dict)
+    translator: TranslatedEngine | None = None
+    """The engine itself where it speaks another API than OpenAI's."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     guardrails: Guardrails = NO_RAILS
     price: Price | None = None
@@ -80,19 +83,20 @@ def make_raw_target(workspace: Workspace, engine_name: str, model: str) -> Targe
 def _target(
     engine: Engine | None, *, release: Release | None, engine_name: str, model: str, broken: SlipwayError | None
 ) -> Target:
-    forwards = isinstance(engine, OpenAI) and (release is None or (release.prompt is None and release.index is None))
     endpoints: dict[str, tuple[Prepared, ...]] = {}
-    if forwards:
-        assert isinstance(engine, OpenAI)
+    if release is None or (release.prompt is None and release.index is None):
         try:
-            endpoints = {path: engine.endpoints(path) for path in FORWARDED}
+            if isinstance(engine, OpenAI):
+                endpoints = {path: engine.endpoints(path) for path in FORWARDED}
+            elif isinstance(engine, TranslatedEngine):
+                endpoints = {"chat/completions": (engine.prepare_chat(model, b"", stream=False),)}
         except SlipwayError as wrong:
             broken = wrong
     price = None
     if release is not None:
         # The price list is heavy to load; a raw model, which is looked up in the middle of a request, is priced later,
         # by the ingester.
-        base_url = engine.base_url if isinstance(engine, OpenAI) else ""
+        base_url = engine.base_url if isinstance(engine, OpenAI | TranslatedEngine) else ""
         price = price_of(engine_name, model, at=datetime.now(UTC).date(), base_url=base_url)
     return Target(
         release=release,
@@ -100,7 +104,8 @@ def _target(
         model=model,
         model_json=msgspec.Raw(msgspec.json.encode(model)),
         endpoints=endpoints,
-        deadlines=engine.deadlines if isinstance(engine, OpenAI) else Deadlines(),
+        translator=engine if isinstance(engine, TranslatedEngine) else None,
+        deadlines=engine.deadlines if isinstance(engine, OpenAI | TranslatedEngine) else Deadlines(),
         guardrails=release.guardrails if release else NO_RAILS,
         price=price,
         broken=broken,

@@ -89,9 +89,14 @@ async def _ask_each(
 async def _ask_one(
     http: HttpClient, target: Target, endpoint: Prepared, *, body: bytes, extra: bytes, stream: bool
 ) -> Passed:
-    response = await http.send_prepared(
-        endpoint, extra=extra, body=body, deadlines=target.deadlines, max_bytes=None if stream else LARGEST_ANSWER
-    )
+    most = None if stream else LARGEST_ANSWER
+    response: Response
+    if target.translator is not None:
+        response = await target.translator.send_chat(http, body, extra=extra, max_bytes=most)
+    else:
+        response = await http.send_prepared(
+            endpoint, extra=extra, body=body, deadlines=target.deadlines, max_bytes=most
+        )
     if stream and response.status < 400 and (response.header(b"content-type") or b"").startswith(EVENTS):
         first = await response.piece()
         if not first:
