@@ -71,6 +71,8 @@ class State:
         self.headers: list[dict[bytes, bytes]] = []
         self.paths: list[str] = []
         self.keep = True
+        self.silent = False
+        """Whether requests are left unanswered."""
 
 
 class Upstream(asyncio.Protocol):
@@ -133,6 +135,8 @@ class Upstream(asyncio.Protocol):
             return
         stream = bool(fields.get("stream"))
         usage = bool((fields.get("stream_options") or {}).get("include_usage"))
+        if state.silent:
+            return
         if model == "ok":
             self.transport.write(self.answer(model, stream, usage))
             return

@@ -252,6 +252,34 @@ class ServerSettings(Table, frozen=True):
     ] = False
 
 
+class LimitSettings(Table, frozen=True):
+    """What one holder may use; empty is without limit. A month is a calendar month in UTC."""
+
+    requests_per_minute: Annotated[Count | None, Meta(description="Most requests in any minute.")] = None
+    tokens_per_minute: Annotated[Count | None, Meta(description="Most tokens in any minute.")] = None
+    monthly_requests: Annotated[Count | None, Meta(description="Most requests a month.")] = None
+    monthly_budget: Annotated[Positive | None, Meta(description="Most dollars a month.")] = None
+
+
+class LimitsSettings(Table, frozen=True):
+    """Limits beside those of API keys, counted by all workers of a server together."""
+
+    person: Annotated[LimitSettings, Meta(description="What each person may use, by the pseudonym in `user`.")] = (
+        LimitSettings()
+    )
+    project: Annotated[LimitSettings, Meta(description="What the whole application may use.")] = LimitSettings()
+
+
+class PriceSettings(Table, frozen=True):
+    """Your own price of a model, in dollars per million tokens; it goes before the price list."""
+
+    input: Annotated[float, Meta(ge=0, description="Dollars per million input tokens.")]
+    output: Annotated[float, Meta(ge=0, description="Dollars per million output tokens.")] = 0.0
+    cached_input: Annotated[
+        Annotated[float, Meta(ge=0)] | None, Meta(description="Dollars per million cached input tokens.")
+    ] = None
+
+
 class Settings(Table, frozen=True):
     """Everything that slipway.toml may hold."""
 
@@ -270,6 +298,10 @@ class Settings(Table, frozen=True):
     privacy: PrivacySettings = PrivacySettings()
     store: StoreSettings = StoreSettings()
     server: ServerSettings = ServerSettings()
+    limits: LimitsSettings = LimitsSettings()
     engines: Annotated[
         dict[str, dict[str, Any]], Meta(description="Engines by name: `kind` and the settings of that backend.")
+    ] = {}
+    prices: Annotated[
+        dict[str, PriceSettings], Meta(description="Your own prices, by engine/model, or by engine for all its models.")
     ] = {}

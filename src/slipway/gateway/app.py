@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from slipway.access.budgets import Meter
+from slipway.access.counters import Counters
 from slipway.access.limits import RateLimiter
 from slipway.domain.access import Scope as KeyScope
 from slipway.domain.errors import OverLimit, RequestTooLarge, SlipwayError
@@ -59,8 +60,8 @@ STALE_AFTER_S = 30.0
 class Gateway:
     """One worker's gateway. `fallback` is the application of the pages.
 
-    `keys_required` asks every call of /v1 for an API key. `worker` names the journal's segments and the counts;
-    `share` is this worker's part of every limit a minute.
+    `keys_required` asks every call of /v1 for an API key. `worker` names the journal's segments and the counts. Limits
+    are counted together with the other workers of the same folder.
     """
 
     def __init__(
@@ -70,7 +71,6 @@ class Gateway:
         fallback: Application | None = None,
         keys_required: bool = False,
         worker: str = "0",
-        share: float = 1.0,
         refresh_s: float = 1.0,
     ) -> None:
         self.fallback = fallback
@@ -78,10 +78,13 @@ class Gateway:
         counts = self._counts = Counts()
         self._shared = SharedCounts(workspace.state / "workers", worker)
         self._journal = Journal.open(workspace.store.journal_folder, worker=f"gateway{worker}")
+        counters = self._counters = Counters(
+            workspace.state / "workers" / "limits", worker=int(worker) if worker.isdigit() else 0
+        )
         admission = Admission(
             required=keys_required,
-            limiter=RateLimiter(share=share),
-            meter=Meter(workspace.store, flush_s=float("inf")),
+            limiter=RateLimiter(counters),
+            meter=Meter(workspace.store, counters, flush_s=float("inf")),
         )
         self._services = Services(
             http=workspace.http,
@@ -155,6 +158,7 @@ class Gateway:
         await asyncio.to_thread(self._watcher.stop)
         self._journal.close()
         self._shared.remove()
+        self._counters.close()
 
     def reload(self) -> None:
         """Reads slipway.toml and the store again, soon; something wrong is refused, and what served goes on."""
@@ -173,8 +177,7 @@ class Gateway:
             self._shared.write(self._counts)
         except OSError as wrong:
             log.warning("the counts cannot be written: %s", wrong)
-        if self._snapshot.keys:
-            self._services.admission.settle_up()
+        self._services.admission.settle_up(self._snapshot)
 
     # One call -------------------------------------------------------------------------------------------------------
 
@@ -196,6 +199,8 @@ class Gateway:
             call.outcome = "cancelled"
         finally:
             call.finished = True
+            if call.account is not None:
+                self._services.admission.finish(call.account)
             self._running.discard(call)
             counts.in_flight -= 1
             line = call.line or counts.line(_endpoint(call.path), call.channel, call.release)

@@ -12,6 +12,7 @@ from typing import Any
 from slipway.domain.access import ApiKey
 from slipway.domain.errors import RequestInvalid, RequestTooLarge
 from slipway.domain.ids import SpanId, SubjectId, TraceId
+from slipway.gateway.account import Account
 from slipway.gateway.metrics import Line
 from slipway.gateway.snapshot import Snapshot
 
@@ -36,6 +37,7 @@ class Call:
     __slots__ = (
         "_receive",
         "_send",
+        "account",
         "channel",
         "finished",
         "first_byte_ns",
@@ -86,6 +88,8 @@ class Call:
         self.status = 0
         self.first_byte_ns: int | None = None
         self.key: ApiKey | None = None
+        self.account: Account | None = None
+        """Whose limits and budgets the call is counted under, if any."""
         self.model = ""
         self.channel = ""
         self.release = ""
@@ -191,6 +195,8 @@ class Call:
         ]
         if self.release:
             headers.append((b"x-slipway-release", self.release.encode("ascii")))
+        if self.account is not None:
+            headers += self.account.headers
         return {"type": "http.response.start", "status": status, "headers": headers + more}
 
     async def reply(

@@ -36,6 +36,7 @@ async def complete_chat(call: Call, services: Services, body: bytes) -> None:
     call.model = read_model(fields)
     call.identify(read_user(fields))
     target = find_route(call)
+    services.admission.reserve(call, target, body=body, fields=fields)
     if target.plain and "chat/completions" in target.endpoints:
         await forward(call, services, path="chat/completions", fields=fields, body=body, target=target)
         return

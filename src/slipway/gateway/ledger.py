@@ -127,8 +127,8 @@ class Ledger:
         line.output_tokens += usage.output_tokens
         line.cached_tokens += usage.cached_tokens
         line.cost_micros += cost_micros
-        if call.key is not None:
-            self._admission.used(call.key, tokens=usage.total_tokens, micros=cost_micros)
+        if call.account is not None:
+            self._admission.used(call.account, tokens=usage.total_tokens, micros=cost_micros)
 
 
 def shortened(text: str) -> str:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from time import monotonic
 
 from slipway.config.reader import load_settings
@@ -29,6 +30,8 @@ class Snapshot:
     by_label: Mapping[str, ReleaseId] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
     """API keys by the hash of their text."""
+    day: date = field(default_factory=lambda: datetime.now(UTC).date())
+    """Day of the prices in `targets`."""
 
     def target(self, release: ReleaseId) -> Target:
         """Raises `ReleaseUnavailable` where the release cannot answer here."""
@@ -60,7 +63,8 @@ def load_snapshot(workspace: Workspace, *, before: Snapshot | None = None) -> Sn
     """
     records = workspace.store.records
     channels = {channel.name: channel for channel in records.list(Channel)}
-    known = before.targets if before is not None and before.workspace is workspace else {}
+    day = datetime.now(UTC).date()
+    known = before.targets if before is not None and before.workspace is workspace and before.day == day else {}
     wanted = {share.release for channel in channels.values() for share in channel.shares}
     targets = dict(known)
     if not wanted <= known.keys() or records.count(Release, name=workspace.application) != len(known):
@@ -75,6 +79,7 @@ def load_snapshot(workspace: Workspace, *, before: Snapshot | None = None) -> Sn
         targets=targets,
         by_label={target.label: id for id, target in targets.items()},
         keys={key.hash: key for key in records.list(ApiKey)},
+        day=day,
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import msgspec
 
+from slipway.config.settings import Settings
 from slipway.domain.errors import SlipwayError
 from slipway.domain.guardrail import Guardrails
 from slipway.domain.message import Usage
@@ -14,8 +14,8 @@ from slipway.domain.model import Price
 from slipway.domain.release import Release
 from slipway.engines.base import Engine
 from slipway.engines.openai import OpenAI
-from slipway.models.catalog import price_of
 from slipway.models.choice import choose_engine
+from slipway.models.prices import price_in
 from slipway.tracing.cost import cost_of
 from slipway.upstream.client import Deadlines, Prepared
 from slipway.upstream.translated import TranslatedEngine
@@ -71,17 +71,30 @@ def make_target(workspace: Workspace, release: Release) -> Target:
         engine = choose_engine(workspace.settings, release.model.engine, folder=workspace.folder)
     except SlipwayError as wrong:
         broken = wrong
-    return _target(engine, release=release, engine_name=release.model.engine, model=release.model.name, broken=broken)
+    return _target(
+        workspace.settings,
+        engine,
+        release=release,
+        engine_name=release.model.engine,
+        model=release.model.name,
+        broken=broken,
+    )
 
 
 def make_raw_target(workspace: Workspace, engine_name: str, model: str) -> Target:
     """A model of an engine, past every release. Raises what `choose_engine` raises."""
     engine = choose_engine(workspace.settings, engine_name, folder=workspace.folder)
-    return _target(engine, release=None, engine_name=engine_name, model=model, broken=None)
+    return _target(workspace.settings, engine, release=None, engine_name=engine_name, model=model, broken=None)
 
 
 def _target(
-    engine: Engine | None, *, release: Release | None, engine_name: str, model: str, broken: SlipwayError | None
+    settings: Settings,
+    engine: Engine | None,
+    *,
+    release: Release | None,
+    engine_name: str,
+    model: str,
+    broken: SlipwayError | None,
 ) -> Target:
     endpoints: dict[str, tuple[Prepared, ...]] = {}
     if release is None or (release.prompt is None and release.index is None):
@@ -92,12 +105,7 @@ def _target(
                 endpoints = {"chat/completions": (engine.prepare_chat(model, b"", stream=False),)}
         except SlipwayError as wrong:
             broken = wrong
-    price = None
-    if release is not None:
-        # The price list is heavy to load; a raw model, which is looked up in the middle of a request, is priced later,
-        # by the ingester.
-        base_url = engine.base_url if isinstance(engine, OpenAI | TranslatedEngine) else ""
-        price = price_of(engine_name, model, at=datetime.now(UTC).date(), base_url=base_url)
+    base_url = engine.base_url if isinstance(engine, OpenAI | TranslatedEngine) else ""
     return Target(
         release=release,
         engine=engine_name,
@@ -107,6 +115,6 @@ def _target(
         translator=engine if isinstance(engine, TranslatedEngine) else None,
         deadlines=engine.deadlines if isinstance(engine, OpenAI | TranslatedEngine) else Deadlines(),
         guardrails=release.guardrails if release else NO_RAILS,
-        price=price,
+        price=price_in(settings, engine_name, model, base_url=base_url),
         broken=broken,
     )

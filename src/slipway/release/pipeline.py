@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from slipway.config.settings import Settings
 from slipway.domain.answer import Answer, AnswerPiece
 from slipway.domain.document import Citation, Passage
 from slipway.domain.errors import Blocked
@@ -18,9 +19,9 @@ from slipway.domain.release import Release
 from slipway.engines.base import Engine, Tools
 from slipway.guard.checker import check
 from slipway.guard.stream import StreamChecker
-from slipway.models.catalog import price_of
 from slipway.models.choice import choose_engine
 from slipway.models.patience import complete, stream
+from slipway.models.prices import price_in
 from slipway.prompt.library import load_prompt
 from slipway.prompt.starter import number_passages
 from slipway.prompt.template import render
@@ -55,6 +56,7 @@ class _Turn:
 
     release: Release
     trace: TraceRecording
+    settings: Settings
     began: float
     verdicts: list[Verdict] = field(default_factory=list)
     passages: tuple[Passage, ...] = ()
@@ -144,7 +146,7 @@ def _traced(release: Release, asked: Asked, workspace: Workspace, recorder: Reco
             model=release.model.name,
             provider=release.model.engine,
         )
-        turn = _Turn(release=release, trace=trace, began=time.perf_counter())
+        turn = _Turn(release=release, trace=trace, settings=workspace.settings, began=time.perf_counter())
         try:
             yield turn
         except Blocked as blocked:
@@ -235,7 +237,7 @@ def _check(turn: _Turn, text: str, source: TextSource, side: str) -> str:
 
 def _cost(turn: _Turn, usage: Usage) -> Money:
     model = turn.release.model
-    return cost_of(usage, price_of(model.engine, model.name, base_url=turn.address)).money
+    return cost_of(usage, price_in(turn.settings, model.engine, model.name, base_url=turn.address)).money
 
 
 def _check_passages(turn: _Turn, passages: Sequence[Passage]) -> Iterator[Passage]:

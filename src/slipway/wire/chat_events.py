@@ -23,7 +23,7 @@ class Said(NamedTuple):
 class Called(NamedTuple):
     """A call of a function begins, or, where id and name are empty, goes on with more of its arguments."""
 
-    index: int
+    number: int
     id: str
     name: str
     arguments: str

@@ -12,9 +12,10 @@ import msgspec
 
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
-from slipway.wire.chat import Facts, ToolCall, arguments_of, call_shape, tool_calls_of
+from slipway.wire.chat import Facts, arguments_of, tool_calls_of
 from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, usage_in
 from slipway.wire.errors import error_text, invalid_body
+from slipway.wire.openai import ToolCall, call_shape
 from slipway.wire.sse import write_event
 
 STOPS = {
@@ -325,8 +326,7 @@ class StreamWriter:
                 self._usage = event
             case Failed():
                 self._failed = True
-                kind = {"type": "api_error", "message": event.message}
-                return _write("error", {"error": kind})
+                return _write("error", {"error": {"type": "api_error", "message": event.message}})
         return b""
 
     def _begin(self) -> bytes:

@@ -12,9 +12,10 @@ import msgspec
 
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
-from slipway.wire.chat import Facts, ToolCall, call_shape, tool_calls_of
+from slipway.wire.chat import Facts, tool_calls_of
 from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, usage_in
 from slipway.wire.errors import invalid_body
+from slipway.wire.openai import ToolCall, call_shape
 from slipway.wire.sse import write_event
 
 
