@@ -61,7 +61,7 @@ class Admission:
             self._read(call.snapshot.workspace.settings.limits)
         allowances = []
         if key is not None:
-            allowances.append(Allowance(holder=key.id, whose=f"key '{key.name}'", limits=key.limits))
+            allowances.append(Allowance(holder=key.holder, whose=f"key '{key.name}'", limits=key.limits))
         if self._project is not None:
             allowances.append(self._project)
         if allowances or self._person is not UNLIMITED:
