@@ -29,6 +29,9 @@ from slipway.domain.errors import OverLimit
 from slipway.domain.money import Money
 from slipway.store.store import Store
 
+CACHE_HOLDER = "cache"
+"""Who saves: requests that the cache answered, and what they would have cost."""
+
 
 def period_of(now: datetime) -> str:
     """The calendar month in UTC, such as `2026-11`."""
@@ -109,6 +112,10 @@ class Meter:
         """Gives back what was set aside for a request that cost nothing. After `settle` it does nothing."""
         if not reservation.settled:
             self.settle(reservation, micros=0)
+
+    def note(self, holder: str, *, requests: int, micros: int) -> None:
+        """Counts something that nobody is limited in."""
+        self._wait(holder, period_of(self._now()), requests=requests, micros=micros)
 
     def holder_of(self, subject: str) -> str:
         """What a person is counted under: a pseudonym, so that the sums name nobody."""

@@ -270,6 +270,26 @@ class LimitsSettings(Table, frozen=True):
     project: Annotated[LimitSettings, Meta(description="What the whole application may use.")] = LimitSettings()
 
 
+class CacheSettings(Table, frozen=True):
+    """Whether answers are given again to the same question."""
+
+    enabled: Annotated[bool, Meta(description="Whether answers are kept and given again.")] = False
+    hours: Annotated[float, Meta(gt=0, description="Hours for which an answer may be given again.")] = 24.0
+    entries: Annotated[int, Meta(ge=1, le=1_000_000, description="Most answers that are kept.")] = 10_000
+    megabytes: Annotated[float, Meta(gt=0, description="Most memory of each worker for answers, megabytes.")] = 64.0
+    shared: Annotated[
+        bool,
+        Meta(description="Whether people may get answers that were made for others; else each gets only their own."),
+    ] = False
+    similar: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | None,
+        Meta(
+            description="Cosine of two questions from which one's answer is the other's too, for example 0.97; empty: "
+            "only to the same question. Needs [retrieve] embedder."
+        ),
+    ] = None
+
+
 class PriceSettings(Table, frozen=True):
     """Your own price of a model, in dollars per million tokens; it goes before the price list."""
 
@@ -299,6 +319,7 @@ class Settings(Table, frozen=True):
     store: StoreSettings = StoreSettings()
     server: ServerSettings = ServerSettings()
     limits: LimitsSettings = LimitsSettings()
+    cache: CacheSettings = CacheSettings()
     engines: Annotated[
         dict[str, dict[str, Any]], Meta(description="Engines by name: `kind` and the settings of that backend.")
     ] = {}

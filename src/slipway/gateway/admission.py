@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from slipway.access.budgets import Meter, Reservation
+from slipway.access.budgets import CACHE_HOLDER, Meter, Reservation
 from slipway.access.keys import hash_key
 from slipway.access.limits import UNLIMITED, Allowance, RateLimiter, Remaining
 from slipway.config.settings import LimitSettings, LimitsSettings
@@ -101,6 +101,10 @@ class Admission:
             account.reservation = Reservation(account.allowances, 0)
         self._meter.settle(account.reservation, micros=micros, tokens=tokens)
 
+    def saved(self, micros: int) -> None:
+        """Counts what an answer from the cache would have cost, under a holder of its own."""
+        self._meter.note(CACHE_HOLDER, requests=1, micros=micros)
+
     def finish(self, account: Account) -> None:
         """Gives back what was set aside for a call that cost nothing in the end."""
         reservation = account.reservation
@@ -115,7 +119,7 @@ class Admission:
         Raises `StoreError`.
         """
         limits = snapshot.workspace.settings.limits
-        if snapshot.keys or limits != LimitsSettings():
+        if snapshot.keys or limits != LimitsSettings() or snapshot.workspace.settings.cache.enabled:
             self._meter.flush()
 
     def _key(self, call: Call) -> ApiKey | None:

@@ -18,6 +18,7 @@ from slipway.access.limits import RateLimiter
 from slipway.domain.access import Scope as KeyScope
 from slipway.domain.errors import OverLimit, RequestTooLarge, SlipwayError
 from slipway.gateway.admission import Admission, limit_headers
+from slipway.gateway.cache import AnswerCache
 from slipway.gateway.call import Call, ClientLeft, Receive, Scope, Send
 from slipway.gateway.chat import chat
 from slipway.gateway.embeddings import embed
@@ -98,6 +99,7 @@ class Gateway:
             ),
             counts=counts,
             budget=RetryBudget(),
+            cache=AnswerCache(workspace.store, now=workspace.now),
         )
         self._snapshot = load_snapshot(workspace)
         self._watcher = Watcher(self._snapshot, use=self._use, every_s=refresh_s, also=self._write_down)
@@ -178,6 +180,9 @@ class Gateway:
         except OSError as wrong:
             log.warning("the counts cannot be written: %s", wrong)
         self._services.admission.settle_up(self._snapshot)
+        cache = self._snapshot.workspace.settings.cache
+        if cache.enabled:
+            self._services.cache.refresh(cache)
 
     # One call -------------------------------------------------------------------------------------------------------
 

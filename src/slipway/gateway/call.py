@@ -226,9 +226,14 @@ class Call:
         if self.first_byte_ns is None:
             self.first_byte_ns = time.time_ns() - self.started_ns
 
-    async def begin_stream(self, content_type: bytes = b"text/event-stream; charset=utf-8") -> None:
+    async def begin_stream(
+        self,
+        content_type: bytes = b"text/event-stream; charset=utf-8",
+        *,
+        more: list[tuple[bytes, bytes]] | None = None,
+    ) -> None:
         self.note_first_byte()
-        await self._send(self._head(200, content_type, [(b"cache-control", b"no-cache")]))
+        await self._send(self._head(200, content_type, [(b"cache-control", b"no-cache"), *(more or ())]))
 
     async def piece(self, body: bytes) -> None:
         """A piece of a stream; waits while the client is slower than we are."""

@@ -8,11 +8,13 @@ from typing import Any
 from slipway.domain.answer import Answer
 from slipway.domain.errors import Blocked, RequestInvalid, SlipwayError
 from slipway.gateway.answers import answer_call
+from slipway.gateway.caching import Tee, find, give, keep, read_asked
 from slipway.gateway.call import Call
-from slipway.gateway.fields import read_model, read_user
+from slipway.gateway.fields import Fields, read_model, read_user
 from slipway.gateway.forward import forward
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
+from slipway.gateway.targets import Target
 from slipway.wire.errors import error_kind, write_error
 from slipway.wire.openai import (
     ChatRequest,
@@ -36,6 +38,24 @@ async def complete_chat(call: Call, services: Services, body: bytes) -> None:
     call.model = read_model(fields)
     call.identify(read_user(fields))
     target = find_route(call)
+    settings = call.snapshot.workspace.settings.cache
+    if not settings.enabled or b"no-store" in call.headers.get(b"cache-control", b""):
+        await _answer(call, services, target=target, fields=fields, body=body)
+        return
+    asked = await read_asked(call, target, fields, settings)
+    if asked is not None and b"no-cache" not in call.headers.get(b"cache-control", b""):
+        found = find(services.cache, asked, settings)
+        if found is not None:
+            await give(call, services.ledger, target, found, fields)
+            return
+    tee = Tee(call)
+    call.send_through(tee.before)
+    await _answer(call, services, target=target, fields=fields, body=body)
+    if asked is not None:
+        keep(services.cache, call, target, asked, tee, settings)
+
+
+async def _answer(call: Call, services: Services, *, target: Target, fields: Fields, body: bytes) -> None:
     services.admission.reserve(call, target, body=body, fields=fields)
     if target.plain and "chat/completions" in target.endpoints:
         await forward(call, services, path="chat/completions", fields=fields, body=body, target=target)

@@ -66,6 +66,8 @@ class Counts(msgspec.Struct):
     """By engine and code, separated by a space."""
     retries: int = 0
     traces_lost: int = 0
+    cache_hits: int = 0
+    cache_saved_micros: int = 0
 
     def line(self, endpoint: str, channel: str, release: str) -> Line:
         key = f"{endpoint} {channel} {release}"
@@ -104,6 +106,8 @@ class SharedCounts:
             total.in_flight += counts.in_flight
             total.retries += counts.retries
             total.traces_lost += counts.traces_lost
+            total.cache_hits += counts.cache_hits
+            total.cache_saved_micros += counts.cache_saved_micros
             for key, count in counts.upstream_failures.items():
                 total.upstream_failures[key] = total.upstream_failures.get(key, 0) + count
         return total
@@ -156,6 +160,11 @@ def write_page(counts: Counts, *, labels: Mapping[str, str], gauges: Mapping[str
         page.sample("slipway_upstream_failures_total", {"engine": engine, "code": code}, count)
     for name, (text, value) in {
         "slipway_retries_total": ("Calls of engines that were repeated.", float(counts.retries)),
+        "slipway_cache_hits_total": ("Requests that were answered from the cache.", float(counts.cache_hits)),
+        "slipway_cache_saved_dollars_total": (
+            "What answers from the cache would have cost.",
+            counts.cache_saved_micros / 1_000_000,
+        ),
         "slipway_traces_lost_total": ("Requests whose trace could not be written.", float(counts.traces_lost)),
     }.items():
         page.head(name, "counter", text)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from slipway.gateway.admission import Admission
+from slipway.gateway.cache import AnswerCache
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.metrics import Counts
 from slipway.models.patience import RetryBudget
@@ -18,3 +19,4 @@ class Services:
     ledger: Ledger
     counts: Counts
     budget: RetryBudget
+    cache: AnswerCache
