@@ -23,8 +23,8 @@ except ImportError:  # a system without Unix locks: there, a server has one work
     fcntl = None  # type: ignore[assignment]
 
 MAGIC = 0x736C6970_0001
-WORKERS = 64
-ROWS = 8192
+WORKERS = 32
+ROWS = 4096
 WORD = 8
 NAME_WORDS = 6
 LONGEST_HOLDER = NAME_WORDS * WORD
