@@ -303,7 +303,7 @@ from slipway.access.limits import Allowance
 from slipway.domain.access import Limits
 noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
 meter = Meter(None, Counters(Path(sys.argv[1]), worker=0), flush_s=float("inf"), now=lambda: noon)
-meter._flushed_at, meter._period = float("inf"), "2026-11"
+meter._flushed_at, meter._month = float("inf"), 202611
 key = [Allowance(holder="shop", whose="key", limits=Limits(monthly_budget_micros=1000))]
 meter.settle(meter.reserve(key, 300), micros=300, tokens=5)
 meter.reserve(key, 700)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -31,6 +31,9 @@ from slipway.store.store import Store
 
 CACHE_HOLDER = "cache"
 """Who saves: requests that the cache answered, and what they would have cost."""
+
+
+NOTHING = (0, 0, 0)
 
 
 def period_of(now: datetime) -> str:
@@ -68,8 +71,9 @@ class Meter:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._known: dict[str, Spending] = {}
-        self._period = ""
-        self._waiting: dict[tuple[str, str], Spending] = {}
+        self._month = 0
+        self._waiting: dict[tuple[str, int], list[int]] = {}
+        """Requests, tokens and money of each holder and month that are not written down yet."""
         self._flushed_at = float("-inf")
 
     def reserve(self, allowances: Sequence[Allowance], micros: int) -> Reservation:
@@ -78,35 +82,33 @@ class Meter:
         Raises `OverLimit` when a month's budget is used up or too little is left of it; then nothing is counted.
         """
         limited = [one for one in allowances if has_month(one.limits)]
+        month = self._month_now()
         if limited:
             self.catch_up()
-            period = _number(self._period or period_of(self._now()))
             with self._counters.locked() as words:
-                rows = [self._row(words, one.holder, period) for one in limited]
+                rows = [self._row(words, one.holder, month) for one in limited]
                 for one, row in zip(limited, rows, strict=True):
                     self._refuse(words, row, one, micros)
                 for row in rows:
                     self._counters.add(row, RESERVED, micros)
                     self._counters.add(row, CALLS, 1)
         for one in allowances:
-            self._wait(one.holder, period_of(self._now()), requests=1)
+            self._wait(one.holder, month, requests=1)
         return Reservation(allowances, micros)
 
     def settle(self, reservation: Reservation, *, micros: int, tokens: int = 0) -> None:
         """Replaces what was set aside by what the request really cost. A second time adds to it."""
-        limited = [one for one in reservation.allowances if has_month(one.limits)]
         reserved = 0 if reservation.settled else reservation.micros
         reservation.settled = True
-        if limited:
-            period = _number(period_of(self._now()))
-            with self._counters.locked() as words:
-                for one in limited:
-                    row = self._row(words, one.holder, period)
+        month = self._month_now()
+        for one in reservation.allowances:
+            if has_month(one.limits):
+                with self._counters.locked() as words:
+                    row = self._row(words, one.holder, month)
                     self._counters.add(row, RESERVED, -reserved)
                     self._counters.add(row, MICROS, micros)
                     self._counters.add(row, TOKENS_USED, tokens)
-        for one in reservation.allowances:
-            self._wait(one.holder, period_of(self._now()), tokens=tokens, micros=micros)
+            self._wait(one.holder, month, tokens=tokens, micros=micros)
 
     def release(self, reservation: Reservation) -> None:
         """Gives back what was set aside for a request that cost nothing. After `settle` it does nothing."""
@@ -115,7 +117,7 @@ class Meter:
 
     def note(self, holder: str, *, requests: int, micros: int) -> None:
         """Counts something that nobody is limited in."""
-        self._wait(holder, period_of(self._now()), requests=requests, micros=micros)
+        self._wait(holder, self._month_now(), requests=requests, micros=micros)
 
     def holder_of(self, subject: str) -> str:
         """What a person is counted under: a pseudonym, so that the sums name nobody."""
@@ -124,15 +126,15 @@ class Meter:
     def used(self, holder: str) -> Spending:
         """This month's use by one holder: what the store knows, and what this process has not written down."""
         self.catch_up()
+        month = self._month_now()
         with self._lock:
-            period = period_of(self._now())
-            nothing = Spending(holder=holder, period=period)
-            known = self._known.get(holder, nothing) if self._period == period else nothing
-            return _sum(known, self._waiting.get((holder, period), nothing))
+            known = self._known.get(holder) if self._month == month else None
+            waiting = self._waiting.get((holder, month), NOTHING)
+        return _plus(known or Spending(holder=holder, period=name_of(month)), waiting)
 
     def catch_up(self) -> None:
         """Writes down and reads again when `flush_s` have passed or the month has changed."""
-        late = self._clock() - self._flushed_at >= self.flush_s or self._period != period_of(self._now())
+        late = self._month != self._month_now() or self._clock() - self._flushed_at >= self.flush_s
         if late and self._flushing.acquire(blocking=False):
             try:
                 self.flush()
@@ -144,51 +146,51 @@ class Meter:
         before the end."""
         for left in self._counters.beat():
             if left.period:
-                period = f"{left.period // 100}-{left.period % 100:02d}"
-                self._wait(left.holder, period, requests=left.requests, tokens=left.tokens, micros=left.micros)
+                self._wait(left.holder, left.period, requests=left.requests, tokens=left.tokens, micros=left.micros)
         with self._lock:
             waiting, self._waiting = self._waiting, {}
             self._flushed_at = self._clock()
-        period = period_of(self._now())
+        month = self._month_now()
         try:
             with self.store.transaction():
-                self.store.spending.add(waiting.values())
-                known = self.store.spending.of(period)
+                self.store.spending.add(
+                    _plus(Spending(holder=holder, period=name_of(when)), used)
+                    for (holder, when), used in waiting.items()
+                )
+                known = self.store.spending.of(name_of(month))
         except BaseException:
-            with self._lock:
-                for name, used in waiting.items():
-                    later = self._waiting.get(name)
-                    self._waiting[name] = _sum(used, later) if later else used
+            for (holder, when), (requests, tokens, micros) in waiting.items():
+                self._wait(holder, when, requests=requests, tokens=tokens, micros=micros)
             raise
         with self._lock:
-            self._known, self._period = known, period
-        self._tell(waiting, known, period)
+            self._known, self._month = known, month
+        self._tell(waiting, known, month)
 
     # Rows --------------------------------------------------------------------------------------------------------
 
-    def _tell(self, written: dict[tuple[str, str], Spending], known: dict[str, Spending], period: str) -> None:
+    def _tell(
+        self, written: Mapping[tuple[str, int], Sequence[int]], known: Mapping[str, Spending], month: int
+    ) -> None:
         """What is written down moves, for all workers, from what is unsettled to what the store knows."""
-        number = _number(period)
         for holder, total in known.items():
             if holder not in self._counters.known_rows:
                 continue
-            mine = written.get((holder, period))
+            requests, tokens, micros = written.get((holder, month), NOTHING)
             with self._counters.locked() as words:
-                row = self._row(words, holder, number)
+                row = self._row(words, holder, month)
                 # Another worker may have read a newer figure before us.
                 words[row + KNOWN] = max(words[row + KNOWN], total.micros)
                 words[row + KNOWN_REQUESTS] = max(words[row + KNOWN_REQUESTS], total.requests)
-                if mine is not None:
-                    self._counters.add(row, MICROS, -mine.micros)
-                    self._counters.add(row, CALLS, -mine.requests)
-                    self._counters.add(row, TOKENS_USED, -mine.tokens)
+                self._counters.add(row, MICROS, -micros)
+                self._counters.add(row, CALLS, -requests)
+                self._counters.add(row, TOKENS_USED, -tokens)
 
-    def _row(self, words: memoryview, holder: str, period: int) -> int:
+    def _row(self, words: memoryview, holder: str, month: int) -> int:
         """The row of a holder, begun anew where the month is a new one."""
         row = self._counters.row(holder)
-        if words[row + PERIOD] != period:
-            words[row + PERIOD] = period
-            known = self._known.get(holder) if _number(self._period) == period else None
+        if words[row + PERIOD] != month:
+            words[row + PERIOD] = month
+            known = self._known.get(holder) if self._month == month else None
             words[row + KNOWN] = known.micros if known else 0
             words[row + KNOWN_REQUESTS] = known.requests if known else 0
             for which in (MICROS, CALLS, TOKENS_USED):
@@ -214,11 +216,20 @@ class Meter:
         if requests is not None and words[row + KNOWN_REQUESTS] + words[row + ALL + CALLS] >= requests:
             raise OverLimit(f"The {requests} requests a month of {one.whose}", retry_after_s=self._rest_of_month_s())
 
-    def _wait(self, holder: str, period: str, *, requests: int = 0, tokens: int = 0, micros: int = 0) -> None:
-        used = Spending(holder=holder, period=period, requests=requests, tokens=tokens, micros=micros)
+    def _wait(self, holder: str, month: int, *, requests: int = 0, tokens: int = 0, micros: int = 0) -> None:
         with self._lock:
-            before = self._waiting.get((holder, period))
-            self._waiting[holder, period] = _sum(before, used) if before else used
+            sums = self._waiting.get((holder, month))
+            if sums is None:
+                sums = self._waiting[holder, month] = [0, 0, 0]
+            sums[0] += requests
+            sums[1] += tokens
+            sums[2] += micros
+
+    def _month_now(self) -> int:
+        now = self._now()
+        if now.tzinfo is not UTC:
+            now = now.astimezone(UTC)
+        return now.year * 100 + now.month
 
     def _rest_of_month_s(self) -> float:
         now = self._now().astimezone(UTC)
@@ -234,15 +245,13 @@ def has_month(limits: Limits) -> bool:
     return limits.monthly_budget_micros is not None or limits.monthly_requests is not None
 
 
-def _number(period: str) -> int:
-    """`2026-11` as 202611; 0 for no period."""
-    return int(period.replace("-", "")) if period else 0
+def name_of(month: int) -> str:
+    """202611 as `2026-11`."""
+    return f"{month // 100}-{month % 100:02d}"
 
 
-def _sum(one: Spending, other: Spending) -> Spending:
+def _plus(known: Spending, waiting: Sequence[int]) -> Spending:
+    requests, tokens, micros = waiting
     return replace(
-        one,
-        requests=one.requests + other.requests,
-        tokens=one.tokens + other.tokens,
-        micros=one.micros + other.micros,
+        known, requests=known.requests + requests, tokens=known.tokens + tokens, micros=known.micros + micros
     )

@@ -12,7 +12,6 @@ from slipway.domain.access import Limits
 from slipway.domain.errors import OverLimit
 
 UNLIMITED = Limits()
-WINDOWS = {"requests": REQUESTS, "tokens": TOKENS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,30 +46,45 @@ class RateLimiter:
         self._counters = counters or Counters(clock=clock)
         self._clock = clock
 
-    def take(self, allowances: Sequence[Allowance], *, requests: int = 0, tokens: int = 0) -> int:
+    def take(
+        self,
+        allowances: Sequence[Allowance],
+        *,
+        requests: int = 0,
+        tokens: int = 0,
+        left: dict[str, Remaining] | None = None,
+    ) -> int:
         """Counts requests and tokens for everybody concerned; returns the second they are counted in.
 
-        More tokens than a whole minute's could never be served: they take the whole minute instead.
-        Raises `OverLimit`; then nothing is counted.
+        More tokens than a whole minute's could never be served: they take the whole minute instead. `left` is told what
+        remains of the tightest limits. Raises `OverLimit`; then nothing is counted.
         """
         now = int(self._clock())
         with self._counters.locked() as words:
-            wanted: list[tuple[int, int]] = []
+            wanted: list[tuple[int, int, int, str]] = []
             for one in allowances:
+                limits = one.limits
                 for what, start, limit, amount in (
-                    ("requests", REQUESTS, one.limits.requests_per_minute, requests),
-                    ("tokens", TOKENS, one.limits.tokens_per_minute, tokens),
+                    ("requests", REQUESTS, limits.requests_per_minute, requests),
+                    ("tokens", TOKENS, limits.tokens_per_minute, tokens),
                 ):
-                    if limit is None or not amount:
+                    if limit is None or not (amount or left is not None):
                         continue
                     window = self._counters.row(one.holder) + start
                     used = _advance(words, window, now)
                     if used + min(amount, limit) > limit:
+                        if left is not None:
+                            left[what] = Remaining(limit, max(0, limit - used), _newest_s(words, window, now))
                         wait_s = _wait_s(words, window, now, used + min(amount, limit) - limit)
                         raise OverLimit(f"The limit of {limit} {what} a minute of {one.whose}", retry_after_s=wait_s)
-                    wanted.append((window, amount))
-            for window, amount in wanted:
-                _add(words, window, now, amount)
+                    wanted.append((window, amount, limit, what))
+            for window, amount, limit, what in wanted:
+                if amount:
+                    _add(words, window, now, amount)
+                if left is not None:
+                    free = max(0, limit - words[window + 1])
+                    if what not in left or free < left[what].remaining:
+                        left[what] = Remaining(limit, free, SECONDS if amount else _newest_s(words, window, now))
         return now
 
     def correct(self, allowances: Sequence[Allowance], *, tokens: int, taken: int, at: int) -> None:
@@ -91,21 +105,9 @@ class RateLimiter:
 
     def remaining(self, allowances: Sequence[Allowance]) -> dict[str, Remaining]:
         """What is left of the tightest limits, of `requests` and of `tokens`."""
-        now = int(self._clock())
-        found: dict[str, Remaining] = {}
-        with self._counters.locked() as words:
-            for one in allowances:
-                for what, start in WINDOWS.items():
-                    asked_for = what == "requests"
-                    limit = one.limits.requests_per_minute if asked_for else one.limits.tokens_per_minute
-                    if limit is None:
-                        continue
-                    window = self._counters.row(one.holder) + start
-                    used = _advance(words, window, now)
-                    left = Remaining(limit, max(0, limit - used), _wait_s(words, window, now, used))
-                    if what not in found or left.remaining < found[what].remaining:
-                        found[what] = left
-        return found
+        left: dict[str, Remaining] = {}
+        self.take(allowances, left=left)
+        return left
 
 
 def _advance(words: memoryview, window: int, now: int) -> int:
@@ -130,6 +132,14 @@ def _advance(words: memoryview, window: int, now: int) -> int:
 def _add(words: memoryview, window: int, second: int, amount: int) -> None:
     words[window + 1] += amount
     words[window + 2 + second % SECONDS] += amount
+
+
+def _newest_s(words: memoryview, window: int, now: int) -> int:
+    """Seconds until everything that is counted now has become old."""
+    return next(
+        (SECONDS - age for age in range(SECONDS) if words[window + 2 + (now - age) % SECONDS]),
+        0,
+    )
 
 
 def _wait_s(words: memoryview, window: int, now: int, amount: int) -> int:

@@ -67,10 +67,11 @@ class Admission:
         if allowances or self._person is not UNLIMITED:
             account = call.account = Account(allowances)
             if account.limited:
+                left: dict[str, Remaining] = {}
                 try:
-                    self._limiter.take(allowances, requests=1)
+                    self._limiter.take(allowances, requests=1, left=left)
                 finally:
-                    account.headers = rate_headers(self._limiter.remaining(allowances))
+                    account.left = left
 
     def reserve(self, call: Call, target: Target, *, body: bytes, fields: Mapping[str, msgspec.Raw]) -> None:
         """Sets aside what the call may cost at most, now that it is known who asks which model for what.
@@ -88,9 +89,12 @@ class Admission:
         most, tokens = most_usage(target, body=body, fields=fields) if account.limited else (NO_USAGE, 0)
         account.reservation = self._meter.reserve(account.allowances, target.cost_micros(most))
         if account.limited:
-            account.taken_at = self._limiter.take(account.allowances, tokens=tokens)
+            left: dict[str, Remaining] = {}
+            try:
+                account.taken_at = self._limiter.take(account.allowances, tokens=tokens, left=left)
+            finally:
+                account.left |= left
             account.taken = tokens
-            account.headers = rate_headers(self._limiter.remaining(account.allowances))
 
     def used(self, account: Account, *, tokens: int, micros: int) -> None:
         """Counts what a call used, once it is known."""
@@ -199,19 +203,6 @@ def _number(fields: Mapping[str, msgspec.Raw], name: str) -> int | None:
         return msgspec.json.decode(fields[name], type=int | None) if name in fields else None
     except ValueError:
         return None  # the engine will say what is wrong with it
-
-
-def rate_headers(left: Mapping[str, Remaining]) -> list[tuple[bytes, bytes]]:
-    """`x-ratelimit-…` as clients of OpenAI read them."""
-    headers = []
-    for what, one in left.items():
-        for name, value in (
-            ("limit", f"{one.limit}"),
-            ("remaining", f"{one.remaining}"),
-            ("reset", f"{one.reset_s}s"),
-        ):
-            headers.append((f"x-ratelimit-{name}-{what}".encode(), value.encode()))
-    return headers
 
 
 def is_loopback(name: str) -> bool:

@@ -205,7 +205,7 @@ class Call:
         if self.release:
             headers.append((b"x-slipway-release", self.release.encode("ascii")))
         if self.account is not None:
-            headers += self.account.headers
+            headers += self.account.headers()
         return {"type": "http.response.start", "status": status, "headers": headers + more}
 
     async def reply(
