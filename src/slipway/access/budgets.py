@@ -137,13 +137,17 @@ class Meter:
         late = self._month != self._month_now() or self._clock() - self._flushed_at >= self.flush_s
         if late and self._flushing.acquire(blocking=False):
             try:
-                self.flush()
+                self._flush()
             finally:
                 self._flushing.release()
 
     def flush(self) -> None:
         """Writes down what was used here and by workers that died, and reads what all have used. Call it once more
         before the end."""
+        with self._flushing:
+            self._flush()
+
+    def _flush(self) -> None:
         for left in self._counters.beat():
             if left.period:
                 self._wait(left.holder, left.period, requests=left.requests, tokens=left.tokens, micros=left.micros)
