@@ -192,7 +192,7 @@ class Tee:
 
     def completion(self) -> dict[str, Any] | None:
         """What went out as a chat completion, if it is whole and good."""
-        if self._status != 200 or self._size > LARGEST_KEPT or self._call.outcome:
+        if self._status != 200 or self._size > LARGEST_KEPT or self._call.outcome or self._call.fallback:
             return None
         raw = b"".join(self._pieces)
         try:

@@ -13,6 +13,7 @@ from slipway.domain.access import ApiKey
 from slipway.domain.errors import RequestInvalid, RequestTooLarge
 from slipway.domain.ids import SpanId, SubjectId, TraceId
 from slipway.gateway.account import Account
+from slipway.gateway.canaries import Arm
 from slipway.gateway.metrics import Line
 from slipway.gateway.snapshot import Snapshot
 
@@ -48,7 +49,9 @@ class Call:
         "_receive",
         "_send",
         "account",
+        "arm",
         "channel",
+        "fallback",
         "finished",
         "first_byte_ns",
         "headers",
@@ -66,6 +69,7 @@ class Call:
         "responded",
         "scope",
         "session",
+        "shadow_of",
         "snapshot",
         "span",
         "started",
@@ -104,6 +108,12 @@ class Call:
         self.channel = ""
         self.release = ""
         self.line: Line | None = None
+        self.arm: Arm | None = None
+        """Set where the channel watches a canary: whose outcome this call is."""
+        self.shadow_of = ""
+        """The trace of the request that this one is a copy of, where it is one for a shadow."""
+        self.fallback = ""
+        """Who answered instead of the release that was routed to."""
         self.trace, self.span = _ids.pop() if _ids else _more_ids()
         self.parent: SpanId | None = None
         if b"traceparent" in self.headers:
@@ -128,6 +138,19 @@ class Call:
         match = TRACEPARENT.fullmatch(given)
         if match is not None and match[1].strip(b"0") and match[2].strip(b"0"):
             self.trace, self.parent = TraceId(match[1].decode("ascii")), SpanId(match[2].decode("ascii"))
+
+    @property
+    def idempotency_key(self) -> bytes:
+        """The same for every call of an engine that this request leads to: the client's own, or its trace and span."""
+        given = self.headers.get(b"idempotency-key")
+        if given is not None and SAFE_ID.fullmatch(given) is not None:
+            return given
+        return b"%b-%b" % (self.trace.encode("ascii"), self.span.encode("ascii"))
+
+    @property
+    def end_ns(self) -> int:
+        """Now, counted from the start: a clock that is set meanwhile makes no request last hours, or less than none."""
+        return self.started_ns + round(self.seconds * 1e9)
 
     @property
     def sticky(self) -> str:
@@ -206,6 +229,8 @@ class Call:
             headers.append((b"x-slipway-release", self.release.encode("ascii")))
         if self.account is not None:
             headers += self.account.headers()
+        if self.fallback:
+            headers.append((b"x-slipway-fallback", self.fallback.encode("ascii", "backslashreplace")))
         return {"type": "http.response.start", "status": status, "headers": headers + more}
 
     async def reply(
@@ -224,7 +249,7 @@ class Call:
     def note_first_byte(self) -> None:
         """Notes when the first piece of a stream was there to be sent; only the first call counts."""
         if self.first_byte_ns is None:
-            self.first_byte_ns = time.time_ns() - self.started_ns
+            self.first_byte_ns = round(self.seconds * 1e9)
 
     async def begin_stream(
         self,

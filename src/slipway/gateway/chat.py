@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from slipway.domain.answer import Answer
-from slipway.domain.errors import Blocked, RequestInvalid, SlipwayError
+from slipway.domain.errors import Blocked, EngineError, RequestInvalid, SlipwayError
+from slipway.domain.ids import ReleaseId
 from slipway.gateway.answers import answer_call
 from slipway.gateway.caching import Tee, find, give, keep, read_asked
 from slipway.gateway.call import Call
@@ -40,7 +42,7 @@ async def complete_chat(call: Call, services: Services, body: bytes) -> None:
     target = find_route(call)
     settings = call.snapshot.workspace.settings.cache
     if not settings.enabled or b"no-store" in call.headers.get(b"cache-control", b""):
-        await _answer(call, services, target=target, fields=fields, body=body)
+        await _serve(call, services, body=body, fields=fields, target=target)
         return
     asked = await read_asked(call, target, fields, settings)
     if asked is not None and b"no-cache" not in call.headers.get(b"cache-control", b""):
@@ -50,13 +52,27 @@ async def complete_chat(call: Call, services: Services, body: bytes) -> None:
             return
     tee = Tee(call)
     call.send_through(tee.before)
-    await _answer(call, services, target=target, fields=fields, body=body)
+    await _serve(call, services, body=body, fields=fields, target=target)
     if asked is not None:
         keep(services.cache, call, target, asked, tee, settings)
 
 
-async def _answer(call: Call, services: Services, *, target: Target, fields: Fields, body: bytes) -> None:
+async def _serve(call: Call, services: Services, *, body: bytes, fields: Fields, target: Target) -> None:
     services.admission.reserve(call, target, body=body, fields=fields)
+    try:
+        await _answer(call, services, body=body, fields=fields, target=target)
+    except EngineError:
+        services.shadows.copy(call, partial(_answer_as_shadow, services, body))
+        raise
+    services.shadows.copy(call, partial(_answer_as_shadow, services, body))
+
+
+async def _answer_as_shadow(services: Services, body: bytes, call: Call) -> None:
+    target = call.snapshot.target(ReleaseId(call.release))
+    await _answer(call, services, body=body, fields=read_fields(body), target=target)
+
+
+async def _answer(call: Call, services: Services, *, body: bytes, fields: Fields, target: Target) -> None:
     if target.plain and "chat/completions" in target.endpoints:
         await forward(call, services, path="chat/completions", fields=fields, body=body, target=target)
         return

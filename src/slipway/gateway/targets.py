@@ -43,6 +43,8 @@ class Target:
     deadlines: Deadlines = field(default_factory=Deadlines)
     guardrails: Guardrails = NO_RAILS
     price: Price | None = None
+    address: str = ""
+    """Where the engine is, for breakers; empty for one that does not speak HTTP."""
     broken: SlipwayError | None = None
 
     @property
@@ -116,5 +118,6 @@ def _target(
         deadlines=engine.deadlines if isinstance(engine, OpenAI | TranslatedEngine) else Deadlines(),
         guardrails=release.guardrails if release else NO_RAILS,
         price=price_in(settings, engine_name, model, base_url=base_url),
+        address=base_url,
         broken=broken,
     )
