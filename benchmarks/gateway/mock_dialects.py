@@ -62,7 +62,9 @@ class AnthropicSide:
         need(isinstance(body.get("max_tokens"), int), "max_tokens: field required")
         turns = body["messages"]
         need(all(turn["role"] in ("user", "assistant") for turn in turns), "roles are user and assistant")
-        last = [block for block in turns[-1]["content"] if block["type"] in ("text", "tool_result")]
+        content = turns[-1]["content"]
+        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        last = [block for block in blocks if block["type"] in ("text", "tool_result")]
         said = last[-1].get("text") or last[-1].get("content")
         return body["model"], bool(body.get("stream")), str(said), bool(body.get("tools"))
 

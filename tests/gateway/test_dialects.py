@@ -170,7 +170,8 @@ def test_the_anthropic_client(claude, model):
     assert message.content[0].text.startswith(expected(model))
     assert message.stop_reason == "end_turn"
     assert message.usage.output_tokens > 0
-    assert message.model == model
+    # As the engine calls it, where nothing is translated on the way.
+    assert message.model == ("m/1" if model == "anthropic" else model)
     assert raw.headers["x-slipway-release"]
 
 
@@ -221,6 +222,34 @@ def test_the_anthropic_client_understands_errors(claude):
         ) as stream,
     ):
         stream.until_done()
+
+
+def test_what_anthropic_clients_ask_of_anthropic_engines_goes_through_as_it_is(foreign, dialects, until):
+    body = {
+        "model": "anthropic",
+        "max_tokens": 2000,
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "Say hello to the world"}]}],
+        "metadata": {"user_id": "u9"},
+        "a_new_field": 1,
+    }
+    answer = foreign.post("/v1/messages", body)
+    assert dialects.seen[-1][2] == body | {"model": "m/1"}
+    assert answer.json()["content"] == [{"type": "text", "text": "Say hello to the world"}]
+    assert answer.json()["usage"] == {"input_tokens": 4, "cache_read_input_tokens": 3, "output_tokens": 5}
+    streamed = foreign.post("/v1/messages", body | {"stream": True})
+    assert streamed.text.count("event: content_block_delta") == 5
+    assert streamed.text.endswith('data: {"type": "message_stop"}\n\n')
+    for one in (answer, streamed):
+        (span,) = foreign.trace(one.headers["x-slipway-trace"])
+        assert (span.input_tokens, span.output_tokens, span.cached_tokens) == TOKENS
+        assert span.subject == "u9"
+        assert span.content["reply"] == "Say hello to the world"
+        assert span.finish == "stop"
+        assert not span.usage_estimated
+    refused = foreign.post("/v1/messages", body | {"max_tokens": None})
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, "max_tokens: field required")
 
 
 def test_errors_of_messages_have_the_shape_of_its_api(foreign):

@@ -36,6 +36,7 @@ def application(folder: Path, mock: Any, tools: Any, more: str = "", **keys: Lim
     folder = tools.make_application(folder, mock.url, PRICED + more)
     with open_workspace(folder) as workspace:
         promote(workspace, tools.plain_release(workspace), "plain", force=True)
+        promote(workspace, tools.documents_release(workspace, engine="fast", model="stall"), "slow", force=True)
         yield workspace, {name: create_key(workspace.store, name, limits=limits)[1] for name, limits in keys.items()}
 
 
@@ -147,6 +148,25 @@ def test_a_stream_that_is_left_costs_what_had_come(metered, until, upstream):
     assert row.output_tokens > 0
     assert row.cost_micros > 0
     assert spent(metered, "streams") - before == row.cost_micros
+
+
+def test_a_stream_from_documents_that_is_left_is_paid_for_too(metered, until):
+    headers = {"authorization": f"Bearer {metered.keys['streams']}"}
+    before = spent(metered, "streams")
+    body = body_for(CHAT, stream=True, model="slow") | {"messages": [{"role": "user", "content": "What is express?"}]}
+    with (
+        httpx.Client(timeout=30, headers=headers) as client,
+        client.stream("POST", f"{metered.url}{CHAT}", json=body) as answer,
+    ):
+        trace = answer.headers["x-slipway-trace"]
+        assert next(answer.iter_raw())
+    assert until(lambda: metered.gateway._counts.in_flight == 0)
+    root = metered.trace(trace)[0]
+    assert root.status == "cancelled"
+    assert root.usage_estimated
+    assert root.output_tokens > 0
+    assert root.cost_micros > 0
+    assert spent(metered, "streams") - before == root.cost_micros
 
 
 def test_limits_of_people_and_of_the_project(tmp_path, mock, tools):

@@ -59,6 +59,7 @@ class Call:
         "left",
         "line",
         "model",
+        "native",
         "outcome",
         "parent",
         "path",
@@ -102,6 +103,8 @@ class Call:
         self.status = 0
         self.first_byte_ns: int | None = None
         self.key: ApiKey | None = None
+        self.native = False
+        """Whether the engine answers in the client's own API."""
         self.account: Account | None = None
         """Whose limits and budgets the call is counted under, if any."""
         self.model = ""

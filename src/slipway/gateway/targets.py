@@ -12,6 +12,7 @@ from slipway.domain.guardrail import Guardrails
 from slipway.domain.message import Usage
 from slipway.domain.model import Price
 from slipway.domain.release import Release
+from slipway.engines.anthropic import Anthropic
 from slipway.engines.base import Engine
 from slipway.engines.openai import OpenAI
 from slipway.models.choice import choose_engine
@@ -105,6 +106,8 @@ def _target(
                 endpoints = {path: engine.endpoints(path) for path in FORWARDED}
             elif isinstance(engine, TranslatedEngine):
                 endpoints = {"chat/completions": (engine.prepare_chat(model, b"", stream=False),)}
+                if isinstance(engine, Anthropic):
+                    endpoints["messages"] = endpoints["chat/completions"]
         except SlipwayError as wrong:
             broken = wrong
     base_url = engine.base_url if isinstance(engine, OpenAI | TranslatedEngine) else ""

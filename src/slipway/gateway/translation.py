@@ -20,6 +20,11 @@ GARBLED = "The answer of the engine cannot be told in this API."
 class ClientDialect(Protocol):
     """How one API of clients says what a chat completion says."""
 
+    @property
+    def passing(self) -> bool:
+        """Whether answers are in this shape already."""
+        ...
+
     def whole(self, completion: dict[str, Any]) -> dict[str, Any]:
         """Raises `ValueError` where it is no completion."""
         ...
@@ -69,6 +74,8 @@ class Outlet:
         try:
             if start["status"] >= 400:
                 out = self._dialect.error(body, start["status"])
+            elif self._dialect.passing:
+                out = body
             else:
                 out = msgspec.json.encode(self._dialect.whole(msgspec.json.decode(body)), enc_hook=str)
         except (ValueError, AttributeError, TypeError, KeyError, RequestInvalid):
@@ -91,6 +98,10 @@ class MessagesDialect:
         self._call = call
 
     @property
+    def passing(self) -> bool:
+        return self._call.native
+
+    @property
     def _facts(self) -> Facts:
         # Read late: the model is known only when the body was read.
         return Facts(f"msg_{self._call.trace}", self._call.model, self._call.started_ns // 1_000_000_000)
@@ -99,7 +110,7 @@ class MessagesDialect:
         return messages.write_answer(completion, self._facts)
 
     def stream(self) -> StreamTranslator:
-        return messages.StreamWriter(self._facts)
+        return messages.Passing() if self.passing else messages.StreamWriter(self._facts)
 
     def error(self, body: bytes, status: int) -> bytes:
         return messages.translate_error(body, status=status, request_id=self._call.request_id.decode("latin-1"))
@@ -107,6 +118,8 @@ class MessagesDialect:
 
 class ResponsesDialect:
     """The OpenAI Responses API. Its errors have the shape of all of OpenAI's."""
+
+    passing = False
 
     def __init__(self, call: Call, request: responses.ResponsesRequest) -> None:
         self._facts = Facts(f"resp_{call.trace}", request.model, call.started_ns // 1_000_000_000)

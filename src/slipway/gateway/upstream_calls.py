@@ -201,7 +201,7 @@ class Asking:
     async def _call(self, target: Target, endpoint: Prepared) -> Passed:
         body, most = self._body_for(target), None if self._stream else LARGEST_ANSWER
         response: Response
-        if target.translator is not None:
+        if target.translator is not None and self._path == "chat/completions":
             response = await target.translator.send_chat(self._http, body, extra=self._extra, max_bytes=most)
         else:
             response = await self._http.send_prepared(

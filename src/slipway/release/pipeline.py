@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +27,7 @@ from slipway.prompt.template import render
 from slipway.release.detour import Detour, Route
 from slipway.retrieve.index import load_index
 from slipway.retrieve.query import search_index
+from slipway.text.tokens import count_tokens
 from slipway.tracing.cost import cost_of
 from slipway.tracing.recorder import Recorder, SpanRecording, TraceRecording, store_sink
 from slipway.workspace import Workspace
@@ -48,6 +49,8 @@ class Asked:
     """Trace id that the client's traceparent brought."""
     planted: tuple[Passage, ...] = ()
     """Passages that stand before what the search finds: an evaluation asks what happens if a document said this."""
+    when_unfinished: Callable[[Usage, Money], None] | None = None
+    """Told what a stream has used that did not come to its end."""
 
 
 @dataclass(slots=True)
@@ -134,14 +137,19 @@ async def stream_answer(
                 with turn.trace.span(f"chat {request.model}", kind="chat") as span:
                     engine = route.engine()
                     turn.address = route.address
-                    async for delta in stream(engine, request, tools=tools, patience=route.patience):
-                        begun = True
-                        if delta.text:
-                            span.first_token()
-                        collected.add(delta)
-                        if piece := checker.feed(delta.text):
-                            sent.append(piece)
-                            yield AnswerPiece(text=piece)
+                    try:
+                        async for delta in stream(engine, request, tools=tools, patience=route.patience):
+                            begun = True
+                            if delta.text:
+                                span.first_token()
+                            collected.add(delta)
+                            if piece := checker.feed(delta.text):
+                                sent.append(piece)
+                                yield AnswerPiece(text=piece)
+                    except BaseException:
+                        # The client left, a guardrail stopped it, the engine broke off: what came is paid for.
+                        _note_unfinished(span, turn, asked, request, collected)
+                        raise
                     reply = collected.reply(request)
                     _describe_chat(span, turn, request, reply)
                 break
@@ -379,6 +387,28 @@ def _describe_chat(span: SpanRecording, turn: _Turn, request: Request, reply: Re
             "reply": reply.text,
         },
     )
+
+
+def _note_unfinished(span: SpanRecording, turn: _Turn, asked: Asked, request: Request, collected: _Collected) -> None:
+    """What a stream that did not come to its end has cost, estimated where nobody counted."""
+    text = "".join(collected.parts)
+    if not text:
+        return
+    usage = collected.usage or Usage(
+        input_tokens=sum(count_tokens(message.text) for message in request.messages),
+        output_tokens=count_tokens(text),
+        estimated=True,
+    )
+    cost = _cost(turn, usage)
+    for one in (span, turn.trace):
+        one.set(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            usage_estimated=usage.estimated,
+            cost_micros=cost.micros,
+        )
+    if asked.when_unfinished is not None:
+        asked.when_unfinished(usage, cost)
 
 
 def _asked(question: str | Asked, *, subject: SubjectId | None = None, session: str = "", channel: str = "") -> Asked:

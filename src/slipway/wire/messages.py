@@ -12,6 +12,7 @@ import msgspec
 
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
+from slipway.wire import anthropic
 from slipway.wire.chat import Facts, arguments_of, tool_calls_of
 from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, usage_in
 from slipway.wire.errors import error_text, invalid_body
@@ -83,6 +84,7 @@ class MessagesRequest(msgspec.Struct):
     output_config: dict[str, Any] | None = None
 
 
+NOBODY = Facts("", "", 0)
 KNOWN = frozenset(MessagesRequest.__struct_fields__)
 _request = msgspec.json.Decoder(MessagesRequest)
 _fields = msgspec.json.Decoder(dict[str, Any])
@@ -276,8 +278,39 @@ def write_error(message: str, *, status: int, request_id: str = "") -> bytes:
 
 
 def translate_error(body: bytes, *, status: int, request_id: str) -> bytes:
-    """An error answer of another shape in this one."""
+    """An error answer in this shape, whatever it had before."""
+    if body.startswith(b'{"type":"error"'):
+        return body
     return write_error(error_text(body), status=status, request_id=request_id)
+
+
+def completion_in(body: bytes) -> bytes:
+    """A whole message as the chat completion that says the same, for records; `null` values where it is none."""
+    try:
+        return msgspec.json.encode(anthropic.read_answer(msgspec.json.decode(body), NOBODY))
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return b"{}"
+
+
+def chunks_in(raw: bytes) -> bytes:
+    """A Messages stream, as far as it came, as the chunks that say the same, for records."""
+    reader = anthropic.StreamReader(NOBODY, include_usage=True)
+    try:
+        return reader.feed(raw) + reader.close()
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return b""
+
+
+class Passing:
+    """A Messages stream that goes on as it is; only the gateway's own errors are put in its shape."""
+
+    def feed(self, piece: bytes) -> bytes:
+        if not piece.startswith(b'data: {"error"'):
+            return piece
+        return _write("error", {"error": {"type": "api_error", "message": error_text(piece[6:])}})
+
+    def close(self) -> bytes:
+        return b""
 
 
 class StreamWriter:
