@@ -161,7 +161,6 @@ def _work(
             workspace,
             keys_required=serving.keys_required,
             worker=str(worker),
-            share=1 / serving.workers,
         )
         if serving.pages:
             from slipway.web.app import create_app

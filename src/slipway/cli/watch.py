@@ -155,10 +155,12 @@ def drift(
 @app.command()
 def resources(since: Since = "30d", folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Processor, memory and disk now; requests, tokens and money by release."""
-    from slipway.watch.resources import measure_machine, spending
+    from slipway.domain.money import Money
+    from slipway.watch.resources import measure_machine, saved_by_cache, spending
 
     with _drained(folder) as workspace:
         machine = measure_machine(workspace)
+        saved = saved_by_cache(workspace)
         spent = spending(workspace, since=_since(since, workspace.now()))
     lines = [
         f"load {machine.load:.1f} on {machine.cores} cores, {machine.memory_available / 1e9:.1f} GB of memory free",
@@ -181,7 +183,12 @@ def resources(since: Since = "30d", folder: Folder = HERE, as_json: AsJson = Fal
             ],
         ),
     ]
-    show({"machine": machine, "spending": spent}, as_json=as_json, text="\n".join(lines).rstrip())
+    if saved.requests:
+        lines += [
+            "",
+            f"the cache answered {saved.requests} requests in {saved.period} and saved {Money(micros=saved.micros)}",
+        ]
+    show({"machine": machine, "spending": spent, "saved": saved}, as_json=as_json, text="\n".join(lines).rstrip())
 
 
 @app.command()

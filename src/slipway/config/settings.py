@@ -293,6 +293,54 @@ class ServerSettings(Table, frozen=True):
     ] = False
 
 
+class LimitSettings(Table, frozen=True):
+    """What one holder may use; empty is without limit. A month is a calendar month in UTC."""
+
+    requests_per_minute: Annotated[Count | None, Meta(description="Most requests in any minute.")] = None
+    tokens_per_minute: Annotated[Count | None, Meta(description="Most tokens in any minute.")] = None
+    monthly_requests: Annotated[Count | None, Meta(description="Most requests a month.")] = None
+    monthly_budget: Annotated[Positive | None, Meta(description="Most dollars a month.")] = None
+
+
+class LimitsSettings(Table, frozen=True):
+    """Limits beside those of API keys, counted by all workers of a server together."""
+
+    person: Annotated[LimitSettings, Meta(description="What each person may use, by the pseudonym in `user`.")] = (
+        LimitSettings()
+    )
+    project: Annotated[LimitSettings, Meta(description="What the whole application may use.")] = LimitSettings()
+
+
+class CacheSettings(Table, frozen=True):
+    """Whether answers are given again to the same question."""
+
+    enabled: Annotated[bool, Meta(description="Whether answers are kept and given again.")] = False
+    hours: Annotated[float, Meta(gt=0, description="Hours for which an answer may be given again.")] = 24.0
+    entries: Annotated[int, Meta(ge=1, le=1_000_000, description="Most answers that are kept.")] = 10_000
+    megabytes: Annotated[float, Meta(gt=0, description="Most memory of each worker for answers, megabytes.")] = 64.0
+    shared: Annotated[
+        bool,
+        Meta(description="Whether people may get answers that were made for others; else each gets only their own."),
+    ] = False
+    similar: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | None,
+        Meta(
+            description="Cosine of two questions from which one's answer is the other's too, for example 0.97; empty: "
+            "only to the same question. Needs [retrieve] embedder."
+        ),
+    ] = None
+
+
+class PriceSettings(Table, frozen=True):
+    """Your own price of a model, in dollars per million tokens; it goes before the price list."""
+
+    input: Annotated[float, Meta(ge=0, description="Dollars per million input tokens.")]
+    output: Annotated[float, Meta(ge=0, description="Dollars per million output tokens.")] = 0.0
+    cached_input: Annotated[
+        Annotated[float, Meta(ge=0)] | None, Meta(description="Dollars per million cached input tokens.")
+    ] = None
+
+
 class FallbackSettings(Table, frozen=True):
     """Who answers instead of an engine, a channel or a release, by what went wrong."""
 
@@ -351,7 +399,12 @@ class Settings(Table, frozen=True):
     privacy: PrivacySettings = PrivacySettings()
     store: StoreSettings = StoreSettings()
     server: ServerSettings = ServerSettings()
+    limits: LimitsSettings = LimitsSettings()
+    cache: CacheSettings = CacheSettings()
     routing: RoutingSettings = RoutingSettings()
     engines: Annotated[
         dict[str, dict[str, Any]], Meta(description="Engines by name: `kind` and the settings of that backend.")
+    ] = {}
+    prices: Annotated[
+        dict[str, PriceSettings], Meta(description="Your own prices, by engine/model, or by engine for all its models.")
     ] = {}

@@ -659,14 +659,14 @@ class RoleMissing(AccessDenied):
 
 
 class OverLimit(SlipwayError):
-    """A key has used up its requests, tokens or budget."""
+    """A key, a person or the project has used up its requests, tokens or budget."""
 
     http_status = 429
     code = "rate_limit_exceeded"
 
-    def __init__(self, what: str, *, retry_after_s: float) -> None:
+    def __init__(self, what: str, *, retry_after_s: float, why: str = "is used up") -> None:
         self.retry_after_s = retry_after_s
-        super().__init__(f"{what} is used up. Try again in {retry_after_s:.0f} s.")
+        super().__init__(f"{what} {why}. Try again in {retry_after_s:.0f} s.")
 
 
 # Decide and deploy -----------------------------------------------------------------------------------------------

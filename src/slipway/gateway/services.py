@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from slipway.gateway.admission import Admission
 from slipway.gateway.breakers import Breakers
+from slipway.gateway.cache import AnswerCache
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.metrics import Counts
 from slipway.gateway.shadows import Shadows
@@ -20,5 +21,6 @@ class Services:
     ledger: Ledger
     counts: Counts
     budget: RetryBudget
+    cache: AnswerCache
     breakers: Breakers
     shadows: Shadows
