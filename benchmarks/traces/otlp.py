@@ -2,8 +2,8 @@
 
 Every system is started as its users start it, on SQLite, and is sent the same requests of 200 spans of about 2 KB by
 OTLP over HTTP in protobuf, as the instrumentation of OpenInference writes them: traces of four spans, each about a
-person. Counted is what the process tree needs until it is idle again, so that work put off counts too. Of the disk, logs
-and the journal are not counted: they do not grow with what is stored (the journal is at most 16 MB a worker).
+person. Counted is what the process tree needs until it is idle again, so that work put off counts too. Of the disk,
+logs and the journal are not counted: they do not grow with what is stored (the journal is at most 16 MB a worker).
 
 `python benchmarks/traces/otlp.py [--spans 20000] [--phoenix PYTHON] [--mlflow PYTHON]`; a rival is measured when the
 Python of an environment is named in which it is installed.
