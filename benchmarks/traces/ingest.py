@@ -38,7 +38,12 @@ def fill(store: Store, count: int, *, first: int = 0, **options: int) -> int:
     """Journals spans; returns how many bytes they are."""
     with Journal.open(store.journal_folder, worker="bench") as journal:
         size = 0
+        same = options.pop("same", 0)
+        content = None
         for span in gateway_spans(count, seed=count + first, first=first, **options):
+            content = content or span["content"]
+            if same:
+                span["content"] = content
             record = encode_spans([span])  # type: ignore[list-item]
             journal.append(record)
             size += len(record)
@@ -75,6 +80,7 @@ def main() -> int:
     options = parser.parse_args()
     figures = []
     cases = {"nobody known": {}, "a person each": {"people": options.count}}
+    cases["nobody known, all ask the same"] = {"same": 1}
     cases["200 KB prompts"] = {"prompt": 200_000}
     if options.profile:
         cases = {"profiled": {"people": options.people}}
