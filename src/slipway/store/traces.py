@@ -19,7 +19,7 @@ from slipway.store.encryption import Keys
 from slipway.store.rollups import forget_rollups, read_series
 from slipway.store.schema import erased, setting, shared_page, span, trace, trace_page
 from slipway.store.shared_pages import SharedPages
-from slipway.store.trace_contents import list_by_content
+from slipway.store.trace_contents import MOST_OPENED, list_by_content
 from slipway.store.trace_pages import Said, entry_of_said, press, said_in_entry, texts_in, unpress
 from slipway.store.trace_query import condition, take_apart
 from slipway.store.trace_writer import TraceWriter, first_words, some_of
@@ -109,7 +109,14 @@ class Traces:
         with self.database.reading() as connection:
             statement = statement.where(self.meeting(connection, parts.rows))
             if parts.content:
-                return list_by_content(self, connection, parts, self._holding(connection, text, statement), limit)
+                rows = connection.execute(self._holding(connection, text, statement.limit(MOST_OPENED + 1))).all()
+                return list_by_content(
+                    rows,
+                    parts.content,
+                    limit,
+                    said_in=lambda some: self.said_in(connection, some),
+                    summarise=lambda some: self._summaries(connection, some),
+                )
             rows = connection.execute(self._holding(connection, text, statement)).all()
             shown = tuple(self._summaries(connection, rows[:limit]))
         more = f"{rows[limit - 1].started_ns}-{rows[limit - 1].id}" if len(rows) > limit else None
