@@ -1,52 +1,48 @@
-"""What many traces say, opened in one go: for filters over raw attributes and for numbers that only content tells."""
+"""Filters over raw attributes, which are sealed: traces are opened one by one until enough of them meet the filter."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Row, Select
+from sqlalchemy import Row
 
-from slipway.domain.trace import TracePage
-from slipway.store.trace_query import Parts, meets
-from slipway.store.trace_writer import some_of
-
-if TYPE_CHECKING:
-    from slipway.store.traces import Traces
+from slipway.domain.trace import TracePage, TraceSummary
+from slipway.domain.trace_filter import Filter
+from slipway.store.trace_pages import Said
+from slipway.store.trace_query import meets
 
 MOST_OPENED = 2000
 """Traces that one page of a query about attributes opens at most: about a quarter of a second."""
-
-
-class Opened(NamedTuple):
-    """A line of `trace` and what its spans say, by span; empty when its person was erased."""
-
-    row: Row[Any]
-    said: Mapping[bytes, Mapping[str, Any]]
-
-
-def open_contents(traces: "Traces", connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[Opened]:
-    """The contents of these lines, in their order, a few hundred opened at a time."""
-    for some in some_of(rows):
-        said = traces.said_in(connection, some)
-        yield from (Opened(row, {one.span: one.content for one in said[row.id]}) for row in some)
+AT_ONCE = 200
+Open = Callable[[Sequence[Row[Any]]], Mapping[int, Sequence[Said]]]
+"""What the spans of some lines of `trace` say, by the number of the line."""
+Summarise = Callable[[Sequence[Row[Any]]], Sequence[TraceSummary]]
 
 
 def list_by_content(
-    traces: "Traces", connection: Connection, parts: Parts, statement: Select[Any], limit: int
+    rows: Sequence[Row[Any]], content: Sequence[Filter], limit: int, *, said_in: Open, summarise: Summarise
 ) -> TracePage:
-    """The lines of a statement whose raw attributes meet `parts.content`, among the first two thousand."""
-    rows = connection.execute(statement.limit(MOST_OPENED + 1)).all()
+    """Those of the lines whose raw attributes meet the filters, at most `limit`, among the first two thousand.
+
+    `rows` holds one line more where there are more than two thousand.
+    """
     found: list[Row[Any]] = []
     last: Row[Any] | None = None
-    for opened in open_contents(traces, connection, rows[:MOST_OPENED]):
+    looked_at = rows[:MOST_OPENED]
+    for begin in range(0, len(looked_at), AT_ONCE):
+        some = looked_at[begin : begin + AT_ONCE]
+        said = said_in(some)
+        for row in some:
+            if len(found) == limit:
+                break
+            last = row
+            told: list[Mapping[str, Any]] = [attributes_of(one.content) for one in said[row.id]]
+            if all(meets(one, told) for one in content):
+                found.append(row)
         if len(found) == limit:
             break
-        last = opened.row
-        told: list[Mapping[str, Any]] = [attributes_of(content) for content in opened.said.values()]
-        if all(meets(one, told) for one in parts.content):
-            found.append(opened.row)
     at_end = last is None or last is rows[-1]
-    shown = tuple(traces._summaries(connection, found))
-    return TracePage(rows=shown, next=None if last is None or at_end else f"{last.started_ns}-{last.id}")
+    more = None if last is None or at_end else f"{last.started_ns}-{last.id}"
+    return TracePage(rows=tuple(summarise(found)), next=more)
 
 
 def attributes_of(content: Mapping[str, Any]) -> dict[str, Any]:

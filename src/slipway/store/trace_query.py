@@ -128,6 +128,16 @@ def take_apart(query: str) -> Parts:
     return Parts(And(tuple(rows)), " ".join(words), tuple(content))
 
 
+def names_few(filter: Filter) -> bool:
+    """Whether a filter asks for one person, one conversation, or for what people said something about."""
+    return any(
+        isinstance(one, Rated | Scored)
+        or (isinstance(one, Labelled) and not one.sign.startswith("!"))
+        or (isinstance(one, Compare) and one.field in ("subject", "session") and one.sign == "=")
+        for one in conjuncts(filter)
+    )
+
+
 def meets(filter: Filter, attributes: list[Mapping[str, Any]]) -> bool:
     """Whether the raw attributes of a trace's steps meet a filter of `Parts.content`; one step is enough."""
     match filter:

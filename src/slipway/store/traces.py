@@ -19,9 +19,9 @@ from slipway.store.encryption import Keys
 from slipway.store.rollups import forget_rollups, read_series
 from slipway.store.schema import erased, setting, shared_page, span, trace, trace_page
 from slipway.store.shared_pages import SharedPages
-from slipway.store.trace_contents import list_by_content
+from slipway.store.trace_contents import MOST_OPENED, list_by_content
 from slipway.store.trace_pages import Said, entry_of_said, press, said_in_entry, texts_in, unpress
-from slipway.store.trace_query import condition, take_apart
+from slipway.store.trace_query import condition, names_few, take_apart
 from slipway.store.trace_writer import TraceWriter, first_words, some_of
 from slipway.store.word_index import WordIndex
 from slipway.store.words import query_words, words_of
@@ -105,11 +105,21 @@ class Traces:
         where = self._where(equal=equal, since=since, until=until)
         if after is not None:
             where.append(tuple_(trace.c.started_ns, trace.c.id) < tuple_(*_position(after)))
-        statement = select(trace).where(*where).order_by(trace.c.started_ns.desc(), trace.c.id.desc()).limit(limit + 1)
+        # Few traces meet such a filter: they are found by their own index and then sorted, not by going back in time.
+        few = session is not None or subject is not None or names_few(parts.rows)
+        begin = trace.c.started_ns + 0 if few else trace.c.started_ns
+        statement = select(trace).where(*where).order_by(begin.desc(), trace.c.id.desc()).limit(limit + 1)
         with self.database.reading() as connection:
             statement = statement.where(self.meeting(connection, parts.rows))
             if parts.content:
-                return list_by_content(self, connection, parts, self._holding(connection, text, statement), limit)
+                rows = connection.execute(self._holding(connection, text, statement.limit(MOST_OPENED + 1))).all()
+                return list_by_content(
+                    rows,
+                    parts.content,
+                    limit,
+                    said_in=lambda some: self.said_in(connection, some),
+                    summarise=lambda some: self._summaries(connection, some),
+                )
             rows = connection.execute(self._holding(connection, text, statement)).all()
             shown = tuple(self._summaries(connection, rows[:limit]))
         more = f"{rows[limit - 1].started_ns}-{rows[limit - 1].id}" if len(rows) > limit else None
