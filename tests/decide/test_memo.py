@@ -72,7 +72,10 @@ def test_with_a_trace_replicas_are_drawn_over_the_day_and_tokens_count_as_measur
 def test_without_a_trace_there_is_no_curve_and_nothing_is_called_measured() -> None:
     record = decided()
     assert memo(record).engineer.replicas is None
-    assert {weakest(option) for option in record.options} == {"estimated"}
+    kinds = {option.name: weakest(option) for option in record.options}
+    assert "measured" not in kinds.values()
+    assert kinds["llama-3.1-8b on rented h100-sxm"] == "calibrated", "H100 under vLLM was measured"
+    assert kinds["own llama-3.1-8b-sized model"] == "estimated", "the hours of training were not"
 
 
 def test_a_report_on_nothing_left_names_the_reasons() -> None:

@@ -11,7 +11,7 @@ from slipway.decide.demand import read_demand
 from slipway.decide.front import pareto_front, weigh
 from slipway.decide.options import combine, list_candidates, make_option
 from slipway.decide.rents import own_prices, purchase_for, rent_for
-from slipway.decide.roads import Api, Basis, Candidate, Hosted
+from slipway.decide.roads import Api, Basis, Candidate, Hosted, cheapest_replica
 from slipway.decide.sensitivity import draw_futures, find_flips, spread_of, try_futures
 from slipway.decide.serving import throughput_spread
 from slipway.decide.terms import RoadTerms
@@ -159,7 +159,10 @@ def _try_futures(
     if not roads:
         return None
     hosted = next((one for one in candidates if isinstance(one, Hosted)), None)
-    factor, source = throughput_spread(hosted.shape, hosted.hardware) if hosted else (1.0001, "")
+    factor, source = 1.0001, ""
+    if hosted is not None:
+        way, _ = cheapest_replica(hosted.shape, hosted.hardware, demand, basis.assumptions.safe)
+        factor, source = throughput_spread(way)
     spread = spread_of(demand, throughput=factor, source=source)
     given = basis.assumptions
     futures = draw_futures(demand, given, spread, rent, seed=seed)
