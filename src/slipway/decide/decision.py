@@ -134,7 +134,7 @@ def compare_roads(
         breakevens=tuple(breakevens),
         recommended=chosen.name if chosen else "",
         verdict=say_verdict(chosen, [option for option, _ in banded], breakevens, demand, sensitivity),
-        flips=tuple(say_flips(chosen, banded, breakevens, demand, basis, rent, flips)),
+        flips=tuple(say_flips(chosen, banded, breakevens, demand, basis, rent, flips, sensitivity)),
         assumptions=list_assumptions(demand, settings, rent, purchase_for(settings, own), basis, possible, now=now),
         front=tuple(option.name for option in front),
         weighing=weighing,
