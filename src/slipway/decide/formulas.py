@@ -284,7 +284,7 @@ def _tuning_memory(inputs: Inputs) -> float:
     method = str(inputs.given.get("method", "full")).lower().replace("-", "").replace(" ", "")
     if method not in TUNING_BYTES:
         raise NotFound("tuning method", method, known=list(TUNING_BYTES))
-    if method == "full" and str(inputs.given.get("optimizer", "")).lower() in ("mixed", "adam_mixed", "adamw_fp32"):
+    if method == "full" and "adam" in str(inputs.given.get("optimizer", inputs.given.get("optimiser", ""))).lower():
         method = "mixed"
     bits = inputs.number("bits", default=0.0)
     each = inputs.number("bytes_per_param", default=0.0) or TUNING_BYTES[method]

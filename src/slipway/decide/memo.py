@@ -253,8 +253,11 @@ def row_words(option: Option, chance: float) -> tuple[str, str, str]:
 
 
 def weakest(option: Option) -> Origin:
-    """The kind of the weakest figure in a bill, people aside: a sum is as good as its worst part."""
-    kinds = [ORIGINS.index(line.origin) for line in option.lines if line.name != "People"]
+    """The kind of the weakest figure in a bill: a sum is as good as its worst part.
+
+    People and evaluations are estimates in every bill and say nothing about one road.
+    """
+    kinds = [ORIGINS.index(line.origin) for line in option.lines if line.name not in ("People", "Evaluation")]
     return ORIGINS[max(kinds, default=len(ORIGINS) - 1)]
 
 

@@ -21,6 +21,7 @@ from slipway.decide.roads import (
     horizon_total,
     sized,
 )
+from slipway.decide.serving import origin_of_way
 from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Demand, Option, PlanOption
 from slipway.domain.errors import NotFound, RequirementMissing
@@ -197,7 +198,7 @@ def _plan(candidate: Candidate, demand: Demand, basis: Basis) -> PlanOption | No
         return None
     safe = basis.assumptions.safe
     replica, _ = cheapest_replica(candidate.shape, candidate.hardware, demand, safe)
-    return replica.option(demand, hourly=basis.hourly, safe=safe)
+    return replace(replica.option(demand, hourly=basis.hourly, safe=safe), origin=origin_of_way(replica))
 
 
 def _parts(candidate: Candidate) -> tuple[Candidate, ...]:

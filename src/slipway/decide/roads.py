@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from slipway.decide.assumptions import Assumptions
 from slipway.decide.costs import DAYS_A_MONTH, Bill, api_cost, device_cost, own_monthly
-from slipway.decide.serving import list_ways
+from slipway.decide.serving import list_ways, origin_of_way
 from slipway.decide.terms import RoadTerms, Terms, one_future, total_costs
 from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import CostLine, Demand, Origin, Road
@@ -415,6 +415,7 @@ def rented_line(replica: Replica, count: float, rent: Rent, hourly: float) -> Co
         formula=f"{copies} x {replica.devices} {replica.hardware.name} ({replica.precision}) x ${hourly:.2f} x "
         f"{HOURS_A_MONTH:g} h",
         source=_rent_source(rent),
+        origin=origin_of_way(replica),
     )
 
 
