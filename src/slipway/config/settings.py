@@ -152,7 +152,7 @@ class RetrieveSettings(Table, frozen=True):
     ] = default({"kind": "auto"})
     similarity: Annotated[Literal["cosine", "dot", "euclid"], Meta(description="Similarity of vectors.")] = "cosine"
     alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.45
-    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.78
+    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.76
     limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 15
 
 

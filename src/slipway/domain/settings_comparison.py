@@ -12,8 +12,8 @@ from slipway.domain.release import Measure
 class SettingsResult:
     """One setting: chunk size in tokens, weight of the lexical leg, relative cut, and what they gave.
 
-    `ndcg` (at 10) and `mrr` are of the whole ranking, `recall`, `precision`, `iou` and `tokens` (a mean) of the passages
-    that the cut leaves. `precision` and `iou` are by characters and there only where the answer's place is known.
+    `ndcg` (at 10) and `mrr` are of the whole ranking, `recall`, `precision`, `iou` and `tokens` (a mean) of the
+    passages that the cut leaves. `precision` and `iou` are by characters, where the answer's place is known.
     """
 
     size: int

@@ -39,7 +39,7 @@ from slipway.workspace import Workspace
 
 SIZES = (100, 200, 400)
 ALPHAS = (0.3, 0.45, 0.6)
-CUTS = (0.65, 0.78, 0.88)
+CUTS = (0.65, 0.76, 0.88)
 DEPTH = 10
 
 register(SettingsComparison, Kind(kind="settings_comparison", name="index"))
@@ -136,7 +136,9 @@ def compare_settings(
     for number, cutting in enumerate(cuttings):
         made = kept.read(cutting)
         if made is None:
-            given = {**table, "kind": cutting.chunker} if cutting.chunker == kind else {"kind": cutting.chunker}
+            given: dict[str, object] = (
+                {**table, "kind": cutting.chunker} if cutting.chunker == kind else {"kind": cutting.chunker}
+            )
             made = _try_cutting(workspace, documents, judged, cutting, given, tried, search)
             kept.write(cutting, made)
         outcomes |= made

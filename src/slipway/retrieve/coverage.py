@@ -54,6 +54,8 @@ WITH_SENTENCES = {
     "sentence_cosine": 2.65, "sentence_cosine_lead": 1.99,
 }  # fmt: skip
 FALSE_ALARMS = 0.05
+OWN = 0.3
+"""Weight of the threshold that made questions give beside the general one."""
 PROBES = 120
 FEWEST_PROBES = 40
 
@@ -110,7 +112,13 @@ def probability(row: Mapping[str, float], index: Index) -> float:
 
 
 def fit_coverage(
-    reader: IndexReader, *, search: SearchSettings, embedder: Embedder | None, seed: int = 0, probes: int = PROBES
+    reader: IndexReader,
+    *,
+    search: SearchSettings,
+    embedder: Embedder | None,
+    known: Known | None = None,
+    seed: int = 0,
+    probes: int = PROBES,
 ) -> Coverage:
     """The general model with a threshold for this index.
 
@@ -120,7 +128,7 @@ def fit_coverage(
     """
     made = list(make_probes(reader, count=probes, seed=seed))
     vectors = embedder.embed([probe.question for probe in made]) if embedder is not None and made else None
-    known = Known(reader, embedder)
+    known = known or Known(reader, embedder)
     prior = PRIORS["sentences" if known.embeds_sentences else "words" if embedder is None else "vectors"]
     covered: list[float] = []
     uncovered: list[float] = []
@@ -136,7 +144,7 @@ def fit_coverage(
     found, auroc = prior.found, prior.auroc
     if len(covered) >= FEWEST_PROBES:
         own_threshold = sorted(covered)[int(FALSE_ALARMS * len(covered))]
-        threshold = _from_logit((_to_logit(prior.threshold) + _to_logit(own_threshold)) / 2)
+        threshold = _from_logit((1 - OWN) * _to_logit(prior.threshold) + OWN * _to_logit(own_threshold))
         found = sum(score < threshold for score in uncovered) / len(uncovered)
         auroc = _auroc(covered, uncovered)
     return Coverage(

@@ -11,6 +11,7 @@ import numpy
 from slipway.domain.document import Chunk
 from slipway.embedders.base import Embedder, Vectors
 from slipway.engines.extractive import BIAS, BY_COSINE, BY_WORDS, COSINE_BIAS, EMBEDDER, WEIGHTS
+from slipway.retrieve.embeddings import Embeddings
 from slipway.retrieve.fusion import fuse
 from slipway.retrieve.query import Legs
 from slipway.text.evidence import FEATURES, Source, describe_units, find_units, take_apart
@@ -40,10 +41,15 @@ OF_SENTENCES = (
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Chunks of one index, each read and taken apart once. Sentences are embedded where MiniLM runs here."""
+    """Chunks of one index, each read and taken apart once. Sentences are embedded where MiniLM runs here.
+
+    With `kept` their vectors are kept for the next build, under the content hash of their document in `owners`.
+    """
 
     reader: IndexReader
     embedder: Embedder | None = None
+    kept: Embeddings | None = None
+    owners: Mapping[str, str] = field(default_factory=dict)
     _chunks: dict[int, Chunk] = field(default_factory=dict)
     _words: dict[int, frozenset[str]] = field(default_factory=dict)
     _vectors: dict[str, Vectors] = field(default_factory=dict)
@@ -64,12 +70,17 @@ class Known:
                 self._words[number] = frozenset(content_words(f"{chunk.heading} {chunk.text}"))
         return [self._words[number] for number in numbers]
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Shape (texts, dimensions); only where `embeds_sentences`."""
+    def embed(self, texts: Sequence[str], documents: Sequence[str]) -> Vectors:
+        """Shape (texts, dimensions), of sentences of these documents; only where `embeds_sentences`."""
         assert self.embedder is not None
-        missing = [text for text in dict.fromkeys(texts) if text not in self._vectors]
-        if missing:
-            self._vectors.update(zip(missing, self.embedder.embed(missing), strict=True))
+        missing = {text: id for text, id in zip(texts, documents, strict=True) if text not in self._vectors}
+        if missing and self.kept is not None:
+            owners = [self.owners[id] for id in missing.values()]
+            self._vectors.update(
+                zip(missing, self.kept.embed(self.embedder, list(missing), documents=owners), strict=True)
+            )
+        elif missing:
+            self._vectors.update(zip(missing, self.embedder.embed(list(missing)), strict=True))
         return numpy.asarray([self._vectors[text] for text in texts], dtype=numpy.float32)
 
 
@@ -93,16 +104,13 @@ def describe_search(
     row = _of_words(known, question, lexical, dropped)
     fused = fuse(lexical, dense, alpha=alpha if legs.dense else 1.0)[:TOP]
     best = fused[0].score if fused and fused[0].score > 0 else 1.0
-    sources = [
-        Source(text=chunk.text, title="", heading=chunk.heading, score=hit.score / best)
-        for hit, chunk in zip(fused, known.chunks([hit.chunk for hit in fused]), strict=True)
-    ]
-    row |= _of_evidence(known, question, sources, vector if known.embeds_sentences else None)
+    chunks = known.chunks([hit.chunk for hit in fused])
+    scores = [hit.score / best for hit in fused]
+    row |= _of_evidence(known, question, chunks, scores, vector if known.embeds_sentences else None)
     if legs.dense:
         row |= _of_vectors(lexical, dense)
-        scores = [hit.score for hit in fused]
-        row["fused_lead"] = 1 - scores[1] / best if len(scores) > 1 else 0.0
-        row["fused_lead_of_five"] = 1 - scores[-1] / best if len(scores) > 2 else 0.0
+        row["fused_lead"] = 1 - scores[1] if len(scores) > 1 else 0.0
+        row["fused_lead_of_five"] = 1 - scores[-1] if len(scores) > 2 else 0.0
     return row
 
 
@@ -137,9 +145,14 @@ def _of_words(known: Known, question: str, lexical: Mapping[int, float], dropped
     }
 
 
-def _of_evidence(known: Known, question: str, sources: Sequence[Source], vector: Vectors | None) -> dict[str, float]:
+def _of_evidence(
+    known: Known, question: str, chunks: Sequence[Chunk], scores: Sequence[float], vector: Vectors | None
+) -> dict[str, float]:
     """How well the best sentences would answer, by the weights of the extractive engine."""
     asked = take_apart(question)
+    sources = [
+        Source(text=chunk.text, heading=chunk.heading, score=score) for chunk, score in zip(chunks, scores, strict=True)
+    ]
     units = find_units(sources) if asked.stems else []
     if not units:
         row = dict.fromkeys(BY_WORDS_ALONE[10:], 0.0) | {"evidence": BIAS / 5, "evidence_of_all": BIAS / 5}
@@ -167,8 +180,9 @@ def _of_evidence(known: Known, question: str, sources: Sequence[Source], vector:
     }
     if vector is not None:
         chosen = order[:SENTENCES_EMBEDDED]
-        texts = [plain_text(sources[units[at].source].text[units[at].start : units[at].end]) for at in chosen.tolist()]
-        cosines = known.embed(texts) @ vector
+        best_units = [units[at] for at in chosen.tolist()]
+        texts = [plain_text(sources[unit.source].text[unit.start : unit.end]) for unit in best_units]
+        cosines = known.embed(texts, [chunks[unit.source].document for unit in best_units]) @ vector
         answers = BY_WORDS * log_odds[chosen] + BY_COSINE * cosines + COSINE_BIAS
         ranked = sorted(answers.tolist(), reverse=True)
         row |= {

@@ -33,7 +33,7 @@ def group_questions(questions: Sequence[str], embedder: Embedder | None) -> list
         near = NEAR_BY_BOTH
         # Side by side, so that one product is the weighted mean of both likenesses.
         both = [embedder.embed(questions), math.sqrt(WORDS_TO_VECTORS) * vectors]
-        vectors = numpy.concatenate(both, axis=1) / numpy.float32(math.sqrt(1 + WORDS_TO_VECTORS))
+        vectors = (numpy.concatenate(both, axis=1) / math.sqrt(1 + WORDS_TO_VECTORS)).astype(numpy.float32)
     groups = average_link(vectors[:MOST] @ vectors[:MOST].T, least=near)
     for place in range(MOST, len(questions)):
         closest = max(groups, key=lambda group: float((vectors[group] @ vectors[place]).mean()))
