@@ -181,8 +181,8 @@ class Gateway:
         await asyncio.to_thread(self._watcher.stop)
         self._journal.close()
         self._shared.remove()
-        self._live_traffic.remove()
         self._counters.close()
+        self._live_traffic.remove()
         write_health(self._workspace.state / "workers", self._worker, [])
 
     def reload(self) -> None:
@@ -339,7 +339,6 @@ class Gateway:
 
     async def metrics(self, call: Call) -> None:
         waiting = await asyncio.to_thread(backlog, self._workspace.store)
-        self._counts.breakers = self._services.breakers.health()
         page = write_page(
             self._shared.with_others(self._counts),
             labels={id: target.label for id, target in self._snapshot.targets.items()},

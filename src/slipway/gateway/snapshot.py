@@ -73,6 +73,7 @@ class Snapshot:
                 if self._release(name) is None:
                     engine, _, model = name.partition("/")
                     try:
+                        # Looks its price up too: the list is heavy to load, and not in the middle of a request.
                         make_raw_target(self.workspace, engine, model)
                     except SlipwayError as wrong:
                         raise ConfigError(f"[routing.fallback.{key}]", f"'{name}' cannot answer: {wrong}") from wrong

@@ -18,13 +18,12 @@ from slipway.web.table import Column, Row, Table, tag
 
 KEYS = (
     Column(key="name", label="Key", mono=True),
+    Column(key="state", label="State"),
     Column(key="prefix", label="Begins with", mono=True),
     Column(key="scopes", label="May", one_line=False),
-    Column(key="role", label="Role on pages"),
     Column(key="limits", label="Limits", one_line=False),
     Column(key="used", label="Used this month", one_line=False),
     Column(key="expires", label="Ends"),
-    Column(key="state", label="State"),
 )
 SECRET_WORDS = ("key", "secret", "token", "password")
 
@@ -89,8 +88,7 @@ def _row(key: ApiKey, used: Spending | None, visit: Visit) -> Row:
         cells={
             "name": key.name,
             "prefix": f"{key.prefix}…",
-            "scopes": ", ".join(key.scopes),
-            "role": key.role or UNKNOWN,
+            "scopes": ", ".join(key.scopes) + (f"; on these pages: {key.role}" if key.role else ""),
             "limits": ", ".join(limits) or "none",
             "used": f"{count(used.requests)} requests, {money(used.micros / 1e6)}" if used else UNKNOWN,
             "expires": day(key.expires_at),
