@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from slipway.cli.main import app
 from slipway.deploy.benchmark import Protocol, simulate_steps
 from slipway.deploy.fitting import errors_of
-from slipway.deploy.points import UNRECORDED, RowUnusable, match_hardware, match_model, point_of, read_table, split_of
+from slipway.deploy.points import UNRECORDED, match_hardware, match_model, point_of, read_table, split_of
 from slipway.deploy.prediction import predict
+from slipway.domain.errors import RowUnusable
 from slipway.models.calibrations import doublings_beyond, novelty, shipped
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "performance"
