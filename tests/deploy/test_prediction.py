@@ -111,6 +111,12 @@ def test_the_distance_from_what_was_measured_is_counted_in_doublings() -> None:
     assert doublings_beyond(cell, (users, 1024, 1024, 4)) == 0
 
 
+def test_weights_that_do_not_fit_are_said_to() -> None:
+    (told,) = predict([point_of({**ROW, "tp": "1", "weights": "bf16"}, name="x")])
+    assert "131 GiB of weights do not fit on 1 x h100-sxm" in told.assumed
+    assert told.first_s.value < 10, "and no queue is made up for a cache that is not known"
+
+
 def test_a_bad_row_costs_only_itself(tmp_path: Path) -> None:
     points, out = tmp_path / "points.csv", tmp_path / "out.csv"
     with points.open("w", newline="") as file:

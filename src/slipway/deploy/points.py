@@ -160,7 +160,7 @@ def split_of(row: Mapping[str, str], name: str) -> Split:
 
 def match_hardware(name: str) -> Hardware:
     """Hardware by a name as tables and vendors write it. Raises `NotFound`."""
-    plain = re.sub(r"[\s_]+", "-", name.strip().lower()).removeprefix("nvidia-").removeprefix("amd-")
+    plain = re.sub(r"[\s_]+", "-", name.strip().lower().replace("+", "")).removeprefix("nvidia-").removeprefix("amd-")
     plain = plain.removeprefix("instinct-").removeprefix("geforce-")
     known = [one.name for one in list_hardware()]
     for each in (plain, f"{plain}-sxm", re.sub(r"-\d+gb$", "", plain), re.sub(r"-\d+gb$", "", plain) + "-sxm"):
