@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from slipway.cli.main import app
 from slipway.deploy.calibration import calibrate
 from slipway.deploy.measurements import Place, read_measurements
-from slipway.deploy.points import Point, RowUnusable, point_of
+from slipway.deploy.points import Point, point_of
 from slipway.deploy.prediction import predict
-from slipway.domain.errors import FileBroken, InputError
+from slipway.domain.errors import FileBroken, InputError, RowUnusable
 from slipway.models.calibrations import joined, read_calibration, shipped, write_calibration
 
 TODAY = date(2026, 11, 29)

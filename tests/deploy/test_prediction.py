@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from slipway.cli.main import app
 from slipway.deploy.benchmark import Protocol, simulate_steps
 from slipway.deploy.fitting import errors_of
-from slipway.deploy.points import UNRECORDED, RowUnusable, match_hardware, match_model, point_of, read_table, split_of
+from slipway.deploy.points import UNRECORDED, match_hardware, match_model, point_of, read_table, split_of
 from slipway.deploy.prediction import predict
+from slipway.domain.errors import RowUnusable
 from slipway.models.calibrations import doublings_beyond, novelty, shipped
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "performance"
@@ -108,6 +109,12 @@ def test_the_distance_from_what_was_measured_is_counted_in_doublings() -> None:
     (_, users), *_ = cell.ranges
     assert doublings_beyond(cell, (4 * users, 1024, 1024, 4)) == pytest.approx(2)
     assert doublings_beyond(cell, (users, 1024, 1024, 4)) == 0
+
+
+def test_weights_that_do_not_fit_are_said_to() -> None:
+    (told,) = predict([point_of({**ROW, "tp": "1", "weights": "bf16"}, name="x")])
+    assert "131 GiB of weights do not fit on 1 x h100-sxm" in told.assumed
+    assert told.first_s.value < 10, "and no queue is made up for a cache that is not known"
 
 
 def test_a_bad_row_costs_only_itself(tmp_path: Path) -> None:

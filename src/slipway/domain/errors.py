@@ -718,6 +718,14 @@ class NothingMeets(SlipwayError):
     code = "nothing_meets"
 
 
+class RowUnusable(InputError):
+    """A row of measured or asked-for points says too little or names something unknown."""
+
+    def __init__(self, row: str, why: str) -> None:
+        self.row, self.why = row, why
+        super().__init__(f"{row}: {why}")
+
+
 class ModelNotPlanned(InputError):
     """Files for a model server were asked for, but the plan hosts no model."""
 

@@ -23,12 +23,12 @@ PLANS = (
     Column(key="way", label="Way"),
     Column(key="verdict", label="Verdict", one_line=False),
     Column(key="replicas", label="Replicas", number=True),
+    Column(key="monthly", label="A month", number=True),
     Column(key="first", label="First token", number=True),
     Column(key="token", label="A token", number=True),
     Column(key="answer", label="Answer", number=True),
     Column(key="rate", label="Requests / s", number=True),
     Column(key="busy", label="Busy", number=True),
-    Column(key="monthly", label="A month", number=True),
 )
 HARDWARE = (
     Column(key="name", label="Hardware"),
