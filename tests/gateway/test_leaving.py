@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from slipway.release.channels import promote
-from slipway.workspace import open_workspace
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

@@ -21,6 +21,7 @@ def run_retention(
     before = (now or workspace.now()) - timedelta(days=days)
     drain(store)
     traces = store.traces.expire(before=before)
+    store.span_events.forget()
     jobs = store.jobs.expire(before=before)
     notes: tuple[str, ...] = ()
     if traces or jobs:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0004"
 """Newest migration; a test compares it with the folder `migrations/versions`."""
 
 metadata = MetaData(
@@ -206,6 +206,19 @@ trace_page = Table(
     Column("body", LargeBinary, nullable=False),
     Index(None, "trace_id"),
     comment="Content of the spans of one trace that came together: zstd, sealed per person.",
+)
+
+waiting_event = Table(
+    "waiting_event",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("project", Text, nullable=False),
+    Column("trace", LargeBinary, nullable=False),
+    Column("span", LargeBinary, nullable=False),
+    Column("arrived_us", Number, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index(None, "project", "trace"),
+    comment="Log records that came before their span, sealed; they are joined to it, or dropped after a day.",
 )
 
 rollup = Table(

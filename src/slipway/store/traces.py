@@ -15,7 +15,7 @@ from slipway.domain.trace import Span, Status, Trace, TracePage, TraceSummary
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
 from slipway.store.rollups import forget_rollups, read_series
-from slipway.store.schema import erased, span, trace, trace_page
+from slipway.store.schema import erased, span, trace, trace_page, waiting_event
 from slipway.store.trace_pages import WORDS_VERSION, pack_said, preview, unpack, words_in
 from slipway.store.trace_query import condition
 from slipway.store.trace_writer import AT_ONCE, TraceWriter, open_preview, some_of
@@ -195,6 +195,11 @@ class Traces:
                 connection.execute(delete(trace_page).where(trace_page.c.trace_id.in_(names)))
                 connection.execute(delete(span).where(span.c.trace_id.in_(names)))
                 connection.execute(delete(trace).where(trace.c.id.in_(names)))
+                connection.execute(
+                    delete(waiting_event).where(
+                        waiting_event.c.project == self.project, waiting_event.c.trace.in_([row.trace for row in found])
+                    )
+                )
                 removed += len(names)
                 if tombstones:
                     now = time.time_ns() // 1000

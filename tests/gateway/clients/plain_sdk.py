@@ -2,12 +2,11 @@
 
 import json
 
+import openai
 from client_setup import MESSAGES, MODEL, MODEL_API, trace_provider
 
 provider = trace_provider()
 tracer = provider.get_tracer("by.hand")
-import openai
-
 client = openai.OpenAI(base_url=MODEL_API, api_key="none", max_retries=0)
 with (
     tracer.start_as_current_span("question", attributes={"session.id": "s1", "user.id": "anna"}),
