@@ -11,7 +11,8 @@ import pytest
 
 from slipway.domain.trace import Span
 from slipway.wire.dialects.joining import join_events
-from slipway.wire.otlp import JSON, decode_logs, decode_traces
+from slipway.wire.otlp import decode_logs, decode_traces
+from slipway.wire.otlp_raw import JSON
 
 RECORDINGS = Path(__file__).parent / "captured"
 ANSWER = " ".join(f"word{number}" for number in range(50))

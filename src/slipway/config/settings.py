@@ -205,6 +205,14 @@ class WatchSettings(Table, frozen=True):
         ["error_rate > 0.05 over 15m", "unanswered_rate > 0.5 over 60m"]
     )
     quiet_hours: Annotated[str, Meta(description="Hours without notification, UTC, for example 22-07.")] = ""
+    projects: Annotated[
+        list[str],
+        Meta(description="Other projects that senders of traces may name by service.name or x-slipway-project."),
+    ] = default([])
+    most_waiting_mb: Annotated[
+        float,
+        Meta(gt=0, description="Megabytes of the journal that may wait for the store before senders are told to wait."),
+    ] = 1024.0
 
 
 class LearnSettings(Table, frozen=True):

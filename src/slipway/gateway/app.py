@@ -21,10 +21,11 @@ from slipway.gateway.call import Call, ClientLeft, Receive, Scope, Send
 from slipway.gateway.chat import chat
 from slipway.gateway.embeddings import embed
 from slipway.gateway.feedback import take_feedback
+from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
-from slipway.gateway.otlp import take_traces
+from slipway.gateway.otlp import SIGNALS, otlp_error, take_logs, take_metrics, take_traces
 from slipway.gateway.responses import respond
 from slipway.gateway.services import Services
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
@@ -46,6 +47,8 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/models": ("GET", "chat", list_models),
     "/v1/feedback": ("POST", "feedback", take_feedback),
     "/v1/traces": ("POST", "traces", take_traces),
+    "/v1/logs": ("POST", "traces", take_logs),
+    "/v1/metrics": ("POST", "traces", take_metrics),
 }
 RECORDED = frozenset({"/v1/chat/completions", "/v1/responses", "/v1/embeddings"})
 LOOK_EVERY_S = 0.25
@@ -90,6 +93,7 @@ class Gateway:
                 project=workspace.application,
                 keep_content=workspace.settings.privacy.store_content,
             ),
+            intake=Intake(self._journal),
             counts=counts,
             budget=RetryBudget(),
         )
@@ -233,6 +237,9 @@ class Gateway:
         status = error.http_status
         if status not in (401, 403, 429):
             self._record_failure(call, str(error))
+        if call.path in SIGNALS:
+            await otlp_error(call, status, str(error), more=more)
+            return
         await call.reply(status, write_slipway_error(error), more=more)
 
     async def _refuse(self, call: Call, status: int, message: str, code: str) -> None:

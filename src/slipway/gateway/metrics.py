@@ -66,6 +66,8 @@ class Counts(msgspec.Struct):
     """By engine and code, separated by a space."""
     retries: int = 0
     traces_lost: int = 0
+    otlp: dict[str, int] = msgspec.field(default_factory=dict)
+    """What other programs sent, by signal and outcome, separated by a space."""
 
     def line(self, endpoint: str, channel: str, release: str) -> Line:
         key = f"{endpoint} {channel} {release}"
@@ -73,6 +75,11 @@ class Counts(msgspec.Struct):
         if line is None:
             line = self.lines[key] = Line(endpoint, channel, release)
         return line
+
+    def received(self, signal: str, outcome: str, count: int) -> None:
+        if count:
+            key = f"{signal} {outcome}"
+            self.otlp[key] = self.otlp.get(key, 0) + count
 
     def upstream_failed(self, engine: str, code: str) -> None:
         key = f"{engine} {code}"
@@ -106,6 +113,8 @@ class SharedCounts:
             total.traces_lost += counts.traces_lost
             for key, count in counts.upstream_failures.items():
                 total.upstream_failures[key] = total.upstream_failures.get(key, 0) + count
+            for key, count in counts.otlp.items():
+                total.otlp[key] = total.otlp.get(key, 0) + count
         return total
 
     def _others(self) -> Iterable[Counts]:
@@ -154,6 +163,10 @@ def write_page(counts: Counts, *, labels: Mapping[str, str], gauges: Mapping[str
     for key, count in sorted(counts.upstream_failures.items()):
         engine, _, code = key.rpartition(" ")
         page.sample("slipway_upstream_failures_total", {"engine": engine, "code": code}, count)
+    page.head("slipway_otlp_total", "counter", "Spans, log records and data points that other programs sent.")
+    for key, count in sorted(counts.otlp.items()):
+        signal, _, outcome = key.partition(" ")
+        page.sample("slipway_otlp_total", {"signal": signal, "outcome": outcome}, count)
     for name, (text, value) in {
         "slipway_retries_total": ("Calls of engines that were repeated.", float(counts.retries)),
         "slipway_traces_lost_total": ("Requests whose trace could not be written.", float(counts.traces_lost)),

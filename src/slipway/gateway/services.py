@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from slipway.gateway.admission import Admission
+from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.metrics import Counts
 from slipway.models.patience import RetryBudget
@@ -16,5 +17,6 @@ class Services:
     http: HttpClient
     admission: Admission
     ledger: Ledger
+    intake: Intake
     counts: Counts
     budget: RetryBudget

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from slipway.domain.errors import FileBroken, FileMissing, OtlpRefused
 from slipway.domain.trace import Trace
 from slipway.store.store import Store
-from slipway.wire.otlp import JSON, decode_traces, encode_traces
+from slipway.wire.otlp import decode_traces, encode_traces
+from slipway.wire.otlp_raw import JSON
 
 
 class Imported(NamedTuple):
