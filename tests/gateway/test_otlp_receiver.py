@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from slipway.access.keys import create_key
 from slipway.gateway.intake import Intake
 from slipway.store.journal import Journal, read_journal
 from slipway.tracing.ingest import drain
@@ -158,6 +159,20 @@ def test_a_missing_key_is_refused_in_kind(folder, tools):
     with open_workspace(folder) as workspace, tools.serving(workspace, keys_required=True) as served:
         answer = served.post("/v1/logs", records(*ids()))
         assert (answer.status_code, answer.json()["code"]) == (401, 16)
+
+
+def test_langfuse_s_sdk_needs_only_another_host(folder, tools):
+    """It posts below its host and sends its secret key as a password."""
+    with open_workspace(folder) as workspace:
+        _, secret = create_key(workspace.store, "bot", scopes=("traces",))
+        with tools.serving(workspace, keys_required=True) as served:
+            trace, span = ids()
+            path = "/api/public/otel/v1/traces"
+            assert served.post(path, a_span(trace, span)).status_code == 401
+            wrong = httpx.BasicAuth("pk", "wrong")
+            assert served.post(path, a_span(trace, span), auth=wrong).status_code == 401
+            assert served.post(path, a_span(trace, span), auth=httpx.BasicAuth("pk", secret)).status_code == 200
+            assert served.trace(trace)
 
 
 def test_projects_that_are_named(folder, tools):

@@ -25,7 +25,7 @@ from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
-from slipway.gateway.otlp import SIGNALS, otlp_error, take_logs, take_metrics, take_traces
+from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
 from slipway.gateway.responses import respond
 from slipway.gateway.services import Services
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
@@ -47,6 +47,7 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/models": ("GET", "chat", list_models),
     "/v1/feedback": ("POST", "feedback", take_feedback),
     "/v1/traces": ("POST", "traces", take_traces),
+    LANGFUSE: ("POST", "traces", take_traces),
     "/v1/logs": ("POST", "traces", take_logs),
     "/v1/metrics": ("POST", "traces", take_metrics),
 }
@@ -108,7 +109,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path: str = scope["path"]
-            if path.startswith("/v1/"):
+            if path.startswith("/v1/") or path == LANGFUSE:
                 await self._serve(Call(scope, receive, send, self._snapshot))
                 return
             probe = PROBES.get(path)

@@ -21,7 +21,14 @@ from slipway.wire.otlp import (
 )
 from slipway.wire.otlp_raw import JSON
 
-SIGNALS: Mapping[str, Signal] = {"/v1/traces": "traces", "/v1/logs": "logs", "/v1/metrics": "metrics"}
+LANGFUSE = "/api/public/otel/v1/traces"
+"""Where Langfuse's SDK sends its spans, below the host that it is given."""
+SIGNALS: Mapping[str, Signal] = {
+    "/v1/traces": "traces",
+    LANGFUSE: "traces",
+    "/v1/logs": "logs",
+    "/v1/metrics": "metrics",
+}
 GRPC_CODES: Mapping[int, int] = {400: 3, 401: 16, 403: 7, 405: 12, 413: 8, 415: 3, 429: 8, 503: 14}
 """HTTP status to the code that OTLP wants in the body of an error."""
 INTERNAL = 13

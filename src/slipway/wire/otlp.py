@@ -188,11 +188,12 @@ def _span(raw: RawSpan, project: str) -> tuple[Span, int]:
         said["resource"] = dict(raw.resource)
     if raw.scope:
         said["scope"] = raw.scope
+    told = columns(attributes, raw.events, raw.resource, start_ns=raw.start_ns)
     span = Span(
         trace=TraceId(raw.trace),
         span=SpanId(raw.span),
         parent=SpanId(raw.parent) if _is_id(raw.parent, 16) else None,
-        name=raw.name,
+        name=told.pop("name", raw.name),
         start_ns=raw.start_ns,
         end_ns=max(raw.end_ns, raw.start_ns),
         # OpenTelemetry leaves the status of what went well unset.
@@ -200,7 +201,7 @@ def _span(raw: RawSpan, project: str) -> tuple[Span, int]:
         project=project,
         error=error_text(attributes, raw.events, raw.message) if raw.code == 2 else "",
         content=said,
-        **columns(attributes, raw.events, raw.resource, start_ns=raw.start_ns),
+        **told,
     )
     return span, cut
 

@@ -47,6 +47,8 @@ class Dialect:
     whole_input: Names = ()
     """The input as one value: a repetition where there are messages."""
     whole_output: Names = ()
+    always_json: Names = ()
+    """Attributes whose plain text, too, is written as JSON."""
     tool: Names = ()
     arguments: Names = ()
     result: Names = ()

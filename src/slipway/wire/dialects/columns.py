@@ -10,7 +10,7 @@ from slipway.wire.dialects.base import Attributes, Event
 from slipway.wire.dialects.values import as_count, as_finish, as_micros, as_text, unquoted
 
 COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
-TEXTS = ("provider", "model", "response_model", "session", "subject", "release", "channel", "environment", "index")
+TEXTS = ("name", "provider", "model", "response_model", "session", "subject", "index")
 OF_THE_RESOURCE = ("environment", "release", "channel")
 """What a whole process may say for all of its spans."""
 
@@ -21,7 +21,7 @@ def columns(attributes: Attributes, events: Sequence[Event], resource: Attribute
     if any(name not in told for name in OF_THE_RESOURCE):
         of_resource = _told(resource)
         told |= {name: of_resource[name] for name in OF_THE_RESOURCE if name in of_resource and name not in told}
-    found: dict[str, Any] = {name: unquoted(told.get(name)) for name in TEXTS}
+    found: dict[str, Any] = {name: unquoted(told.get(name)) for name in (*TEXTS, *OF_THE_RESOURCE)}
     found |= {name: as_count(told.get(name)) for name in COUNTS}
     found["cost_micros"] = as_micros(told.get("cost_micros"))
     found["finish"] = as_finish(told.get("finish"))

@@ -14,7 +14,7 @@ from slipway.wire.dialects.messages import (
     passages_in,
     split_at_answer,
 )
-from slipway.wire.dialects.values import as_finish, as_mapping, as_text, readable
+from slipway.wire.dialects.values import as_finish, as_mapping, as_text, readable, unwrapped
 
 SCORE_FIELDS = {
     "name": ("name", "gen_ai.evaluation.name"),
@@ -23,6 +23,7 @@ SCORE_FIELDS = {
     "explanation": ("explanation", "gen_ai.evaluation.explanation"),
     "by": ("annotator_kind",),
 }
+NO_PARAMETERS = frozenset({"model", "model_name", "messages", "tools", "_type"})
 
 
 def content(attributes: Attributes, events: Sequence[Event]) -> dict[str, Any]:
@@ -40,8 +41,8 @@ def content(attributes: Attributes, events: Sequence[Event]) -> dict[str, Any]:
     if details := said.details:
         told_in, told_out = conversation(details)
         messages, output = messages or told_in, output or told_out
-    _keep(found, "messages", "input", messages, tables.WHOLE_INPUT, attributes, used)
-    _keep(found, "output", "output", output, tables.WHOLE_OUTPUT, attributes, used)
+    asked = _keep(found, "messages", "input", messages, tables.WHOLE_INPUT, attributes, used)
+    answered = _keep(found, "output", "output", output, tables.WHOLE_OUTPUT, attributes, used)
     if passages := _passages(attributes, used, flat):
         found["passages"] = passages
     for key, names in (
@@ -60,7 +61,7 @@ def content(attributes: Attributes, events: Sequence[Event]) -> dict[str, Any]:
             found["tools"] = [readable(one.get("json_schema", one)) for one in told]
     if agent := as_text(_first(attributes, tables.AGENT)):
         found["agent"] = agent
-    if parameters := _parameters(attributes):
+    if parameters := _parameters(attributes, asked):
         found["parameters"] = parameters
     scores = list(said.scores)
     for prefix in tables.SCORE_PREFIXES if flat else ():
@@ -68,7 +69,9 @@ def content(attributes: Attributes, events: Sequence[Event]) -> dict[str, Any]:
         scores += [_score(as_mapping(one.get("annotation", one.get("evaluation", one)))) for one in entries]
     if scores:
         found["scores"] = scores
-    if rest := {key: value for key, value in attributes.items() if key not in used}:
+    rest = {key: value for key, value in attributes.items() if key not in used}
+    rest |= {key: value for key, value in (("input", asked), ("output", answered)) if value}
+    if rest:
         found["attributes"] = rest
     if said.others:
         found["events"] = said.others
@@ -178,17 +181,27 @@ def _keep(
     names: Sequence[str],
     attributes: Attributes,
     used: set[str],
-) -> None:
-    """Messages, or else the input or output as one value; where there are messages, that value only repeats them."""
+) -> dict[str, Any]:
+    """Messages, or else the input or output as one value; where there are messages, that value only repeats them.
+
+    Returns what stood beside the messages where they had to be taken out of that value.
+    """
     present = [name for name in names if attributes.get(name) not in (None, "")]
+    beside: dict[str, Any] = {}
     if not messages and present:
-        value = readable(attributes[present[0]])
+        name = present[0]
+        value = unwrapped(attributes[name]) if name in tables.ALWAYS_JSON else readable(attributes[name])
         messages = messages_within(value) if key == "messages" else answers_within(value)
+        if key == "output" and isinstance(value, str) and "messages" in found:
+            messages = [{"role": "assistant", "text": value}]
         if not messages:
             found[whole_key] = value
+        elif isinstance(value, Mapping) and "role" not in value:
+            beside = {name: inner for name, inner in value.items() if name not in ("messages", "choices")}
     if messages:
         found[key] = messages
     used.update(present)
+    return beside
 
 
 def _passages(attributes: Attributes, used: set[str], flat: bool) -> list[dict[str, Any]]:
@@ -201,16 +214,12 @@ def _passages(attributes: Attributes, used: set[str], flat: bool) -> list[dict[s
     return []
 
 
-def _parameters(attributes: Attributes) -> dict[str, Any]:
+def _parameters(attributes: Attributes, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Temperature and the like. They are kept as they came, too."""
     found: dict[str, Any] = {}
-    for name in tables.PARAMETER_TEXTS:
-        if isinstance(told := readable(attributes.get(name)), Mapping):
-            found |= {
-                key: value
-                for key, value in told.items()
-                if key not in ("model", "model_name", "messages", "tools", "_type") and value is not None
-            }
+    for told in (asked, *(readable(attributes.get(name)) for name in tables.PARAMETER_TEXTS)):
+        if isinstance(told, Mapping):
+            found |= {key: value for key, value in told.items() if key not in NO_PARAMETERS and value is not None}
     for name, value in attributes.items():
         if name in tables.PARAMETERS:
             found[tables.PARAMETERS[name]] = value

@@ -5,9 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from slipway.wire.dialects.base import Attributes, Dialect, Event
-from slipway.wire.dialects.values import as_count, as_mapping, as_micros, readable
+from slipway.wire.dialects.values import as_count, as_finish, as_mapping, as_micros, readable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DETAILS = {
+    "cached_tokens": ("prompt_tokens_details", "cached_tokens"),
+    "reasoning_tokens": ("completion_tokens_details", "reasoning_tokens"),
+}
+"""Usage as the chat API has it, passed on as it came."""
 USAGE = {
     "input_tokens": ("input", "prompt_tokens", "input_tokens"),
     "output_tokens": ("output", "completion_tokens", "output_tokens"),
@@ -22,6 +27,9 @@ def refine(attributes: Attributes, events: Sequence[Event], start_ns: int, found
     for field, names in USAGE.items():
         if not found[field]:
             found[field] = next((as_count(usage[name]) for name in names if name in usage), 0)
+    for field, (name, inner) in DETAILS.items():
+        found[field] = found[field] or as_count(as_mapping(usage.get(name)).get(inner))
+    found["finish"] = found["finish"] or as_finish(attributes.get("langfuse.observation.metadata.finish_reason"))
     cost = as_mapping(readable(attributes.get("langfuse.observation.cost_details")))
     if not found["cost_micros"] and "total" in cost:
         found["cost_micros"] = as_micros(cost["total"])

@@ -53,6 +53,7 @@ INPUT_MESSAGES, OUTPUT_MESSAGES, ALL_MESSAGES = (
 SYSTEM, OUTPUT_TEXTS, OUTPUT_TOOL_CALLS = _names("system"), _names("output_texts"), _names("output_tool_calls")
 INPUT_PREFIXES, OUTPUT_PREFIXES = _names("input_prefixes"), _names("output_prefixes")
 WHOLE_INPUT, WHOLE_OUTPUT = _names("whole_input"), _names("whole_output")
+ALWAYS_JSON = frozenset(_names("always_json"))
 TOOL, ARGUMENTS, RESULT, QUERY = _names("tool"), _names("arguments"), _names("result"), _names("query")
 TOOLS, TOOL_PREFIXES = _names("tools"), _names("tool_prefixes")
 DOCUMENTS, DOCUMENT_PREFIXES = _names("documents"), _names("document_prefixes")

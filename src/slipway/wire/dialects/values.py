@@ -35,6 +35,7 @@ def as_finish(value: Any) -> str:
     if isinstance(value, list | tuple):
         value = value[0] if value else ""
     reason = as_text(value)
+    reason = reason.strip('"')
     # Traceloop writes the singular, Vercel a hyphen.
     return {"tool_call": "tool_calls", "function_call": "tool_calls", "tool-calls": "tool_calls"}.get(reason, reason)
 
@@ -51,6 +52,16 @@ def readable(value: Any) -> Any:
         except (msgspec.DecodeError, RecursionError):
             return value
     return value
+
+
+def unwrapped(value: Any) -> Any:
+    """What a JSON text says, a plain text in quotes too."""
+    if isinstance(value, str) and value[:1] == '"':
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            return value
+    return readable(value)
 
 
 def unquoted(value: Any) -> str:

@@ -1,6 +1,15 @@
 """The AI SDK of Vercel (`experimental_telemetry`): names that begin with `ai.`."""
 
-from slipway.wire.dialects.base import Dialect
+from collections.abc import Sequence
+from typing import Any
+
+from slipway.wire.dialects.base import Attributes, Dialect, Event
+
+
+def refine(attributes: Attributes, events: Sequence[Event], start_ns: int, found: dict[str, Any]) -> None:
+    """`openai.chat` names the provider and which of its APIs."""
+    found["provider"] = found["provider"].partition(".")[0]
+
 
 DIALECT = Dialect(
     name="Vercel AI SDK",
@@ -44,4 +53,7 @@ DIALECT = Dialect(
     tools=("ai.prompt.tools",),
     agent=("ai.telemetry.functionId",),
     parameter_prefixes=("ai.settings.",),
+    noise_events=("ai.stream.firstChunk", "ai.stream.finish"),
+    refine=refine,
+    refine_where=("ai.model.provider",),
 )
