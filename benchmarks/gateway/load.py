@@ -10,6 +10,8 @@ import argparse
 import asyncio
 import json
 import time
+from collections import deque
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import uvloop
@@ -17,14 +19,15 @@ import uvloop
 PROMPT = "What does express shipping cost, and how long does it take from Leipzig to Lisbon? " * 7
 
 
-def request_bytes(url: str, model: str, *, stream: bool, characters: int) -> bytes:
+def request_bytes(url: str, model: str, *, stream: bool, characters: int, headers: Sequence[str] = ()) -> bytes:
     parts = urlsplit(url)
     text = (PROMPT * (characters // len(PROMPT) + 1))[:characters]
     fields = {"model": model, "messages": [{"role": "user", "content": text}]}
     body = json.dumps(fields | ({"stream": True} if stream else {})).encode()
+    more = "".join(line + "\r\n" for line in headers)
     head = (
         f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\n"
-        f"authorization: Bearer none\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"authorization: Bearer none\r\n{more}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
@@ -43,7 +46,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
-        self.send()
+        self.driver.free(self)
 
     def send(self) -> None:
         self.reset()
@@ -82,13 +85,33 @@ class Client(asyncio.Protocol):
 class Driver:
     """All connections and what they saw between `begin` and the end."""
 
-    def __init__(self, host: str, port: int, request: bytes) -> None:
-        self.host, self.port, self.request = host, port, request
+    def __init__(self, host: str, port: int, request: bytes, rate: float = 0.0) -> None:
+        self.host, self.port, self.request, self.rate = host, port, request, rate
+        self.idle: deque[Client] = deque()
         self.latencies: list[float] = []
         self.errors = 0
         self.bytes = 0
         self.stopped = False
         self.tasks: set[asyncio.Task[object]] = set()
+
+    def free(self, client: Client) -> None:
+        """Sends the next request at once, or keeps the connection for the next beat of a given rate."""
+        if not self.rate:
+            client.send()
+        else:
+            self.idle.append(client)
+
+    async def beat(self) -> None:
+        """Requests at an even rate, each sent when it is due, however long the ones before take."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while not self.stopped:
+            due += 1 / self.rate
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            if self.idle:
+                self.idle.popleft().send()
+            else:
+                self.errors += 1  # no connection was free in time
 
     def connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -103,15 +126,18 @@ class Driver:
         if self.stopped:
             client.transport.close()
         else:
-            client.send()
+            self.free(client)
 
 
 async def drive(options: argparse.Namespace) -> dict[str, float]:
     parts = urlsplit(options.url)
-    request = request_bytes(options.url, options.model, stream=options.stream, characters=options.characters)
-    driver = Driver(parts.hostname or "", parts.port or 80, request)
+    request = request_bytes(
+        options.url, options.model, stream=options.stream, characters=options.characters, headers=options.header
+    )
+    driver = Driver(parts.hostname or "", parts.port or 80, request, options.rate)
     for _ in range(options.connections):
         driver.connect()
+    beating = asyncio.create_task(driver.beat()) if options.rate else None
     await asyncio.sleep(options.warm_up)
     warm_up = len(driver.latencies)
     driver.latencies.clear()
@@ -122,6 +148,8 @@ async def drive(options: argparse.Namespace) -> dict[str, float]:
     seconds = time.perf_counter() - began
     found = sorted(driver.latencies)
     driver.stopped = True
+    if beating is not None:
+        await beating
     if not found:
         return {"requests": 0, "errors": driver.errors, "seconds": seconds}
     return {
@@ -145,4 +173,8 @@ if __name__ == "__main__":
     parser.add_argument("--warm-up", type=float, default=0.5)
     parser.add_argument("--characters", type=int, default=600)
     parser.add_argument("--stream", action="store_true")
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="requests a second, evenly; as many as possible without"
+    )
+    parser.add_argument("--header", action="append", default=[], help="one more header line, as 'name: value'")
     print(json.dumps(uvloop.run(drive(parser.parse_args()))), flush=True)

@@ -26,6 +26,7 @@ from slipway.domain.model import Model
 from slipway.domain.release import Release
 from slipway.domain.trace import Span
 from slipway.gateway.app import Gateway
+from slipway.gateway.door import Door
 from slipway.prompt.starter import default_prompt_text
 from slipway.release.channels import promote
 from slipway.release.parts import cut_release, save_release
@@ -64,6 +65,7 @@ class Served:
     url: str
     workspace: Workspace
     gateway: Gateway
+    server: uvicorn.Server
 
     @property
     def client(self) -> openai.OpenAI:
@@ -186,7 +188,7 @@ def patient(folder: Path) -> Iterator[Served]:
 def serving(workspace: Workspace, **options: Any) -> Iterator[Served]:
     gateway = Gateway(workspace, refresh_s=0.05, **options)
     config = uvicorn.Config(
-        gateway, interface="asgi3", http="httptools", lifespan="on", log_config=None, access_log=False, ws="none"
+        gateway, interface="asgi3", http=Door, lifespan="on", log_config=None, access_log=False, ws="none"
     )
     server = uvicorn.Server(config)
     with socket.socket() as bound:
@@ -197,7 +199,7 @@ def serving(workspace: Workspace, **options: Any) -> Iterator[Served]:
         while not server.started and time.monotonic() < until:
             time.sleep(0.01)
         try:
-            yield Served(f"http://127.0.0.1:{bound.getsockname()[1]}", workspace, gateway)
+            yield Served(f"http://127.0.0.1:{bound.getsockname()[1]}", workspace, gateway, server)
         finally:
             server.should_exit = True
             thread.join(20)

@@ -1,0 +1,137 @@
+"""The gateway against its rivals and its own promises, beyond what run.py asks of every change.
+
+All features on: routing, trace with bodies, ingest. Rivals run in the same run, each pinned to the first core, upstream
+and load driver to the second one. Claims and limits:
+
+- plain requests, 32 connections: at most 4 times nginx's CPU a request, and at most a fifteenth of Portkey's
+- 200 paced streams at once (53 events, 20 ms apart): at most twice nginx's CPU
+- 100 requests a second: at most 0.7 ms (p50) and 2 ms (p99) more than the upstream alone
+- a prompt of 200 KB: at most 1.5 ms CPU; requests beside it: at most 5 ms (p99) later than without
+- two workers: at least 1.5 times the requests of one (driver and upstream share their cores)
+- memory of a worker: at most 120 MB
+
+`python benchmarks/gateway/full.py [--seconds 3] [--portkey FOLDER]`. In FOLDER npm installed `@portkey-ai/gateway`
+1.15.2, with `"overrides": {"@hono/node-server": "1.13.5"}` in package.json: newer ones break its streams. What is not
+installed is not compared. LiteLLM is not run here: releases of it carried malware.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from machine import Figure, print_table  # noqa: E402
+from systems import (  # noqa: E402
+    System,
+    measure,
+    memory_mb,
+    pin,
+    start_nginx,
+    start_portkey,
+    start_slipway,
+    upstream_and_folder,
+)
+
+SERVER = Path("node_modules/@portkey-ai/gateway/build/start-server.js")
+LONG = 200_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--portkey", type=Path)
+    options = parser.parse_args()
+    figures: list[Figure] = []
+    with ExitStack() as stack, upstream_and_folder(stack) as (upstream, folder):
+        ours = start_slipway(stack, folder / "app", upstream)
+        direct = System(f"http://127.0.0.1:{upstream}/v1/chat/completions", 0)
+        measure(ours, seconds=0.5)
+        figures.append(Figure("memory of an idle worker", memory_mb(ours.pid), "MB", limit=120))
+        rivals = {"nginx": start_nginx(stack, folder / "nginx", upstream)} if shutil.which("nginx") else {}
+        if options.portkey:
+            rivals["Portkey"] = start_portkey(stack, options.portkey / SERVER, upstream)
+        figures += _plain(ours, rivals, options.seconds)
+        figures += _paced(ours, rivals, options.seconds)
+        figures += _latency(ours, direct, options.seconds)
+        figures += _long_prompts(ours, options.seconds)
+    figures += _workers(options.seconds)
+    return print_table("Gateway: CPU of the whole process tree, traces with bodies and their ingest included", figures)
+
+
+def _plain(ours: System, rivals: dict[str, System], seconds: float) -> list[Figure]:
+    figures = []
+    for case, stream in (("plain", False), ("stream of 53 events", True)):
+        own = measure(ours, seconds=seconds, stream=stream)
+        figures.append(Figure(f"{case}: CPU a request", own["cpu_ms"], "ms", note=f"{own['hot_ms']:.3f} before ingest"))
+        for name, system in rivals.items():
+            connections = 32 if name == "nginx" else 8
+            theirs = measure(system, seconds=seconds, stream=stream, connections=connections)
+            ratio = own["cpu_ms"] / theirs["cpu_ms"]
+            limit = {("plain", "nginx"): 4.0, ("plain", "Portkey"): 1 / 15}.get((case, name))
+            figures.append(Figure(f"  {name}", theirs["cpu_ms"], "ms"))
+            figures.append(Figure(f"  slipway / {name}", ratio, "times", limit=limit))
+    return figures
+
+
+def _paced(ours: System, rivals: dict[str, System], seconds: float) -> list[Figure]:
+    options = {"model": "paced", "stream": True, "connections": 200, "seconds": max(4.0, seconds)}
+    own = measure(ours, **options)
+    figures = [Figure("200 paced streams at once: CPU a stream", own["cpu_ms"], "ms")]
+    if "nginx" in rivals:
+        theirs = measure(rivals["nginx"], **options)
+        figures.append(Figure("  nginx", theirs["cpu_ms"], "ms"))
+        figures.append(Figure("  slipway / nginx", own["cpu_ms"] / theirs["cpu_ms"], "times", limit=2.0))
+    return figures
+
+
+def _latency(ours: System, direct: System, seconds: float) -> list[Figure]:
+    options = {"rate": 100.0, "seconds": max(5.0, seconds)}
+    alone, through = measure(direct, **options), measure(ours, **options)
+    return [
+        Figure("100 requests/s: added p50", through["p50_ms"] - alone["p50_ms"], "ms", limit=0.7),
+        Figure("100 requests/s: added p99", through["p99_ms"] - alone["p99_ms"], "ms", limit=2.0),
+    ]
+
+
+def _long_prompts(ours: System, seconds: float) -> list[Figure]:
+    own = measure(ours, seconds=seconds, characters=LONG, connections=8)
+    alone = measure(ours, seconds=seconds, rate=50.0)
+    command = [sys.executable, str(HERE / "load.py"), "--url", ours.url, "--model", ours.name_of("ok")]
+    command += ["--characters", str(LONG), "--rate", "20", "--connections", "8", "--seconds", str(seconds + 3)]
+    with subprocess.Popen(pin(command, 1), stdout=subprocess.PIPE, text=True) as long:
+        assert long.stdout is not None
+        long.stdout.readline()
+        beside = measure(ours, seconds=seconds, rate=50.0)
+        long.stdout.readline()
+    return [
+        Figure(
+            "200 KB prompt: CPU a request", own["cpu_ms"], "ms", limit=1.5, note=f"{own['hot_ms']:.3f} before ingest"
+        ),
+        Figure(
+            "small requests beside 20 such a second: p99 later by", beside["p99_ms"] - alone["p99_ms"], "ms", limit=5
+        ),
+    ]
+
+
+def _workers(seconds: float) -> list[Figure]:
+    speed = {}
+    for workers in (1, 2):
+        with ExitStack() as stack, upstream_and_folder(stack) as (upstream, folder):
+            options = ("--workers", str(workers))
+            system = start_slipway(stack, folder / "app", upstream, options=options, pinned=False)
+            measure(system, seconds=0.5)
+            speed[workers] = measure(system, seconds=seconds, connections=64)["per_second"]
+    note = f"{speed[1]:.0f} and {speed[2]:.0f} requests/s on {os.cpu_count()} cores with driver and upstream"
+    # As a limit from above, like all others: one worker may do at most two thirds of what two do.
+    return [Figure("requests/s of one worker against two", speed[1] / speed[2], "times", limit=2 / 3, note=note)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

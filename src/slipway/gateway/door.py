@@ -1,0 +1,367 @@
+"""The server's side of a client connection: uvicorn's protocol, with a short way for /v1 and deadlines for all.
+
+uvicorn spends on each request what pages need and /v1 does not: a scope in a dozen steps, every header of the answer
+searched for forbidden characters, two timers. The short way speaks the same ASGI to the gateway, for half of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+from asyncio import TimerHandle
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, cast
+
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from slipway.wire.errors import write_error
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+HEADERS_WITHIN_S = 15.0
+"""How long a client may take from the first byte of a request to the last one of its headers."""
+BODY_PIECE_WITHIN_S = 30.0
+"""How long a client may pause within a body."""
+HEADERS_LIMIT = 64 * 1024
+HEADERS_TOO_LARGE = f"The headers are larger than {HEADERS_LIMIT // 1024} KB."
+FOREVER = float("inf")
+ASGI = {"version": "3.0", "spec_version": "2.3"}
+PHRASES = {int(status): status.phrase for status in http.HTTPStatus}
+STATUS_LINES = {
+    status: f"HTTP/1.1 {status} {PHRASES.get(status, '')}\r\n".encode("ascii") for status in range(100, 600)
+}
+
+
+class Door(HttpToolsProtocol):
+    """One client connection. Requests for /v1 take the short way, all others uvicorn's."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._clock: TimerHandle | None = None
+        self._clock_at = FOREVER
+        self._deadline = FOREVER
+        self._reading = ""
+        self._header_bytes = 0
+
+    # The clock -----------------------------------------------------------------------------------------------------
+
+    def _expect(self, what: str, within_s: float) -> None:
+        """Sets the one deadline of the connection. Its timer looks, when it fires, whether the deadline has moved, so
+        that a busy connection arms one timer a minute instead of two per request."""
+        self._reading = what
+        at = self._deadline = self.loop.time() + within_s
+        if at < self._clock_at:
+            if self._clock is not None:
+                self._clock.cancel()
+            self._clock_at = at
+            self._clock = self.loop.call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._clock = None
+        self._clock_at = FOREVER
+        if self.transport.is_closing() or self._deadline == FOREVER:
+            return
+        if self.loop.time() < self._deadline:
+            self._clock_at = self._deadline
+            self._clock = self.loop.call_at(self._deadline, self._tick)
+        elif self._reading == "nothing":
+            self.transport.close()
+        elif self.flow.read_paused or (self._reading == "headers" and self._answering):
+            self._expect(self._reading, BODY_PIECE_WITHIN_S)  # it is we who let the client wait
+        else:
+            self._refuse(408, f"The {self._reading} of the request came too slowly.", "request_too_slow")
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    # asyncio.Protocol ----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect("nothing", self.timeout_keep_alive)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._reading == "nothing":
+            self._header_bytes = 0
+            self._expect("headers", HEADERS_WITHIN_S)
+        elif self._reading == "body":
+            self._deadline = self.loop.time() + BODY_PIECE_WITHIN_S
+        self._header_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        except httptools.HttpParserError as wrong:
+            if not self._headers_too_large():
+                self._refuse(400, f"This is not a request of HTTP/1.1: {wrong}.", "request_invalid")
+        else:
+            self._headers_too_large()
+
+    def _headers_too_large(self) -> bool:
+        too_large = self._reading == "headers" and self._header_bytes > HEADERS_LIMIT
+        if too_large:
+            self._refuse(431, HEADERS_TOO_LARGE, "headers_too_large")
+        return too_large
+
+    def _refuse(self, status: int, message: str, code: str) -> None:
+        """Answers what cannot become a request, and closes: where the next one would begin is anybody's guess."""
+        if self.transport.is_closing():
+            return
+        if not self._answering or not self.cycle.response_started:
+            body = write_error(message, kind="invalid_request_error", code=code)
+            self.transport.write(
+                b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (STATUS_LINES[status], len(body), body)
+            )
+        self.transport.close()
+
+    # httptools ------------------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        if self._reading != "headers":
+            self._header_bytes = 0
+            self._expect("headers", HEADERS_WITHIN_S)
+
+    def on_headers_complete(self) -> None:
+        self._expect("body", BODY_PIECE_WITHIN_S)
+        url, parser = self.url, self.parser
+        path, _, query = url.partition(b"?")
+        method = parser.get_method()
+        app = self.app
+        if self._header_bytes > HEADERS_LIMIT and sum(len(n) + len(v) for n, v in self.headers) > HEADERS_LIMIT:
+            app = _refuse_large_headers
+        elif not path.startswith(b"/v1/") or b"%" in path or method == b"HEAD" or parser.should_upgrade():
+            self._go_the_long_way()
+            return
+        version = parser.get_http_version()
+        scope = {
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": version,
+            "method": method.decode("ascii"),
+            "scheme": self.scheme,
+            "path": path.decode("ascii"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": self.headers,
+            "server": self.server,
+            "client": self.client,
+        }
+        before, cycle = self.cycle, Exchange(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
+        self.cycle = cast(Any, cycle)
+        if before is None or before.response_complete:
+            self._start_asgi_task(cast(Any, cycle), app)
+        else:
+            # One more request before the answer to the one before it: it waits for its turn.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cast(Any, cycle), app))
+
+    def _go_the_long_way(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.scope["headers"] = headers
+        super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: ASGI3Application) -> None:
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        if self.cycle.response_complete:
+            self._expect("nothing", self.timeout_keep_alive)
+            return
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+        self._deadline = FOREVER
+        self._reading = "all"
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._reading == "all":
+            self._expect("nothing", self.timeout_keep_alive)
+
+
+async def _refuse_large_headers(_scope: Any, _receive: Any, send: Callable[..., Awaitable[None]]) -> None:
+    """An application for requests whose headers came at once and are too large all the same."""
+    body = write_error(HEADERS_TOO_LARGE, kind="invalid_request_error", code="headers_too_large")
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 431, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Signal:
+    """What `asyncio.Event` is to a single waiter."""
+
+    __slots__ = ("_loop", "_set", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        self._set = True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def clear(self) -> None:
+        self._set = False
+
+    async def wait(self) -> None:
+        if not self._set:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+
+class Exchange:
+    """One request of the short way and its answer, as ASGI: what `RequestResponseCycle` is to uvicorn."""
+
+    __slots__ = (
+        "_chunked",
+        "_door",
+        "_flow",
+        "_head",
+        "_missing",
+        "_transport",
+        "body",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "more_body",
+        "response_complete",
+        "response_started",
+        "scope",
+        "waiting_for_100_continue",
+    )
+
+    def __init__(self, door: Door, scope: MutableMapping[str, Any], *, keep_alive: bool) -> None:
+        self._door = door
+        self._flow: FlowControl = door.flow
+        self._transport: asyncio.Transport = door.transport
+        self.scope = scope
+        self.message_event = Signal(door.loop)
+        self.disconnected = False
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = door.expect_100_continue
+        self.body: bytes | bytearray = b""
+        self.more_body = True
+        self.response_started = False
+        self.response_complete = False
+        self._head = b""
+        self._chunked = False
+        self._missing = 0
+
+    async def run_asgi(self, app: Callable[..., Any]) -> None:
+        try:
+            await app(self.scope, self.receive, self.send)
+        except BaseException:
+            self._door.logger.exception("a call of /v1 failed")
+            self._transport.close()
+            return
+        if not self.response_complete and not self.disconnected:
+            self._transport.close()
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        if self.waiting_for_100_continue and not self._transport.is_closing():
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            self._flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self.body = self.body, b""
+        return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if self._flow.write_paused and not self.disconnected:
+            await self._flow.drain()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start":
+            self._begin(message)
+            return
+        body = message.get("body", b"")
+        last = not message.get("more_body", False)
+        if self._chunked:
+            out = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            if last:
+                out += b"0\r\n\r\n"
+        else:
+            self._missing -= len(body)
+            out = self._head + body
+            self._head = b""
+        if out:
+            self._transport.write(out)
+        if last:
+            self.response_complete = True
+            self.message_event.set()
+            # A body that is shorter than its content-length would leave the client waiting for the rest.
+            if not self.keep_alive or self._missing:
+                self._transport.close()
+            self._door.on_response_complete()
+
+    def _begin(self, message: MutableMapping[str, Any]) -> None:
+        """Writes the head of a stream at once; that of a whole answer waits for its body, which follows at once."""
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        status: int = message["status"]
+        lines = [STATUS_LINES[status]]
+        length = -1
+        for name, value in message["headers"]:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"connection" and value == b"close":
+                self.keep_alive = False
+                continue
+            lines += (name, b": ", value, b"\r\n")
+        if length >= 0:
+            self._missing = length
+        else:
+            self._chunked = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+        lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        head = b"".join(lines)
+        if self._chunked:
+            self._transport.write(head)
+        else:
+            self._head = head

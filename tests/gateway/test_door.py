@@ -1,0 +1,167 @@
+"""Client connections, byte by byte: slow clients, broken requests, several requests at once."""
+
+import json
+import socket
+
+import pytest
+
+from slipway.gateway import door
+
+BODY = json.dumps({"model": "plain", "messages": [{"role": "user", "content": "hi"}]}).encode()
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+WHOLE = HEAD + b"content-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+def connect(served) -> socket.socket:
+    host, port = served.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+def read_to_end(raw: socket.socket) -> bytes:
+    received = b""
+    while piece := raw.recv(65536):
+        received += piece
+    return received
+
+
+def read_answers(raw: socket.socket, count: int = 1) -> list[tuple[int, bytes]]:
+    """Status and body of answers with a content-length."""
+    answers = []
+    with raw.makefile("rb") as lines:
+        for _ in range(count):
+            status, length = int(lines.readline().split()[1]), 0
+            while (line := lines.readline()) != b"\r\n":
+                name, _, value = line.partition(b":")
+                if name.lower() == b"content-length":
+                    length = int(value)
+            answers.append((status, lines.read(length)))
+    return answers
+
+
+SLOW = [
+    pytest.param(HEAD, "headers", id="headers that do not end"),
+    pytest.param(HEAD + b"content-length: 100\r\n\r\n{", "body", id="a body that does not go on"),
+]
+
+
+@pytest.mark.parametrize(("sent", "what"), SLOW)
+def test_a_client_that_drips_is_told_and_closed_while_others_are_answered(served, monkeypatch, sent, what):
+    monkeypatch.setattr(door, "HEADERS_WITHIN_S", 0.4)
+    monkeypatch.setattr(door, "BODY_PIECE_WITHIN_S", 0.4)
+    dripping = [connect(served) for _ in range(30)]
+    for raw in dripping:
+        raw.sendall(sent)
+    assert served.chat("plain").status_code == 200
+    for raw in dripping:
+        with raw:
+            answer = read_to_end(raw)
+        assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+        assert f"The {what} of the request came too slowly".encode() in answer
+
+
+def test_the_deadline_of_the_headers_is_not_moved_by_more_headers(served, monkeypatch):
+    monkeypatch.setattr(door, "HEADERS_WITHIN_S", 0.5)
+    with connect(served) as raw:
+        raw.sendall(HEAD)
+        raw.settimeout(0.05)
+        answer = b""
+        for number in range(1000):
+            try:
+                raw.sendall(b"x-%d: 1\r\n" % number)
+                answer = raw.recv(65536)
+                break
+            except TimeoutError:
+                continue
+        assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_a_slow_answer_is_no_slow_client(served, monkeypatch):
+    monkeypatch.setattr(door, "HEADERS_WITHIN_S", 0.2)
+    monkeypatch.setattr(door, "BODY_PIECE_WITHIN_S", 0.2)
+    answer = served.chat("fast/paced", stream=True)
+    assert answer.text.rstrip().endswith("data: [DONE]")
+
+
+def test_an_idle_connection_is_closed_without_a_word(served):
+    for connection in list(served.server.server_state.connections):
+        connection.transport.close()
+    served.server.config.timeout_keep_alive = 0.3
+    try:
+        with connect(served) as raw:
+            raw.sendall(WHOLE)
+            assert read_answers(raw)[0][0] == 200
+            assert raw.recv(1) == b""
+        with connect(served) as raw:
+            assert raw.recv(1) == b""
+    finally:
+        served.server.config.timeout_keep_alive = 5
+
+
+BROKEN = [
+    pytest.param(b"hello\r\n\r\n", 400, id="no HTTP"),
+    pytest.param(HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello", 400, id="two lengths"),
+    pytest.param(
+        HEAD + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400, id="length and chunks"
+    ),
+    pytest.param(HEAD + b"content-length: -1\r\n\r\n", 400, id="negative length"),
+    pytest.param(HEAD.replace(b"\r\n", b"\n") + b"content-length: 2\n\n{}", 400, id="bare line feeds"),
+    pytest.param(HEAD + b"x y: 1\r\n\r\n", 400, id="a space in a header's name"),
+    pytest.param(HEAD + b"x: " + b"a" * 70_000 + b"\r\n\r\n", 431, id="70 KB of one header"),
+    pytest.param(HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n", 400, id="a chunk without a size"),
+]
+
+
+@pytest.mark.parametrize(("sent", "status"), BROKEN)
+def test_what_cannot_be_a_request_is_refused_and_closed(served, sent, status):
+    with connect(served) as raw:
+        raw.sendall(sent)
+        answer = read_to_end(raw)
+    assert int(answer.split()[1]) == status
+    assert b"\r\nconnection: close\r\n" in answer
+    error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert error["type"] == "invalid_request_error"
+    assert served.chat("plain").status_code == 200
+
+
+def test_several_requests_at_once_are_answered_in_their_order(served):
+    missing = WHOLE.replace(b'"plain"', b'"empty"')
+    with connect(served) as raw:
+        raw.sendall(WHOLE + missing + b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" + WHOLE)
+        answers = read_answers(raw, 4)
+    assert [status for status, _ in answers] == [200, 404, 200, 200]
+    assert answers[2][1] == b'{"status":"ok"}'
+
+
+def test_a_body_in_chunks_and_in_drops_is_one_body(served, upstream):
+    with connect(served) as raw:
+        raw.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+        for at in range(0, len(BODY), 7):
+            piece = BODY[at : at + 7]
+            raw.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+        raw.sendall(b"0\r\n\r\n")
+        assert read_answers(raw)[0][0] == 200
+    assert upstream.state.requests[-1]["messages"] == json.loads(BODY)["messages"]
+
+
+def test_a_client_that_asks_first_is_told_to_go_on(served):
+    with connect(served) as raw:
+        raw.sendall(HEAD + b"expect: 100-continue\r\ncontent-length: %d\r\n\r\n" % len(BODY))
+        assert raw.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        raw.sendall(BODY)
+        assert read_answers(raw)[0][0] == 200
+
+
+def test_a_head_request_gets_no_body(served):
+    with connect(served) as raw:
+        raw.sendall(b"HEAD /v1/models HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
+        head, _, body = read_to_end(raw).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 405")
+    assert body == b""
+
+
+def test_http_1_0_is_answered_and_closed(served):
+    with connect(served) as raw:
+        raw.sendall(WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        answer = read_to_end(raw)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close\r\n" in answer
