@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+import slipway
 from slipway.access.keys import create_key
 from slipway.gateway.intake import Intake
 from slipway.store.journal import Journal, read_journal
@@ -245,3 +246,17 @@ def test_many_senders_at_once(served):
     assert set(answers) == {200}
     drain(served.workspace.store)
     assert all(served.workspace.store.traces.get(trace) for trace, _ in traces)
+
+
+def test_a_trace_crosses_from_a_program_through_the_gateway(served):
+    with slipway.init(served.url) as tracing:
+        with slipway.span("question", session="s1") as step:
+            headers = {"traceparent": slipway.traceparent()}
+            served.client.chat.completions.create(
+                model="plain", messages=[{"role": "user", "content": "hi"}], extra_headers=headers
+            )
+        assert tracing.flush(within_s=60)
+    spans = served.trace(step._trace.trace_id)
+    assert [(span.name, span.parent) for span in spans if span.parent is None] == [("question", None)]
+    called = [span for span in spans if span.parent == step.id]
+    assert [span.input_tokens for span in called] == [120]
