@@ -6,8 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from slipway.cli.output import HERE, AsJson, Folder, open_here, show
+from slipway.cli.watch import _since, app
 
 
+@app.command()
 def export(
     path: Annotated[Path, typer.Argument(help="File to write, such as traces.jsonl or traces.jsonl.gz.")],
     query: Annotated[str, typer.Option(help="Filter, such as status = 'error' and model = 'm'.")] = "",
@@ -17,7 +19,6 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write traces to a file, one OTLP request a line. What people said stands there in the clear."""
-    from slipway.cli.watch import _since
     from slipway.tracing.export import export_file
     from slipway.tracing.ingest import drain
 
@@ -30,6 +31,7 @@ def export(
     show({"path": str(path), "traces": count}, as_json=as_json, text=f"{count} traces were written to {path}")
 
 
+@app.command("import")
 def import_(
     path: Annotated[Path, typer.Argument(help="File of OTLP JSON lines, plain or .gz, as collectors write them.")],
     folder: Folder = HERE,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slipway.cli import trace_files
 from slipway.cli.output import HERE, AsJson, Folder, open_here, run, show, table
 
 if TYPE_CHECKING:
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from slipway.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True)
-app.command("export")(trace_files.export)
-app.command("import")(trace_files.import_)
 
 Since = Annotated[str, typer.Option(help="How far back: 90m, 24h or 7d.")]
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
