@@ -146,12 +146,16 @@ def _work(
             gc.collect()
             gc.freeze()
             gc.set_threshold(YOUNG_OBJECTS, 20, 20)
-            if self.started:
+            if told_to_end:
+                self.should_exit = True
+            elif self.started:
                 on_ready(serving)
 
-    # uvicorn raises the signal again once it is done; what ends a server in order is no failure.
+    # uvicorn looks at signals while it serves, and raises them again once it is done: what ends a server in order is no
+    # failure. One that comes before that is kept, or a server that is told to end while it starts would live on.
+    told_to_end: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ignore)
+        signal.signal(number, lambda number, _: told_to_end.append(number))
     with open_workspace(folder) as workspace:
         gateway = Gateway(
             workspace,
@@ -181,10 +185,6 @@ def _work(
             ssl_keyfile=tls[1] if tls else None,
         )
         Server(config).run(sockets=[bound])
-
-
-def _ignore(_signal: int, _frame: FrameType | None) -> None:
-    pass
 
 
 def _tls(server: ServerSettings, folder: Path) -> tuple[str, str] | None:

@@ -226,6 +226,19 @@ def test_nothing_outlives_a_server_that_is_killed_while_it_starts(ready, until):
         assert until(lambda: not running_for(ready), within_s=60)
 
 
+def test_a_server_that_is_told_to_end_while_it_starts_ends(ready, until):
+    command = [sys.executable, "-m", "slipway.cli.main", "serve", "--dir", str(ready), "--no-pages"]
+    started = []
+    for after_s in (0.3, 0.6, 0.9, 1.2):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        started.append(process)
+        time.sleep(after_s)
+        process.terminate()
+    for process in started:
+        process.wait(60)
+    assert until(lambda: not running_for(ready), within_s=60)
+
+
 def test_sigterm_lets_a_running_stream_end_and_empties_the_journal(ready, until):
     with run(ready, "--no-pages") as server:
         first = ingesters(server.told["pid"])
