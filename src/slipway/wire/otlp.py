@@ -1,5 +1,6 @@
 """OpenTelemetry over HTTP: bodies of /v1/traces, /v1/logs and /v1/metrics to spans and back, and the answers."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -23,6 +24,7 @@ LONGEST_VALUE = 1 << 20
 """Characters of one attribute that are kept."""
 AHEAD_NS = 3600 * 10**9
 """How far a sender's clock may be ahead. What lies further in the future would stand above everything for ever."""
+_HEXADECIMAL = re.compile("[0-9a-f]+")
 _BESIDE = frozenset({"trace", "span", "parent", "name", "start_ns", "end_ns", "project"})
 _REJECTED: Mapping[Signal, str] = {
     "traces": "rejectedSpans",
@@ -175,7 +177,7 @@ def _problem(raw: RawSpan) -> str:
 
 
 def _is_id(text: str, length: int) -> bool:
-    return len(text) == length and all(digit in "0123456789abcdef" for digit in text) and text.strip("0") != ""
+    return len(text) == length and _HEXADECIMAL.fullmatch(text) is not None and text.strip("0") != ""
 
 
 def _span(raw: RawSpan, project: str) -> tuple[Span, int]:

@@ -107,7 +107,15 @@ def _text(value: Any) -> str:
 
 
 def _pairs(attributes: Iterable[Any]) -> dict[str, Any]:
-    return {_text(pair.key): _value(pair.value, 0) for pair in attributes}
+    found: dict[str, Any] = {}
+    for pair in attributes:
+        key, value = pair.key, pair.value
+        # Most values are text, and this is the inner loop.
+        text = value.string_value
+        found[key if key.__class__ is str else _text(key)] = (
+            text if text and text.__class__ is str else _value(value, 0)
+        )
+    return found
 
 
 def _value(value: Any, depth: int) -> Any:

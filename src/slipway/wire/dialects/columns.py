@@ -29,7 +29,7 @@ def columns(attributes: Attributes, events: Sequence[Event], resource: Attribute
     found["prompt"] = f"{name}@{version}" if name and version else name
     found["first_token_ns"] = _first_token(attributes, events, start_ns)
     for where, refine in tables.REFINERS:
-        if not where.isdisjoint(attributes):
+        if any(name in attributes for name in where):
             refine(attributes, events, start_ns, found)
     found["kind"] = _kind(attributes, called=bool(found["provider"] and found["model"]))
     return {key: value for key, value in found.items() if value}

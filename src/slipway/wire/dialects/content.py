@@ -5,11 +5,11 @@ from typing import Any
 
 from slipway.wire.dialects import tables
 from slipway.wire.dialects.base import Attributes, Event
+from slipway.wire.dialects.flat import Flat
 from slipway.wire.dialects.messages import (
     a_message,
     answers_within,
     messages_within,
-    numbered,
     parsed_messages,
     passages_in,
     split_at_answer,
@@ -33,7 +33,7 @@ def content(attributes: Attributes, events: Sequence[Event]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     used: set[str] = set()
-    flat = any(name.startswith(tables.FLAT_PREFIXES) for name in attributes)
+    flat = Flat(attributes)
     messages, output = _conversation(attributes, used, flat)
     said = gather(events)
     messages += said.messages
@@ -54,18 +54,18 @@ def content(attributes: Attributes, events: Sequence[Event]) -> dict[str, Any]:
     ):
         if (value := _first(attributes, names, used)) is not None:
             found[key] = readable(value)
-    if flat and "tools" not in found:
-        entries = [entry for prefix in tables.TOOL_PREFIXES for entry in numbered(attributes, prefix, used)]
+    if "tools" not in found:
+        entries = [entry for prefix in tables.TOOL_PREFIXES for entry in flat.entries(prefix, used)]
         if entries:
             told = (as_mapping(entry.get("tool", entry)) for entry in entries)
             found["tools"] = [readable(one.get("json_schema", one)) for one in told]
     if agent := as_text(_first(attributes, tables.AGENT)):
         found["agent"] = agent
-    if parameters := _parameters(attributes, asked):
+    if parameters := _parameters(attributes, asked, flat):
         found["parameters"] = parameters
     scores = list(said.scores)
-    for prefix in tables.SCORE_PREFIXES if flat else ():
-        entries = numbered(attributes, prefix, used)
+    for prefix in tables.SCORE_PREFIXES:
+        entries = flat.entries(prefix, used)
         scores += [_score(as_mapping(one.get("annotation", one.get("evaluation", one)))) for one in entries]
     if scores:
         found["scores"] = scores
@@ -121,7 +121,7 @@ def gather(events: Sequence[Event]) -> Gathered:
 
 def conversation(attributes: Attributes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Messages in and messages out."""
-    return _conversation(attributes, set(), False)
+    return _conversation(attributes, set(), Flat({}))
 
 
 def error_text(attributes: Attributes, events: Sequence[Event], message: str) -> str:
@@ -135,10 +135,10 @@ def error_text(attributes: Attributes, events: Sequence[Event], message: str) ->
 
 
 def _conversation(
-    attributes: Attributes, used: set[str], flat: bool
+    attributes: Attributes, used: set[str], flat: Flat
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    messages = _said(attributes, tables.INPUT_MESSAGES, tables.INPUT_PREFIXES if flat else (), used, role="user")
-    output = _said(attributes, tables.OUTPUT_MESSAGES, tables.OUTPUT_PREFIXES if flat else (), used, role="assistant")
+    messages = _said(attributes, tables.INPUT_MESSAGES, tables.INPUT_PREFIXES, used, flat, role="user")
+    output = _said(attributes, tables.OUTPUT_MESSAGES, tables.OUTPUT_PREFIXES, used, flat, role="assistant")
     if not output:
         output = _answer(attributes, used)
     if (whole := _first(attributes, tables.ALL_MESSAGES, used)) is not None:
@@ -150,13 +150,13 @@ def _conversation(
 
 
 def _said(
-    attributes: Attributes, names: Sequence[str], prefixes: Sequence[str], used: set[str], *, role: str
+    attributes: Attributes, names: Sequence[str], prefixes: Sequence[str], used: set[str], flat: Flat, *, role: str
 ) -> list[dict[str, Any]]:
     """Messages in whichever way they are written: one JSON value, or flat numbered attributes."""
     if messages := parsed_messages(_first(attributes, names, used), role=role):
         return messages
     for prefix in prefixes:
-        if entries := numbered(attributes, prefix, used):
+        if entries := flat.entries(prefix, used):
             return [a_message(as_mapping(entry.get("message", entry)), role=role) for entry in entries]
     return []
 
@@ -204,29 +204,23 @@ def _keep(
     return beside
 
 
-def _passages(attributes: Attributes, used: set[str], flat: bool) -> list[dict[str, Any]]:
+def _passages(attributes: Attributes, used: set[str], flat: Flat) -> list[dict[str, Any]]:
     documents = readable(_first(attributes, tables.DOCUMENTS, used))
     if isinstance(documents, list):
         return list(passages_in(documents))
-    for prefix in tables.DOCUMENT_PREFIXES if flat else ():
-        if entries := numbered(attributes, prefix, used):
+    for prefix in tables.DOCUMENT_PREFIXES:
+        if entries := flat.entries(prefix, used):
             return list(passages_in(entries))
     return []
 
 
-def _parameters(attributes: Attributes, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(attributes: Attributes, asked: Mapping[str, Any], flat: Flat) -> dict[str, Any]:
     """Temperature and the like. They are kept as they came, too."""
     found: dict[str, Any] = {}
-    for told in (asked, *(readable(attributes.get(name)) for name in tables.PARAMETER_TEXTS)):
+    for told in (asked, *(readable(attributes[name]) for name in tables.PARAMETER_TEXTS if name in attributes)):
         if isinstance(told, Mapping):
             found |= {key: value for key, value in told.items() if key not in NO_PARAMETERS and value is not None}
-    for name, value in attributes.items():
-        if name in tables.PARAMETERS:
-            found[tables.PARAMETERS[name]] = value
-        elif name.startswith(tables.PARAMETER_PREFIXES):
-            prefix = next(prefix for prefix in tables.PARAMETER_PREFIXES if name.startswith(prefix))
-            found[name.removeprefix(prefix)] = value
-    return found
+    return found | flat.parameters
 
 
 def _score(told: Attributes) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """Messages, however they are written, as role and plain text; what is no text stays beside it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from slipway.wire.dialects.base import Attributes
 from slipway.wire.dialects.values import as_mapping, as_text, readable
 
 BESIDE_TEXT = ("tool_calls", "tool_call_id", "name")
@@ -92,20 +91,6 @@ def split_at_answer(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]
     return messages, []
 
 
-def numbered(attributes: Attributes, prefix: str, used: set[str], *, besides: Iterable[str] = ()) -> list[Any]:
-    """`prefix.0.message.role` and so on as one mapping a number, in order."""
-    entries: dict[int, dict[str, Any]] = {}
-    for key, value in attributes.items():
-        if not key.startswith(prefix) or key in besides:
-            continue
-        number, _, path = key[len(prefix) :].partition(".")
-        if not (number.isascii() and number.isdecimal()) or len(number) > 6 or not path:
-            continue
-        used.add(key)
-        _put(entries.setdefault(int(number), {}), path.split("."), value)
-    return [{key: _lists(value) for key, value in entries[place].items()} for place in sorted(entries)]
-
-
 def passages_in(entries: Iterable[Any]) -> Iterator[dict[str, Any]]:
     """Documents of a retrieval as we name them."""
     for entry in entries:
@@ -117,22 +102,3 @@ def passages_in(entries: Iterable[Any]) -> Iterator[dict[str, Any]]:
             "metadata": readable(told.get("metadata")),
         }
         yield {key: value for key, value in passage.items() if value not in (None, "")}
-
-
-def _put(into: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    for step in path[:-1][:12]:
-        inner = into.get(step)
-        if not isinstance(inner, dict):
-            inner = into[step] = {}
-        into = inner
-    into[path[-1]] = value
-
-
-def _lists(value: Any) -> Any:
-    """Mappings whose keys are all numbers become lists."""
-    if not isinstance(value, dict):
-        return value
-    inner = {key: _lists(one) for key, one in value.items()}
-    if inner and all(key.isascii() and key.isdecimal() for key in inner):
-        return [inner[key] for key in sorted(inner, key=int)]
-    return inner

@@ -66,6 +66,4 @@ OUTPUT_EVENTS, DETAIL_EVENTS = frozenset(_names("output_events")), frozenset(_na
 SCORE_EVENTS, NOISE_EVENTS = frozenset(_names("score_events")), frozenset(_names("noise_events"))
 FIRST_TOKEN_EVENTS = frozenset(_names("first_token_events"))
 FLAT_PREFIXES = (*INPUT_PREFIXES, *OUTPUT_PREFIXES, *TOOL_PREFIXES, *DOCUMENT_PREFIXES, *SCORE_PREFIXES)
-REFINERS = tuple(
-    (frozenset(dialect.refine_where), dialect.refine) for dialect in DIALECTS if dialect.refine is not None
-)
+REFINERS = tuple((dialect.refine_where, dialect.refine) for dialect in DIALECTS if dialect.refine is not None)
