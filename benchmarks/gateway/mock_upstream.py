@@ -2,8 +2,8 @@
 
 Tests load it into their process; the benchmark runs it as a program: python mock_upstream.py --port 0 prints its port.
 Models: `ok` and every unknown name answer; `slow-…`, `hang`, `late`, `stall`, `cut`, `short`, `drip`, `garbage`,
-`error-event`, `reset`, `no-usage`, `no-done`, `big`, `paced`, `400`, `429`, `500`, `503` do what they are called;
-`details` answers as OpenAI does, with cached and reasoning tokens and no null where a list belongs.
+`error-event`, `reset`, `no-usage`, `no-done`, `big`, `paced`, `filtered`, `400`, `429`, `500`, `503` do what they are
+called; `details` answers as OpenAI does, with cached and reasoning tokens and no null where a list belongs.
 """
 
 from __future__ import annotations
@@ -77,6 +77,10 @@ class State:
         self.headers: list[dict[bytes, bytes]] = []
         self.paths: list[str] = []
         self.keep = True
+        self.broken: set[str] = set()
+        """Models that answer 500 for as long as they are in here."""
+        self.half_broken: set[str] = set()
+        """Models that answer 500 every second time."""
 
 
 class Upstream(asyncio.Protocol):
@@ -164,18 +168,23 @@ class Upstream(asyncio.Protocol):
         body = {"object": "list", "data": rows[::-1], "model": "mock", "usage": {"prompt_tokens": 3, "total_tokens": 3}}
         self.transport.write(whole(200, json.dumps(body).encode()))
 
+    def refusal(self, status: int, code: str = "") -> bytes:
+        retry = b"retry-after: 30\r\n" if status == 429 else b""
+        error = {"message": f"mock says {status}", "type": "mock", "param": None, "code": code or f"m{status}"}
+        return whole(status, json.dumps({"error": error}).encode(), retry)
+
     async def misbehave(self, model: str, stream: bool, usage: bool) -> None:
         write = self.transport.write
         if model.startswith("slow"):
             await asyncio.sleep(float(model.partition("-")[2] or 0.2))
             write(self.answer(model, stream, usage))
+        elif model in self.state.broken or (model in self.state.half_broken and self.state.asked[model] % 2):
+            write(self.refusal(500))
         elif model in FAULTS:
             await FAULTS[model](self, stream)
         elif model.isdigit():
             status = int(model)
-            retry = b"retry-after: 30\r\n" if status == 429 else b""
-            error = {"error": {"message": f"mock says {status}", "type": "mock", "param": None, "code": f"m{status}"}}
-            write(whole(status, json.dumps(error).encode(), retry))
+            write(self.refusal(status))
         else:
             write(self.answer(model, stream, usage))
 
@@ -295,6 +304,17 @@ async def secret(side: Upstream, stream: bool) -> None:
     side.transport.write(STREAM_HEAD + b"".join(map(piece, events)) + b"0\r\n\r\n")
 
 
+async def filtered(side: Upstream, stream: bool) -> None:
+    """Answers 200 with nothing in it, because of what the text says."""
+    body = json.loads(completion("filtered", ""))
+    body["choices"][0]["finish_reason"] = "content_filter"
+    side.transport.write(whole(200, json.dumps(body).encode()))
+
+
+async def filtered_400(side: Upstream, stream: bool) -> None:
+    side.transport.write(side.refusal(400, "content_filter"))
+
+
 FAULTS: dict[str, Callable[[Upstream, bool], Any]] = {
     "hang": hang,
     "late": late,
@@ -310,6 +330,8 @@ FAULTS: dict[str, Callable[[Upstream, bool], Any]] = {
     "big": big,
     "paced": paced,
     "secret": secret,
+    "filtered": filtered,
+    "filtered-400": filtered_400,
 }
 
 
@@ -343,13 +365,26 @@ class MockUpstream:
             time.sleep(0.02)
         return False
 
+    def close_connections(self) -> None:
+        """Closes every connection, as servers do with idle ones; returns when that is done."""
+        closed = threading.Event()
+
+        def close() -> None:
+            for connection in list(self._connections):
+                connection.transport.close()
+            self._connections.clear()
+            self._loop.call_later(0.02, closed.set)
+
+        self._loop.call_soon_threadsafe(close)
+        closed.wait(10)
+
     def _run(self) -> None:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        connections: set[Upstream] = set()
+        connections = self._connections = set[Upstream]()
 
         def connect() -> Upstream:
             connection = Upstream(self.state)

@@ -31,22 +31,6 @@ def tree(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, obj
 COMMANDS = dict(tree(get_command(cli.app)))
 
 
-@pytest.fixture
-def slipway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ran:
-    """Runs a command line as the entry point does: its exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["slipway", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else int(code is not None)), out, err
-
-    return run
-
-
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_has_json_and_says_what_it_does(name: str) -> None:
     command = COMMANDS[name]

@@ -244,3 +244,11 @@ def wait_for(met: Callable[[], bool], *, within_s: float = 30.0) -> bool:
 @pytest.fixture
 def until() -> Callable[..., bool]:
     return wait_for
+
+
+@pytest.fixture(scope="session")
+def server() -> Any:
+    """What runs `slipway serve` as a process of its own: `run`, `children`, `served_by`, `trace_ids`."""
+    from tests.gateway import test_server
+
+    return test_server

@@ -66,7 +66,8 @@ def test_errors_of_the_engine_are_passed_on(served, upstream, model, status, str
     assert answer.headers.get("retry-after") == ("30" if status == 429 else None)
     asked = upstream.state.asked[model]
     assert asked == (ATTEMPTS if status >= 500 else 1)
-    (span,) = served.trace(answer.headers["x-slipway-trace"])
+    span, *attempts = served.trace(answer.headers["x-slipway-trace"])
+    assert len(attempts) == (asked if asked > 1 else 0)
     assert span.status == "error"
     assert f"mock says {status}" in span.error
 
@@ -94,8 +95,9 @@ def test_faults_become_clean_errors(served, model, status, reason):
     error = answer.json()["error"]
     assert reason in error["message"]
     assert error["type"] == "server_error"
-    (span,) = served.trace(answer.headers["x-slipway-trace"])
+    span, *attempts = served.trace(answer.headers["x-slipway-trace"])
     assert (span.status, span.model) == ("error", model)
+    assert all(attempt.parent == span.span and attempt.status == "error" for attempt in attempts)
 
 
 STREAM_FAULTS = [
@@ -152,6 +154,8 @@ def test_a_dead_engine_is_named(served):
 
 
 def test_when_all_is_down_few_requests_are_repeated(folder, upstream, tools):
+    toml = folder / "slipway.toml"
+    toml.write_text(toml.read_text() + "\n[routing]\nbreaker_failures = 0\n")
     with open_workspace(folder) as workspace, tools.serving(workspace) as served, httpx.Client() as client:
         for _ in range(60):
             client.post(f"{served.url}/v1/chat/completions", json={"model": "fast/reset", "messages": []})

@@ -64,12 +64,20 @@ def list_(folder: Folder = HERE, as_json: AsJson = False) -> None:
 @app.command("show")
 def show_(release: Reference = "", folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Show a release: its parts, evidence and gate."""
+    from dataclasses import fields
+    from itertools import chain
+
     from slipway.release.card import system_card
+    from slipway.release.channels import channel_releases, list_channels
     from slipway.release.parts import load_release
 
     with open_here(folder) as workspace:
-        card = system_card(workspace, load_release(workspace, release))
-    show(card, as_json=as_json, text=_card_text)
+        found = load_release(workspace, release)
+        card = system_card(workspace, found)
+        serving = [channel for channel in list_channels(workspace) if found.id in channel_releases(channel)]
+        channels = [_channel_text(workspace, channel) for channel in serving]
+    shown = {field.name: getattr(card, field.name) for field in fields(card)} | {"channels": serving}
+    show(shown, as_json=as_json, text=lambda _: chain(_card_text(card), [""] if channels else [], channels))
 
 
 @app.command()
@@ -162,6 +170,85 @@ def roll_back(
         show(changed, as_json=as_json, text=lambda _: _channel_text(workspace, changed))
 
 
+@app.command("rollback-rule")
+def rollback_rule(
+    channel: Annotated[str, typer.Argument(help="Channel; empty is the application's own.")] = "",
+    error_rate: Annotated[
+        float | None, typer.Option(help="Highest share of failed requests; counts only above its neighbours' share.")
+    ] = None,
+    latency_ratio: Annotated[
+        float | None, typer.Option(help="Highest 95th percentile of the latency, as a multiple of the neighbours'.")
+    ] = None,
+    quality_drop: Annotated[
+        float | None, typer.Option(help="How far the mean of --metric may lie below the neighbours'.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="feedback, grounded or answered.")] = None,
+    fewest: Annotated[int | None, typer.Option(help="Requests to the canary before errors decide.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Leave a bound out: error-rate, latency-ratio, quality-drop.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Never roll back by itself.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="Back to the rule that new channels have.")] = False,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show or set when a channel's canary loses its traffic by itself."""
+    from dataclasses import replace
+
+    from slipway.domain.routing import DEFAULT_RULE
+    from slipway.release import channels
+
+    bounds = {"error_rate": error_rate, "latency_ratio": latency_ratio, "quality_drop": quality_drop, "fewest": fewest}
+    wishes: dict[str, Any] = {name: value for name, value in bounds.items() if value is not None}
+    if metric is not None:
+        wishes["metric"] = _metric(metric)
+    wishes |= dict.fromkeys(map(_bound, without or ()), None)
+    with open_here(folder) as workspace:
+        found = channels.load_channel(workspace, channel or workspace.application)
+        if off or default or wishes:
+            before = DEFAULT_RULE if default else found.rule or DEFAULT_RULE
+            found = channels.set_rule(workspace, found.name, None if off else replace(before, **wishes))
+        shown = {"channel": found.name, "rule": found.rule}
+        show(shown, as_json=as_json, text=lambda _: f"{found.name}: {channels.describe_rule(found.rule)}")
+
+
+@app.command()
+def adaptive(
+    channel: Annotated[str, typer.Argument(help="Channel; empty is the application's own.")] = "",
+    metric: Annotated[str, typer.Option(help="feedback, grounded or answered.")] = "feedback",
+    floor: Annotated[float, typer.Option(help="Least share of each release.")] = 0.05,
+    off: Annotated[bool, typer.Option("--off", help="Leave the shares as they stand.")] = False,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Let a channel's split follow a quality metric."""
+    from slipway.domain.routing import AdaptiveSplit
+    from slipway.release import channels
+
+    wish = None if off else AdaptiveSplit(metric=_metric(metric), floor=floor)
+    with open_here(folder) as workspace:
+        changed = channels.set_adaptive(workspace, channel or workspace.application, wish)
+        show(changed, as_json=as_json, text=lambda _: _channel_text(workspace, changed))
+
+
+@app.command()
+def shadow(
+    channel: Annotated[str, typer.Argument(help="Channel whose requests are copied.")],
+    release: Annotated[str, typer.Argument(help="Release that gets the copies; empty ends it.")] = "",
+    share: Annotated[float, typer.Option(help="Share of the requests, above 0 and at most 1.")] = 1.0,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Send copies of a channel's requests to a release whose answers nobody sees."""
+    from slipway.release import channels
+    from slipway.release.parts import load_release
+
+    with open_here(folder) as workspace:
+        found = load_release(workspace, release) if release else None
+        changed = channels.shadow(workspace, channel, found, share=share)
+        show(changed, as_json=as_json, text=lambda _: _channel_text(workspace, changed))
+
+
 @app.command()
 def retire(release: Reference, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Take a release out of use."""
@@ -229,13 +316,13 @@ def _gate_text(release: "Release", gate: "Gate") -> Iterator[str]:
 
 def _channel_text(workspace: "Workspace", channel: "Channel") -> str:
     from slipway.domain.release import Release
+    from slipway.release.channels import channel_releases, describe_steering
 
     total = sum(share.weight for share in channel.shares)
-    parts = [
-        f"{workspace.store.records.get(Release, share.release).label} {share.weight / total:.0%}"
-        for share in channel.shares
-    ]
-    return f"{channel.name} serves {', '.join(parts)}."
+    named = {id: workspace.store.records.find(Release, id) for id in channel_releases(channel)}
+    labels = {id: release.label for id, release in named.items() if release is not None}
+    parts = [f"{labels.get(share.release, share.release[:12])} {share.weight / total:.0%}" for share in channel.shares]
+    return "\n".join([f"{channel.name} serves {', '.join(parts)}.", *describe_steering(channel, labels)])
 
 
 def _answer_text(answer: "Answer") -> Iterator[str]:
@@ -283,6 +370,27 @@ def _figure(measure: "Measure | None") -> Any:
     from slipway.release.gate import show_measure
 
     return show_measure(measure).removeprefix(f"{measure.name} ")
+
+
+def _metric(name: str) -> Any:
+    from typing import get_args
+
+    from slipway.domain.errors import Conflict, did_you_mean
+    from slipway.domain.routing import QualityMetric
+
+    known = get_args(QualityMetric)
+    if name not in known:
+        raise Conflict(f"'{name}' is no metric of answers; there are {', '.join(known)}.{did_you_mean(name, known)}")
+    return name
+
+
+def _bound(name: str) -> str:
+    from slipway.domain.errors import Conflict
+
+    known = ("error-rate", "latency-ratio", "quality-drop")
+    if name not in known:
+        raise Conflict(f"'{name}' is no bound of a rule; there are {', '.join(known)}.")
+    return name.replace("-", "_")
 
 
 def _is_weight(text: str) -> bool:

@@ -20,6 +20,18 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 @app.command()
+def upstreams(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """List the engines that fail, as the running gateway sees them."""
+    from slipway.watch.upstreams import read_health
+
+    with open_here(folder) as workspace:
+        found = read_health(workspace.state / "workers")
+    rows = [[one.engine, one.model or "all", one.address, one.state, one.opened, one.reason[:80]] for one in found]
+    text = table(["engine", "model", "address", "breaker", "opened", "last failure"], rows)
+    show(found, as_json=as_json, text=text or "No engine has failed lately.")
+
+
+@app.command()
 def traces(
     query: Annotated[str, typer.Argument(help="Words to look for in questions and answers.")] = "",
     status: Annotated[str, typer.Option(help="ok, error, blocked, abstained or cancelled.")] = "",

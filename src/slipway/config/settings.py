@@ -255,9 +255,52 @@ class ServerSettings(Table, frozen=True):
         str, Meta(description="Certificate chain (PEM file) to serve HTTPS with; empty serves plain HTTP.")
     ] = ""
     tls_key: Annotated[str, Meta(description="Private key (PEM file) of the certificate.")] = ""
+    journal_mb: Annotated[
+        float, Meta(gt=0, description="Megabytes of waiting traces above which they are kept without what was said.")
+    ] = 4096.0
     raw_models: Annotated[
         bool, Meta(description="Whether clients may also call a model as engine/model, past every release.")
     ] = False
+
+
+class FallbackSettings(Table, frozen=True):
+    """Who answers instead of an engine, a channel or a release, by what went wrong."""
+
+    to: Annotated[
+        list[str],
+        Meta(
+            description="In order: `engine/model`, an engine (for the same model) or a release such as `support@13`; "
+            "for every failure without a list of its own, but not for content filters."
+        ),
+    ] = []
+    rate_limit: Annotated[list[str] | None, Meta(description="Instead of `to` after 429, also without quota.")] = None
+    timeout: Annotated[list[str] | None, Meta(description="Instead of `to` after a deadline has passed.")] = None
+    server_error: Annotated[
+        list[str] | None, Meta(description="Instead of `to` after 5xx, garbled answers, refused keys of ours.")
+    ] = None
+    unreachable: Annotated[list[str] | None, Meta(description="Instead of `to` when nothing answers.")] = None
+    content_filter: Annotated[
+        list[str] | None, Meta(description="When the engine refuses the text; empty: its refusal is passed on.")
+    ] = None
+
+
+class RoutingSettings(Table, frozen=True):
+    """What the gateway does when an engine fails, and what shadows may take."""
+
+    fallback: Annotated[
+        dict[str, FallbackSettings],
+        Meta(description="Fallbacks by the name of a channel, a release or an engine; the first of these counts."),
+    ] = {}
+    breaker_failures: Annotated[
+        int, Meta(ge=0, description="Failures in a row after which an upstream is left alone; 0 never does.")
+    ] = 5
+    breaker_s: Annotated[
+        float, Meta(gt=0, description="Seconds until one request looks if it is back; doubled up to a minute.")
+    ] = 5.0
+    retry_share: Annotated[
+        Share, Meta(description="Share of the requests that may be repeated at the same engines.")
+    ] = 0.2
+    shadows: Annotated[int, Meta(ge=0, description="Copies for shadows that run at once, per worker.")] = 16
 
 
 class Settings(Table, frozen=True):
@@ -278,6 +321,7 @@ class Settings(Table, frozen=True):
     privacy: PrivacySettings = PrivacySettings()
     store: StoreSettings = StoreSettings()
     server: ServerSettings = ServerSettings()
+    routing: RoutingSettings = RoutingSettings()
     engines: Annotated[
         dict[str, dict[str, Any]], Meta(description="Engines by name: `kind` and the settings of that backend.")
     ] = {}

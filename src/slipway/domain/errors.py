@@ -239,6 +239,20 @@ class EngineRefused(EngineError):
         super().__init__(f"Engine '{engine}' answered {status}: {body[:300]}")
 
 
+class EngineResting(EngineError):
+    """An engine failed so often in a row that it is left alone for a while; `last` is its last failure."""
+
+    http_status = 503
+    code = "engine_resting"
+
+    def __init__(self, engine: str, address: str, *, retry_after_s: float, last: EngineError) -> None:
+        self.engine, self.address, self.retry_after_s, self.last = engine, address, retry_after_s, last
+        super().__init__(
+            f"Engine '{engine}' at {address} keeps failing and is not asked for {max(retry_after_s, 0.1):.1f} s. "
+            f"Its last failure: {last}"
+        )
+
+
 class EngineGarbled(EngineError):
     """An engine's answer cannot be understood, or it stopped in the middle."""
 

@@ -8,6 +8,7 @@ from slipway.domain.decoding import Decoding
 from slipway.domain.guardrail import Guardrails
 from slipway.domain.ids import ContentHash, ReleaseId
 from slipway.domain.model import Model
+from slipway.domain.routing import DEFAULT_RULE, AdaptiveSplit, Posterior, RollbackRule
 
 ReleaseState = Literal["candidate", "live", "retired"]
 
@@ -145,3 +146,18 @@ class Channel:
     """What the channel served before the last change: roll back returns to it."""
     changed_at: datetime
     changed_by: str = ""
+    shadow_share: float = 1.0
+    """Share of the requests that the shadow sees."""
+    canary: ReleaseId | None = None
+    """The release on trial among the shares: the one that the rule may take out."""
+    canary_since: datetime | None = None
+    rule: RollbackRule | None = DEFAULT_RULE
+    """When the canary loses its traffic by itself; None is never."""
+    adaptive: AdaptiveSplit | None = None
+    posteriors: tuple[Posterior, ...] = ()
+    """What the adaptive split has learnt of each release."""
+
+    @property
+    def stable(self) -> tuple[Share, ...]:
+        """The shares without the canary."""
+        return tuple(share for share in self.shares if share.release != self.canary)

@@ -9,7 +9,9 @@ from slipway.domain.ids import ReleaseId, SpanId, SubjectId, TraceId
 SpanKind = Literal[
     "request", "chat", "embeddings", "retrieval", "rerank", "guard", "tool", "agent", "chain", "evaluator", "other"
 ]
-OWN_CHANNELS = frozenset({"evaluate", "learn"})
+SHADOW = "shadow"
+"""Channel of copies of users' requests whose answers nobody sees."""
+OWN_CHANNELS = frozenset({"evaluate", "learn", SHADOW})
 """Channels of Slipway's own requests: they are no traffic of users, and watching leaves them out."""
 Status = Literal["ok", "error", "blocked", "abstained", "cancelled", "unset"]
 

@@ -6,20 +6,26 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
 
 from slipway.domain.answer import Answer, AnswerPiece
 from slipway.domain.decoding import Decoding
 from slipway.domain.errors import (
     Blocked,
     EngineError,
+    EngineRefused,
+    EngineResting,
     ReleaseUnavailable,
     RequestInvalid,
     SlipwayError,
     StoreError,
 )
 from slipway.domain.message import Message
+from slipway.domain.model import Model
 from slipway.domain.release import Release
+from slipway.domain.routing import FailureKind
 from slipway.gateway.call import Call
+from slipway.gateway.failures import failure_kind, is_filtered
 from slipway.gateway.services import Services
 from slipway.gateway.targets import Target
 from slipway.release.pipeline import Asked, answer, stream_answer
@@ -70,10 +76,11 @@ async def answer_call(
     call.recorded = True  # by the pipeline, however it ends
     try:
         if stream:
-            await _stream(call, services, release, asked, shape)
+            await _stream(call, services, target, release, asked, shape)
         else:
             workspace = call.snapshot.workspace
-            found = await answer(release, asked, workspace=workspace, recorder=services.ledger.recorder)
+            recorder, detour = services.ledger.recorder, GatewayDetour(call, services, target)
+            found = await answer(release, asked, workspace=workspace, recorder=recorder, detour=detour)
             _count(call, services, found)
             await call.reply(200, shape.whole(found, _facts(call, release, found)))
     except (RequestInvalid, Blocked, EngineError, StoreError, ReleaseUnavailable):
@@ -83,12 +90,18 @@ async def answer_call(
         raise ReleaseUnavailable(release.label, str(wrong)) from wrong
 
 
-async def _stream(call: Call, services: Services, release: Release, asked: Asked, shape: Shape) -> None:
+async def _stream(call: Call, services: Services, target: Target, release: Release, asked: Asked, shape: Shape) -> None:
     workspace = call.snapshot.workspace
     found: Answer | None = None
     events = cast(
         AsyncGenerator[AnswerPiece | Answer, None],
-        stream_answer(release, asked, workspace=workspace, recorder=services.ledger.recorder),
+        stream_answer(
+            release,
+            asked,
+            workspace=workspace,
+            recorder=services.ledger.recorder,
+            detour=GatewayDetour(call, services, target),
+        ),
     )
     try:
         async with aclosing(events):
@@ -107,12 +120,69 @@ async def _stream(call: Call, services: Services, release: Release, asked: Asked
     except SlipwayError as failed:
         if not call.responded:
             raise
+        call.outcome = failed.code
         await call.end_stream(shape.failed(failed))
         return
     assert found is not None
     await _begin(call, shape)
     _count(call, services, found)
     await call.end_stream(shape.end(found, _facts(call, release, found)))
+
+
+class GatewayDetour:
+    """The gateway's breakers and fallbacks, for a release that answers through the pipeline."""
+
+    __slots__ = ("_call", "_services", "_target")
+
+    def __init__(self, call: Call, services: Services, target: Target) -> None:
+        self._call = call
+        self._services = services
+        self._target = target
+
+    @property
+    def impatient(self) -> bool:
+        return any(self._others(kind) for kind in ("rate_limit", "server_error"))
+
+    def refusal(self, model: Model, address: str) -> EngineError | None:
+        breakers = self._services.breakers
+        return breakers.admit(*_upstream(model, address)) if breakers else None
+
+    def came_to(self, model: Model, address: str, failure: EngineError | None) -> None:
+        breakers, counts = self._services.breakers, self._services.counts
+        if failure is None:
+            breakers.succeeded(*_upstream(model, address))
+            if model.engine != self._target.engine or model.name != self._target.model:
+                counts.fallbacks += 1
+                self._call.fallback = f"{model.engine}/{model.name}"
+            return
+        counts.upstream_failed(model.engine, failure.code)
+        match failure:
+            case EngineRefused(status=429):
+                breakers.limited(*_upstream(model, address), failure, rest_s=failure.retry_after_s or 0.0)
+            case EngineRefused() if failure.status < 500:
+                breakers.succeeded(*_upstream(model, address))
+            case _:
+                breakers.failed(*_upstream(model, address), failure)
+
+    def left(self, model: Model, address: str) -> None:
+        self._services.breakers.abandoned(*_upstream(model, address))
+
+    def others(self, failure: EngineError) -> list[Model]:
+        """A request that is wrong in itself would be wrong for the others too."""
+        ours = isinstance(failure, EngineRefused) and failure.status in (401, 403, 407)
+        filtered = isinstance(failure, EngineRefused) and is_filtered(failure.status, failure.body.encode())
+        if not (failure.retryable or ours or filtered or isinstance(failure, EngineResting)):
+            return []
+        targets = self._others("content_filter" if filtered else failure_kind(failure))
+        return [Model(engine=target.engine, name=target.model) for target in targets]
+
+    def _others(self, kind: FailureKind) -> list[Target]:
+        return self._call.snapshot.fallbacks(self._call.channel, self._target, kind)
+
+
+def _upstream(model: Model, address: str) -> tuple[str, str, str]:
+    parts = urlsplit(address)
+    return model.engine, f"{parts.scheme}://{parts.netloc}" if parts.netloc else address, model.name
 
 
 async def _begin(call: Call, shape: Shape) -> None:

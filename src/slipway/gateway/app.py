@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -15,9 +16,11 @@ import msgspec
 from slipway.access.budgets import Meter
 from slipway.access.limits import RateLimiter
 from slipway.domain.access import Scope as KeyScope
-from slipway.domain.errors import OverLimit, RequestTooLarge, SlipwayError
+from slipway.domain.errors import EngineResting, OverLimit, RequestTooLarge, SlipwayError
 from slipway.gateway.admission import Admission, limit_headers
+from slipway.gateway.breakers import Breakers
 from slipway.gateway.call import Call, ClientLeft, Receive, Scope, Send
+from slipway.gateway.canaries import Canaries
 from slipway.gateway.chat import chat
 from slipway.gateway.embeddings import embed
 from slipway.gateway.feedback import take_feedback
@@ -28,10 +31,13 @@ from slipway.gateway.models import list_models, show_model
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
 from slipway.gateway.responses import respond
 from slipway.gateway.services import Services
+from slipway.gateway.shadows import Shadows
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
+from slipway.gateway.steering import Steering
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
 from slipway.tracing.ingest import backlog
+from slipway.watch.upstreams import write_health
 from slipway.wire.errors import error_kind, write_error, write_slipway_error
 from slipway.workspace import Workspace
 
@@ -76,6 +82,7 @@ class Gateway:
     ) -> None:
         self.fallback = fallback
         self._workspace = workspace
+        self._worker = worker
         counts = self._counts = Counts()
         self._shared = SharedCounts(workspace.state / "workers", worker)
         self._journal = Journal.open(workspace.store.journal_folder, worker=f"gateway{worker}")
@@ -97,9 +104,20 @@ class Gateway:
             intake=Intake(self._journal),
             counts=counts,
             budget=RetryBudget(),
+            breakers=Breakers(),
+            shadows=Shadows(counts, most=0),
         )
-        self._snapshot = load_snapshot(workspace)
-        self._watcher = Watcher(self._snapshot, use=self._use, every_s=refresh_s, also=self._write_down)
+        canaries = Canaries(workspace.state / "workers", worker=worker)
+        self._snapshot = load_snapshot(workspace, canaries=canaries)
+        self._tune()
+        self._watcher = Watcher(
+            self._snapshot,
+            use=self._use,
+            every_s=refresh_s,
+            also=self._write_down,
+            canaries=canaries,
+            steering=Steering(first=worker == "0", every_s=max(10 * refresh_s, 0.2)),
+        )
         self._running: set[Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
@@ -154,9 +172,11 @@ class Gateway:
     async def stop(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
+        await self._services.shadows.stop()
         await asyncio.to_thread(self._watcher.stop)
         self._journal.close()
         self._shared.remove()
+        write_health(self._workspace.state / "workers", self._worker, [])
 
     def reload(self) -> None:
         """Reads slipway.toml and the store again, soon; something wrong is refused, and what served goes on."""
@@ -168,11 +188,26 @@ class Gateway:
 
     def _use(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self._tune()
+
+    def _tune(self) -> None:
+        """What of the settings lives outside the snapshot."""
+        settings, services = self._snapshot.workspace.settings, self._services
+        services.breakers.in_a_row = settings.routing.breaker_failures
+        services.breakers.open_s = settings.routing.breaker_s
+        services.budget.share = settings.routing.retry_share
+        services.shadows.most = settings.routing.shadows
+        services.ledger.most_bytes = round(settings.server.journal_mb * 1_000_000)
 
     def _write_down(self) -> None:
         """What can wait for a thread: counts for the other workers, and what keys used."""
+        self._services.ledger.look_at_room()
+        counts = self._counts
+        counts.reloads = {"taken": self._watcher.taken, "refused": self._watcher.refusals}
+        counts.breakers = self._services.breakers.health()
         try:
-            self._shared.write(self._counts)
+            self._shared.write(counts)
+            write_health(self._workspace.state / "workers", self._worker, counts.breakers)
         except OSError as wrong:
             log.warning("the counts cannot be written: %s", wrong)
         if self._snapshot.keys:
@@ -206,6 +241,9 @@ class Gateway:
             line.answered(call.status or 499, call.seconds, first_s)
             if call.outcome:
                 line.came_to(call.outcome)
+            arm = call.arm
+            if arm is not None and call.outcome != "cancelled" and arm.note(failed=_failed(call), seconds=call.seconds):
+                self._watcher.look_soon()
 
     async def _handle(self, call: Call) -> None:
         try:
@@ -219,6 +257,8 @@ class Gateway:
             await self._fail(call, over, limit_headers(over))
         except RequestTooLarge as large:
             await self._fail(call, large, [(b"connection", b"close")])
+        except EngineResting as resting:
+            await self._fail(call, resting, [(b"retry-after", b"%d" % math.ceil(max(1.0, resting.retry_after_s)))])
         except SlipwayError as failed:
             await self._fail(call, failed, [])
         except (asyncio.CancelledError, ClientLeft):
@@ -274,10 +314,11 @@ class Gateway:
 
     async def readyz(self, call: Call) -> None:
         stale_s = time.monotonic() - self._watcher.fresh_at
-        broken = self._snapshot.problems()
+        broken, refused = self._snapshot.problems(), self._watcher.refused
         checks: dict[str, Any] = {
             "store": "ok" if stale_s < STALE_AFTER_S else f"not read for {stale_s:.0f} s: {self._watcher.problem}",
             "releases": "; ".join(broken) or "ok",
+            "settings": f"refused, the old ones go on: {refused}" if refused else "ok",
             "traces": self._services.ledger.last_failure or "ok",
         }
         ready = checks["store"] == "ok" and not broken
@@ -317,6 +358,16 @@ async def _unknown_path(call: Call, services: Services) -> None:
     message = f"There is nothing at {call.path}. Known: {', '.join(HANDLERS)}."
     call.outcome = "unknown_path"
     await call.reply(404, write_error(message, kind=error_kind(404), code="unknown_path"))
+
+
+def _failed(call: Call) -> bool:
+    """Whether a release failed its user: not where the user's own request was wrong, or a guardrail did its work.
+
+    A stand-in that saved the answer does not clear the release that was to give it.
+    """
+    if call.fallback:
+        return True
+    return call.status not in (400, 413, 422) and call.outcome not in ("", "blocked", "abstained", "content_filter")
 
 
 def _endpoint(path: str) -> str:

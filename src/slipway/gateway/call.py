@@ -12,6 +12,7 @@ from typing import Any
 from slipway.domain.access import ApiKey
 from slipway.domain.errors import RequestInvalid, RequestTooLarge
 from slipway.domain.ids import SpanId, SubjectId, TraceId
+from slipway.gateway.canaries import Arm
 from slipway.gateway.metrics import Line
 from slipway.gateway.snapshot import Snapshot
 
@@ -46,7 +47,9 @@ class Call:
     __slots__ = (
         "_receive",
         "_send",
+        "arm",
         "channel",
+        "fallback",
         "finished",
         "first_byte_ns",
         "headers",
@@ -64,6 +67,7 @@ class Call:
         "responded",
         "scope",
         "session",
+        "shadow_of",
         "snapshot",
         "span",
         "started",
@@ -100,6 +104,12 @@ class Call:
         self.channel = ""
         self.release = ""
         self.line: Line | None = None
+        self.arm: Arm | None = None
+        """Set where the channel watches a canary: whose outcome this call is."""
+        self.shadow_of = ""
+        """The trace of the request that this one is a copy of, where it is one for a shadow."""
+        self.fallback = ""
+        """Who answered instead of the release that was routed to."""
         self.trace, self.span = _ids.pop() if _ids else _more_ids()
         self.parent: SpanId | None = None
         if b"traceparent" in self.headers:
@@ -124,6 +134,19 @@ class Call:
         match = TRACEPARENT.fullmatch(given)
         if match is not None and match[1].strip(b"0") and match[2].strip(b"0"):
             self.trace, self.parent = TraceId(match[1].decode("ascii")), SpanId(match[2].decode("ascii"))
+
+    @property
+    def idempotency_key(self) -> bytes:
+        """The same for every call of an engine that this request leads to: the client's own, or its trace and span."""
+        given = self.headers.get(b"idempotency-key")
+        if given is not None and SAFE_ID.fullmatch(given) is not None:
+            return given
+        return b"%b-%b" % (self.trace.encode("ascii"), self.span.encode("ascii"))
+
+    @property
+    def end_ns(self) -> int:
+        """Now, counted from the start: a clock that is set meanwhile makes no request last hours, or less than none."""
+        return self.started_ns + round(self.seconds * 1e9)
 
     @property
     def sticky(self) -> str:
@@ -196,6 +219,8 @@ class Call:
         ]
         if self.release:
             headers.append((b"x-slipway-release", self.release.encode("ascii")))
+        if self.fallback:
+            headers.append((b"x-slipway-fallback", self.fallback.encode("ascii", "backslashreplace")))
         return {"type": "http.response.start", "status": status, "headers": headers + more}
 
     async def reply(
@@ -214,7 +239,7 @@ class Call:
     def note_first_byte(self) -> None:
         """Notes when the first piece of a stream was there to be sent; only the first call counts."""
         if self.first_byte_ns is None:
-            self.first_byte_ns = time.time_ns() - self.started_ns
+            self.first_byte_ns = round(self.seconds * 1e9)
 
     async def begin_stream(self, content_type: bytes = b"text/event-stream; charset=utf-8") -> None:
         self.note_first_byte()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from slipway.domain.answer import Answer
-from slipway.domain.errors import Blocked, RequestInvalid, SlipwayError
+from slipway.domain.errors import Blocked, EngineError, RequestInvalid, SlipwayError
+from slipway.domain.ids import ReleaseId
 from slipway.gateway.answers import answer_call
 from slipway.gateway.call import Call
-from slipway.gateway.fields import read_model, read_user
+from slipway.gateway.fields import Fields, read_model, read_user
 from slipway.gateway.forward import forward
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
+from slipway.gateway.targets import Target
 from slipway.wire.errors import error_kind, write_error
 from slipway.wire.openai import (
     ChatRequest,
@@ -32,6 +35,20 @@ async def chat(call: Call, services: Services) -> None:
     call.model = read_model(fields)
     call.identify(read_user(fields))
     target = find_route(call)
+    try:
+        await _answer(call, services, body=body, fields=fields, target=target)
+    except EngineError:
+        services.shadows.copy(call, partial(_answer_as_shadow, services, body))
+        raise
+    services.shadows.copy(call, partial(_answer_as_shadow, services, body))
+
+
+async def _answer_as_shadow(services: Services, body: bytes, call: Call) -> None:
+    target = call.snapshot.target(ReleaseId(call.release))
+    await _answer(call, services, body=body, fields=read_fields(body), target=target)
+
+
+async def _answer(call: Call, services: Services, *, body: bytes, fields: Fields, target: Target) -> None:
     if target.plain and target.endpoints:
         await forward(call, services, path="chat/completions", fields=fields, body=body, target=target)
         return

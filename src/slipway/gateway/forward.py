@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
 from slipway.domain.errors import Blocked, EngineGarbled, SlipwayError, UpstreamError
 from slipway.domain.guardrail import Verdict
 from slipway.domain.message import Usage
+from slipway.domain.routing import FailureKind
 from slipway.domain.trace import SpanKind, Status
 from slipway.gateway.call import Call
 from slipway.gateway.fields import Fields, wants_stream
@@ -17,7 +19,7 @@ from slipway.gateway.guarding import GuardedStream, check_completion, check_mess
 from slipway.gateway.ledger import NO_USAGE, shortened
 from slipway.gateway.services import Services
 from slipway.gateway.targets import Target
-from slipway.gateway.upstream_calls import Passed, ask
+from slipway.gateway.upstream_calls import Asking, Passed
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
 from slipway.wire.errors import error_kind, error_text, write_error
@@ -74,6 +76,8 @@ class Passage:
 
     __slots__ = (
         "_asked",
+        "_asking",
+        "_body",
         "_call",
         "_fields",
         "_guarded",
@@ -105,6 +109,8 @@ class Passage:
         self._verdicts: list[Verdict] = []
         self._guarded: GuardedStream | None = None
         self._recorded = False
+        self._body = b""
+        self._asking: Asking | None = None
 
     async def run(self, body: bytes) -> None:
         fields, target, call, services = self._fields, self._target, self._call, self._services
@@ -115,19 +121,23 @@ class Passage:
                 self._asked = rewritten
                 fields["messages"] = msgspec.Raw(rewritten)
                 body = msgspec.json.encode(fields)
-        if call.model != target.model:
-            fields["model"] = target.model_json
-            body = msgspec.json.encode(fields)
-        passed = await ask(
+        self._body = body
+        asking = self._asking = Asking(
             services.http,
             target,
             self._path,
-            body=body,
-            extra=b"traceparent: 00-%b-%b-01\r\n" % (call.trace.encode("ascii"), call.span.encode("ascii")),
+            body_for=self._body_for,
+            others_for=self._others_for,
+            extra=b"traceparent: 00-%b-%b-01\r\nidempotency-key: %b\r\n"
+            % (call.trace.encode("ascii"), call.span.encode("ascii"), call.idempotency_key),
             stream=stream,
             budget=services.budget,
+            breakers=services.breakers,
             counts=services.counts,
         )
+        passed = await asking.ask()
+        if asking.target is not target:
+            target = self._target = self._stand_in(asking.target)
         status = passed.response.status
         if status in OWN_CREDENTIALS:
             raise refused(target.engine, passed.response, error_text(passed.body))
@@ -137,6 +147,33 @@ class Passage:
             await self._pass_whole(passed)
         else:
             await self._pass_stream(passed)
+
+    def _body_for(self, target: Target) -> bytes:
+        """The client's body with the name that the target's engine knows the model by, past the rails of a stand-in.
+
+        Raises `Blocked`."""
+        fields, rails = self._fields, target.guardrails
+        if target is not self._target and rails.before and self._path == "chat/completions":
+            rewritten, verdicts = check_messages(self._asked, rails)
+            self._verdicts += verdicts
+            if rewritten is not None:
+                fields = fields | {"messages": msgspec.Raw(rewritten)}
+        if target.model == self._call.model and fields is self._fields:
+            return self._body
+        return msgspec.json.encode(fields | {"model": target.model_json})
+
+    def _stand_in(self, target: Target) -> Target:
+        """Notes who answered instead. A bare model answers behind the rails of the release it stands in for."""
+        call = self._call
+        call.fallback = target.label
+        if target.release is None:
+            return replace(target, guardrails=self._target.guardrails)
+        call.release = target.release.id
+        return target
+
+    def _others_for(self, kind: FailureKind) -> Sequence[Target]:
+        call = self._call
+        return [] if call.shadow_of else call.snapshot.fallbacks(call.channel, self._target, kind)
 
     # Back to the client ------------------------------------------------------------------------------------------
 
@@ -257,6 +294,7 @@ class Passage:
             error=error,
             verdicts=strongest([*self._verdicts, *guarded]),
             content={"messages": asked, "reply": shortened(reply)},
+            attempts=self._asking.attempts if self._asking is not None else (),
         )
 
     def _reply(self) -> tuple[str, str, Usage | None, str]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
-import time
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from slipway.domain.errors import SlipwayError
+from slipway.domain.errors import DiskFull, SlipwayError
 from slipway.domain.message import Usage
 from slipway.domain.trace import Span, SpanKind, Status
 from slipway.gateway.admission import Admission
 from slipway.gateway.call import Call
 from slipway.gateway.metrics import Counts
 from slipway.gateway.targets import Target
-from slipway.store.journal import Journal
+from slipway.gateway.upstream_calls import Attempt
+from slipway.store.journal import Journal, segments
 from slipway.tracing.recorder import Recorder, encode_spans
 
 log = logging.getLogger("slipway.gateway")
+BODIES = frozenset({"content", "error"})
+"""Fields of a span that hold what was said."""
 LONGEST_TEXT = 256 * 1024
 NO_USAGE = Usage()
 
@@ -34,20 +38,60 @@ class Ledger:
         self._project = project
         self._keep_content = keep_content
         self.last_failure = ""
+        self.most_bytes = 1 << 62
+        """Bytes of the journal above which traces are kept without what was said."""
+        self._short_of_room = False
         self.recorder = Recorder(project=project, sink=self.write, keep_content=keep_content)
 
     def write(self, spans: Sequence[Span]) -> None:
         """Returns when the kernel has the spans, or when the loss is counted."""
         self._write(spans)
 
+    def look_at_room(self) -> None:
+        """Looks how much waits in the journal, which the ingester may be unable to empty. For a thread, now and
+        then."""
+        waiting = sum(segment.bytes for segment in segments(self._journal.folder))
+        if (waiting > self.most_bytes) is not self._short_of_room:
+            self._short_of_room = not self._short_of_room
+            state = "without" if self._short_of_room else "again with"
+            log.warning("%d MB of traces wait: they are kept %s what was said", waiting // 1_000_000, state)
+
     def _write(self, spans: Sequence[Any]) -> None:
+        if self._short_of_room:
+            spans = self._shed(spans)
         try:
             self._journal.append(encode_spans(spans))
+        except DiskFull as full:
+            self._write_without_bodies(spans, full)
         except (SlipwayError, OSError, ValueError) as wrong:
-            self.counts.traces_lost += 1
-            if str(wrong) != self.last_failure:
-                self.last_failure = str(wrong)
-                log.error("traces are lost: %s", wrong)
+            self._lost(wrong)
+
+    def _write_without_bodies(self, spans: Sequence[Any], full: DiskFull) -> None:
+        """What a request was about goes before that it was there at all."""
+        if not self._short_of_room:
+            try:
+                self._journal.append(encode_spans(self._shed(spans)))
+            except (SlipwayError, OSError, ValueError):
+                self.counts.bodies_shed -= 1
+            else:
+                self.last_failure = f"kept without what was said: {full}"
+                return
+        self._lost(full)
+
+    def _shed(self, spans: Sequence[Any]) -> list[Any]:
+        self.counts.bodies_shed += 1
+        return [
+            {name: value for name, value in span.items() if name not in BODIES}
+            if isinstance(span, dict)
+            else replace(span, content={}, error="")
+            for span in spans
+        ]
+
+    def _lost(self, wrong: Exception) -> None:
+        self.counts.traces_lost += 1
+        if str(wrong) != self.last_failure:
+            self.last_failure = str(wrong)
+            log.error("traces are lost: %s", wrong)
 
     def write_call(
         self,
@@ -63,8 +107,9 @@ class Ledger:
         error: str = "",
         verdicts: Mapping[str, str] | None = None,
         content: Mapping[str, Any] | None = None,
+        attempts: Sequence[Attempt] = (),
     ) -> None:
-        """One request as a trace of one span."""
+        """One request as a trace of one span, and one more for each call of an engine that failed on the way."""
         call.recorded = True
         if status != "ok":
             call.outcome = call.outcome or status
@@ -79,7 +124,7 @@ class Ledger:
             "name": name,
             "kind": kind,
             "start_ns": call.started_ns,
-            "end_ns": time.time_ns(),
+            "end_ns": call.end_ns,
             "status": status,
             "project": self._project,
             "channel": call.channel,
@@ -110,12 +155,47 @@ class Ledger:
             span["finish"] = finish
         if verdicts:
             span["verdicts"] = verdicts
+        if call.shadow_of:
+            span["environment"] = "shadow"
+            content = {**(content or {}), "shadow_of": call.shadow_of}
         if self._keep_content:
             if error:
                 span["error"] = error
             if content:
                 span["content"] = content
-        self._write([span])
+        # A single failure that the request itself ended with is told by the request's own span.
+        told = len(attempts) > 1 or (attempts and status == "ok")
+        self._write([span, *self._failed(call, attempts)] if told else [span])
+
+    def _failed(self, call: Call, attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
+        """Failed calls as spans below the request's own. All of them carried the same idempotency key."""
+        spans = []
+        for number, attempt in enumerate(attempts, start=1):
+            span: dict[str, Any] = {
+                "trace": call.trace,
+                "span": os.urandom(8).hex(),
+                "parent": call.span,
+                "name": f"attempt {number}: {attempt.target.label}",
+                "kind": "other",
+                "start_ns": attempt.started_ns,
+                "end_ns": attempt.started_ns + round(attempt.seconds * 1e9),
+                "status": "error",
+                "project": self._project,
+                "channel": call.channel,
+                "provider": attempt.target.engine,
+                "model": attempt.target.model,
+            }
+            if call.subject is not None:
+                span["subject"] = call.subject
+            if self._keep_content:
+                span["error"] = str(attempt.failure)
+                span["content"] = {
+                    "address": attempt.address,
+                    "code": attempt.failure.code,
+                    "idempotency_key": call.idempotency_key.decode("ascii"),
+                }
+            spans.append(span)
+        return spans
 
     def count(self, call: Call, usage: Usage, cost_micros: int) -> None:
         line = call.line = call.line or self.counts.line(call.path, call.channel, call.release)

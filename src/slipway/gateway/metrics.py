@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from slipway.watch.upstreams import WORST, UpstreamHealth
+
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Upper bounds of the buckets of both histograms."""
 
@@ -65,9 +67,16 @@ class Counts(msgspec.Struct):
     upstream_failures: dict[str, int] = msgspec.field(default_factory=dict)
     """By engine and code, separated by a space."""
     retries: int = 0
+    fallbacks: int = 0
     traces_lost: int = 0
     otlp: dict[str, int] = msgspec.field(default_factory=dict)
     """What other programs sent, by signal and outcome, separated by a space."""
+    bodies_shed: int = 0
+    shadows: dict[str, int] = msgspec.field(default_factory=dict)
+    """Copies of requests for shadows by what became of them: `sent`, `failed`, `dropped`."""
+    reloads: dict[str, int] = msgspec.field(default_factory=dict)
+    """Times slipway.toml was read again: `taken`, `refused`."""
+    breakers: list[UpstreamHealth] = msgspec.field(default_factory=list)
 
     def line(self, endpoint: str, channel: str, release: str) -> Line:
         key = f"{endpoint} {channel} {release}"
@@ -110,11 +119,14 @@ class SharedCounts:
                 total.line(line.endpoint, line.channel, line.release).add(line)
             total.in_flight += counts.in_flight
             total.retries += counts.retries
+            total.fallbacks += counts.fallbacks
             total.traces_lost += counts.traces_lost
-            for key, count in counts.upstream_failures.items():
-                total.upstream_failures[key] = total.upstream_failures.get(key, 0) + count
-            for key, count in counts.otlp.items():
-                total.otlp[key] = total.otlp.get(key, 0) + count
+            total.bodies_shed += counts.bodies_shed
+            total.breakers += counts.breakers
+            for field in ("upstream_failures", "shadows", "reloads", "otlp"):
+                into = getattr(total, field)
+                for key, count in getattr(counts, field).items():
+                    into[key] = into.get(key, 0) + count
         return total
 
     def _others(self) -> Iterable[Counts]:
@@ -167,8 +179,20 @@ def write_page(counts: Counts, *, labels: Mapping[str, str], gauges: Mapping[str
     for key, count in sorted(counts.otlp.items()):
         signal, _, outcome = key.partition(" ")
         page.sample("slipway_otlp_total", {"signal": signal, "outcome": outcome}, count)
+    page.head("slipway_shadow_requests_total", "counter", "Copies of requests sent to shadows, by outcome.")
+    for outcome, count in sorted(counts.shadows.items()):
+        page.sample("slipway_shadow_requests_total", {"outcome": outcome}, count)
+    page.head("slipway_reloads_total", "counter", "Times slipway.toml was read again, by result.")
+    for result, count in sorted(counts.reloads.items()):
+        page.sample("slipway_reloads_total", {"result": result}, count)
+    _write_breakers(page, counts.breakers)
     for name, (text, value) in {
         "slipway_retries_total": ("Calls of engines that were repeated.", float(counts.retries)),
+        "slipway_fallbacks_total": ("Requests that another engine or release answered.", float(counts.fallbacks)),
+        "slipway_bodies_shed_total": (
+            "Requests whose trace was kept without what was said, for want of room.",
+            float(counts.bodies_shed),
+        ),
         "slipway_traces_lost_total": ("Requests whose trace could not be written.", float(counts.traces_lost)),
     }.items():
         page.head(name, "counter", text)
@@ -180,6 +204,23 @@ def write_page(counts: Counts, *, labels: Mapping[str, str], gauges: Mapping[str
         page.head(name, "gauge", text)
         page.sample(name, {}, value)
     return "".join(page.parts)
+
+
+def _write_breakers(page: _Page, breakers: Iterable[UpstreamHealth]) -> None:
+    """The worst state over all workers of each upstream, and how often its breaker opened."""
+    worst: dict[tuple[str, str, str], int] = {}
+    opened: dict[tuple[str, str, str], int] = {}
+    for line in breakers:
+        upstream = (line.engine, line.address, line.model)
+        worst[upstream] = max(worst.get(upstream, 0), WORST.index(line.state))
+        opened[upstream] = opened.get(upstream, 0) + line.opened
+    names = ("engine", "address", "model")
+    page.head("slipway_breaker_state", "gauge", "Circuit breakers: 0 closed, 1 half-open, 2 open; without model, all.")
+    for upstream, state in sorted(worst.items()):
+        page.sample("slipway_breaker_state", dict(zip(names, upstream, strict=True)), state)
+    page.head("slipway_breaker_opened_total", "counter", "Times a circuit breaker opened.")
+    for upstream, count in sorted(opened.items()):
+        page.sample("slipway_breaker_opened_total", dict(zip(names, upstream, strict=True)), count)
 
 
 class _Page:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slipway.domain.errors import ModelNotFound, SlipwayError
 from slipway.gateway.call import Call
+from slipway.gateway.canaries import Arm
 from slipway.gateway.snapshot import Snapshot
 from slipway.gateway.targets import Target, make_raw_target
 from slipway.release.channels import choose_release
@@ -24,6 +25,11 @@ def find_route(call: Call) -> Target:
         shares = channel.shares
         chosen = shares[0].release if len(shares) == 1 else choose_release(channel, call.sticky)
         call.channel = channel.name
+        watch = snapshot.watches.get(channel.name) if channel.canary is not None else None
+        if watch is not None:
+            if chosen == watch.canary and watch.out:
+                chosen = choose_release(channel, call.sticky, without=chosen)
+            call.arm = Arm(watch, canary=chosen == watch.canary)
         call.release = chosen
         return snapshot.target(chosen)
     target = _by_name(snapshot, call.model)

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from slipway.gateway.admission import Admission
+from slipway.gateway.breakers import Breakers
 from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.metrics import Counts
+from slipway.gateway.shadows import Shadows
 from slipway.models.patience import RetryBudget
 from slipway.upstream.client import HttpClient
 
@@ -20,3 +22,5 @@ class Services:
     intake: Intake
     counts: Counts
     budget: RetryBudget
+    breakers: Breakers
+    shadows: Shadows

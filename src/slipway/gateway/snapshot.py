@@ -10,13 +10,17 @@ from time import monotonic
 
 from slipway.config.reader import load_settings
 from slipway.domain.access import ApiKey
-from slipway.domain.errors import ReleaseUnavailable, SlipwayError
+from slipway.domain.errors import ConfigError, ReleaseUnavailable, SlipwayError
 from slipway.domain.ids import ReleaseId
 from slipway.domain.release import Channel, Release
-from slipway.gateway.targets import Target, make_target
+from slipway.domain.routing import FailureKind
+from slipway.gateway.canaries import Canaries, CanaryWatch
+from slipway.gateway.steering import Steering
+from slipway.gateway.targets import Target, make_raw_target, make_target
 from slipway.workspace import Workspace
 
 log = logging.getLogger("slipway.gateway")
+MOST_STAND_INS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,9 @@ class Snapshot:
     by_label: Mapping[str, ReleaseId] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
     """API keys by the hash of their text."""
+    watches: Mapping[str, CanaryWatch] = field(default_factory=dict)
+    """Canaries under watch, by channel."""
+    _stand_ins: dict[tuple[str, str], Target | None] = field(default_factory=dict, compare=False, repr=False)
 
     def target(self, release: ReleaseId) -> Target:
         """Raises `ReleaseUnavailable` where the release cannot answer here."""
@@ -40,6 +47,58 @@ class Snapshot:
         if target.broken is not None:
             raise ReleaseUnavailable(target.label, str(target.broken))
         return target
+
+    def fallbacks(self, channel: str, target: Target, kind: FailureKind) -> list[Target]:
+        """Who answers instead of a target that failed in this way, in order. What cannot answer here is left out."""
+        chains = self.workspace.settings.routing.fallback
+        if not chains:
+            return []
+        chain = chains.get(channel) or chains.get(target.label) or chains.get(target.engine)
+        if chain is None:
+            return []
+        names = getattr(chain, kind)
+        if names is None:
+            names = chain.to if kind != "content_filter" else []
+        found = (self._stand_in(name, target.model) for name in names)
+        return [other for other in found if other is not None and other is not target]
+
+    def check_fallbacks(self) -> None:
+        """Looks all fallbacks up, which also prices them. Raises `ConfigError` for one that names nothing here."""
+        for key, chain in self.workspace.settings.routing.fallback.items():
+            lists = (chain.to, chain.rate_limit, chain.timeout, chain.server_error, chain.unreachable)
+            for name in [name for names in (*lists, chain.content_filter) for name in names or ()]:
+                if self._release(name) is None:
+                    engine, _, model = name.partition("/")
+                    try:
+                        make_raw_target(self.workspace, engine, model)
+                    except SlipwayError as wrong:
+                        raise ConfigError(f"[routing.fallback.{key}]", f"'{name}' cannot answer: {wrong}") from wrong
+            for target in self.targets.values():
+                if key in (target.label, target.engine) or key in self.channels:
+                    for name in chain.to:
+                        self._stand_in(name, target.model)
+
+    def _release(self, name: str) -> ReleaseId | None:
+        return name if name in self.targets else self.by_label.get(name)  # type: ignore[return-value]
+
+    def _stand_in(self, name: str, model: str) -> Target | None:
+        """A release by label or id, or `engine/model`; a bare engine is asked for the same model."""
+        key = (name, model)
+        if key not in self._stand_ins:
+            found: Target | None = None
+            try:
+                release = self._release(name)
+                if release is not None:
+                    found = self.target(release)
+                else:
+                    engine, _, other = name.partition("/")
+                    found = make_raw_target(self.workspace, engine, other or model, priced=True)
+            except SlipwayError as wrong:
+                log.warning("the fallback '%s' cannot answer: %s", name, wrong)
+            if len(self._stand_ins) < MOST_STAND_INS:
+                self._stand_ins[key] = found
+            return found
+        return self._stand_ins[key]
 
     def problems(self) -> list[str]:
         """What keeps channels from answering."""
@@ -53,10 +112,12 @@ class Snapshot:
         return found
 
 
-def load_snapshot(workspace: Workspace, *, before: Snapshot | None = None) -> Snapshot:
+def load_snapshot(
+    workspace: Workspace, *, before: Snapshot | None = None, canaries: Canaries | None = None
+) -> Snapshot:
     """What the store says now. What `before` knows of releases is kept: their parts never change.
 
-    Raises `StoreError`.
+    Raises `StoreError`, and `ConfigError` where slipway.toml names a fallback that there is not.
     """
     records = workspace.store.records
     channels = {channel.name: channel for channel in records.list(Channel)}
@@ -69,13 +130,19 @@ def load_snapshot(workspace: Workspace, *, before: Snapshot | None = None) -> Sn
                 targets[release.id] = make_target(workspace, release)
     if before is not None and targets.keys() == known.keys():
         targets = dict(before.targets)
-    return Snapshot(
+    same = before is not None and before.workspace is workspace
+    snapshot = Snapshot(
         workspace=workspace,
         channels=channels,
         targets=targets,
         by_label={target.label: id for id, target in targets.items()},
         keys={key.hash: key for key in records.list(ApiKey)},
+        watches=canaries.watch(channels.values()) if canaries is not None else {},
+        _stand_ins=before._stand_ins if before is not None and same else {},
     )
+    if not same:
+        snapshot.check_fallbacks()
+    return snapshot
 
 
 class Watcher:
@@ -85,9 +152,18 @@ class Watcher:
     """
 
     def __init__(
-        self, first: Snapshot, *, use: Callable[[Snapshot], None], also: Callable[[], None], every_s: float = 1.0
+        self,
+        first: Snapshot,
+        *,
+        use: Callable[[Snapshot], None],
+        also: Callable[[], None],
+        canaries: Canaries,
+        steering: Steering,
+        every_s: float = 1.0,
     ) -> None:
         self._snapshot = first
+        self._canaries = canaries
+        self._steering = steering
         self._use = use
         self._also = also
         self._every_s = every_s
@@ -97,6 +173,10 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="snapshot", daemon=True)
         self.fresh_at = monotonic()
         self.problem = ""
+        self.refused = ""
+        """Why the last slipway.toml that was read again was not taken; empty when it was."""
+        self.taken = 0
+        self.refusals = 0
 
     def start(self) -> None:
         self._thread.start()
@@ -112,6 +192,10 @@ class Watcher:
         self._reread = True
         self._wake.set()
 
+    def look_soon(self) -> None:
+        """Refreshes without waiting for the next turn."""
+        self._wake.set()
+
     def _run(self) -> None:
         while not self._stop:
             self._wake.wait(self._every_s)
@@ -125,22 +209,34 @@ class Watcher:
             workspace = self._snapshot.workspace
             if reread:
                 workspace = replace(workspace, settings=load_settings(workspace.folder))
-            fresh = load_snapshot(workspace, before=self._snapshot)
             self._also()
+            fresh = load_snapshot(workspace, before=self._snapshot, canaries=self._canaries)
             if reread:
                 _refuse_if_worse(fresh, self._snapshot)
-        except SlipwayError as wrong:
+        except (SlipwayError, OSError) as wrong:
             if str(wrong) != self.problem:
                 log.warning("the gateway goes on with what it knew: %s", wrong)
             self.problem = str(wrong)
+            if reread:
+                self.refused, self.refusals = str(wrong), self.refusals + 1
             return
         self.problem = ""
         self.fresh_at = monotonic()
-        if reread:
-            log.info("slipway.toml and the store were read again")
         if fresh != self._snapshot:
             self._snapshot = fresh
             self._use(fresh)
+        if reread:
+            self.refused, self.taken = "", self.taken + 1
+            log.info("slipway.toml and the store were read again")
+        self._steer()
+
+    def _steer(self) -> None:
+        snapshot = self._snapshot
+        try:
+            if self._steering.steer(snapshot.workspace, snapshot.channels, snapshot.watches):
+                self._wake.set()
+        except SlipwayError as wrong:
+            self.problem = str(wrong)
 
 
 def _refuse_if_worse(fresh: Snapshot, before: Snapshot) -> None:

@@ -40,6 +40,8 @@ class Target:
     deadlines: Deadlines = field(default_factory=Deadlines)
     guardrails: Guardrails = NO_RAILS
     price: Price | None = None
+    address: str = ""
+    """Where the engine is, for breakers; empty for one that does not speak HTTP."""
     broken: SlipwayError | None = None
 
     @property
@@ -71,14 +73,20 @@ def make_target(workspace: Workspace, release: Release) -> Target:
     return _target(engine, release=release, engine_name=release.model.engine, model=release.model.name, broken=broken)
 
 
-def make_raw_target(workspace: Workspace, engine_name: str, model: str) -> Target:
+def make_raw_target(workspace: Workspace, engine_name: str, model: str, *, priced: bool = False) -> Target:
     """A model of an engine, past every release. Raises what `choose_engine` raises."""
     engine = choose_engine(workspace.settings, engine_name, folder=workspace.folder)
-    return _target(engine, release=None, engine_name=engine_name, model=model, broken=None)
+    return _target(engine, release=None, engine_name=engine_name, model=model, broken=None, priced=priced)
 
 
 def _target(
-    engine: Engine | None, *, release: Release | None, engine_name: str, model: str, broken: SlipwayError | None
+    engine: Engine | None,
+    *,
+    release: Release | None,
+    engine_name: str,
+    model: str,
+    broken: SlipwayError | None,
+    priced: bool = False,
 ) -> Target:
     forwards = isinstance(engine, OpenAI) and (release is None or (release.prompt is None and release.index is None))
     endpoints: dict[str, tuple[Prepared, ...]] = {}
@@ -89,7 +97,7 @@ def _target(
         except SlipwayError as wrong:
             broken = wrong
     price = None
-    if release is not None:
+    if release is not None or priced:
         # The price list is heavy to load; a raw model, which is looked up in the middle of a request, is priced later,
         # by the ingester.
         base_url = engine.base_url if isinstance(engine, OpenAI) else ""
@@ -103,5 +111,6 @@ def _target(
         deadlines=engine.deadlines if isinstance(engine, OpenAI) else Deadlines(),
         guardrails=release.guardrails if release else NO_RAILS,
         price=price,
+        address=engine.base_url if isinstance(engine, OpenAI) else "",
         broken=broken,
     )

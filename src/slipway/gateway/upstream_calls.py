@@ -1,14 +1,19 @@
-"""Sends a client's request on: another address when one fails, a retry within the budget, none after a first byte."""
+"""Sends a client's request on: another address, another engine, a retry within the budget; none after a first byte."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from slipway.domain.errors import EngineError, EngineGarbled, EngineRefused, EngineTimeout, UpstreamError
+from slipway.domain.errors import EngineError, EngineGarbled, EngineRefused, EngineResting, EngineTimeout, UpstreamError
+from slipway.domain.routing import FailureKind
+from slipway.gateway.breakers import Breakers
+from slipway.gateway.failures import FILTERED, failure_kind, is_filtered
 from slipway.gateway.metrics import Counts
 from slipway.gateway.targets import Target
 from slipway.models.patience import RetryBudget
@@ -23,6 +28,9 @@ LONGEST_WAIT_S = 2.0
 EVENTS = b"text/event-stream"
 LARGEST_ANSWER = 256 * 1024 * 1024
 
+OthersFor = Callable[[FailureKind], Sequence[Target]]
+"""Who may answer instead of the first target when that fails in this way, in order."""
+
 
 class Passed(NamedTuple):
     """An answer worth passing on: its first piece when it is a `stream`, else its whole body, and what that says."""
@@ -33,73 +41,189 @@ class Passed(NamedTuple):
     said: Completion | None = None
 
 
-async def ask(
-    http: HttpClient,
-    target: Target,
-    path: str,
-    *,
-    body: bytes,
-    extra: bytes,
-    stream: bool,
-    budget: RetryBudget,
-    counts: Counts,
-) -> Passed:
-    """The answer of the first address that gives one. An answer with a status below 500 (but not 429) is final.
+class Attempt(NamedTuple):
+    """A call that did not become the answer."""
 
-    When all fail, the last answer is passed on with its status, if there was one. Raises `EngineError`.
-    """
-    budget.called()
-    attempt = 0
-    while True:
-        failure, answer = await _ask_each(http, target, path, body=body, extra=extra, stream=stream, counts=counts)
-        if failure is None:
-            assert answer is not None
-            return answer
-        attempt += 1
-        wait = _wait_for(failure, attempt)
-        if attempt >= ATTEMPTS or wait is None or not budget.take():
-            if answer is not None:
+    target: Target
+    address: str
+    started_ns: int
+    seconds: float
+    failure: EngineError
+
+
+class Asking:
+    """One request on its way to whoever answers it. `attempts` are the failed calls so far, `target` who is asked."""
+
+    __slots__ = (
+        "_body_for",
+        "_breakers",
+        "_budget",
+        "_counts",
+        "_extra",
+        "_http",
+        "_others_for",
+        "_path",
+        "_stream",
+        "attempts",
+        "target",
+    )
+
+    def __init__(
+        self,
+        http: HttpClient,
+        target: Target,
+        path: str,
+        *,
+        body_for: Callable[[Target], bytes],
+        others_for: OthersFor,
+        extra: bytes,
+        stream: bool,
+        budget: RetryBudget,
+        breakers: Breakers,
+        counts: Counts,
+    ) -> None:
+        self._http = http
+        self.target = target
+        self._path = path
+        self._body_for = body_for
+        self._others_for = others_for
+        self._extra = extra
+        self._stream = stream
+        self._budget = budget
+        self._breakers = breakers
+        self._counts = counts
+        self.attempts: list[Attempt] = []
+
+    async def ask(self) -> Passed:
+        """The answer of the first one that gives one. An answer with a status below 500 (but not 429) is final.
+
+        When an address fails, the next one of the same engine is asked, then those who stand in for this kind of
+        failure, all at once; then, within the budget, all of it once more after a pause. When all fail, the last
+        answer is passed on with its status, if there was one. Raises `EngineError`.
+        """
+        first = self.target
+        self._budget.called()
+        attempt = 0
+        while True:
+            self.target = first
+            failure, answer = await self._ask_in_turn(first)
+            if failure is None:
+                assert answer is not None
                 return answer
-            raise failure
-        counts.retries += 1
-        await asyncio.sleep(wait)
+            attempt += 1
+            wait = _wait_for(failure, attempt)
+            if attempt >= ATTEMPTS or wait is None or not self._budget.take():
+                if answer is not None:
+                    return answer
+                raise failure
+            self._counts.retries += 1
+            await asyncio.sleep(wait)
 
+    async def _ask_in_turn(self, first: Target) -> tuple[EngineError | None, Passed | None]:
+        failure, answer = await self._ask_each(first)
+        if failure is None:
+            return None, answer
+        for other in self._others_for(failure_kind(failure)):
+            if not other.endpoints.get(self._path):
+                continue
+            self.target = other
+            next_failure, next_answer = await self._ask_each(other)
+            if next_failure is None:
+                self._counts.fallbacks += 1
+                return None, next_answer
+            # Where all fail, the first one's word counts, unless it was not even asked.
+            if isinstance(failure, EngineResting) and not isinstance(next_failure, EngineResting):
+                failure, answer = next_failure, next_answer
+        self.target = first
+        return failure, answer
 
-async def _ask_each(
-    http: HttpClient, target: Target, path: str, *, body: bytes, extra: bytes, stream: bool, counts: Counts
-) -> tuple[EngineError | None, Passed | None]:
-    failure: EngineError | None = None
-    answer: Passed | None = None
-    for endpoint in target.endpoints[path]:
+    async def _ask_each(self, target: Target) -> tuple[EngineError | None, Passed | None]:
+        """Every address of one target in turn."""
+        failure: EngineError | None = None
+        answer: Passed | None = None
+        for endpoint in target.endpoints[self._path]:
+            if self._breakers and (refusal := self._refusal(target, endpoint)) is not None:
+                # That nobody was asked is only worth telling where nobody at all was.
+                failure = failure or refusal
+                continue
+            started_ns, started = time.time_ns(), time.perf_counter()
+            failure, answer = await self._ask_one(target, endpoint)
+            if failure is None:
+                return None, answer
+            self.attempts.append(Attempt(target, endpoint.origin, started_ns, time.perf_counter() - started, failure))
+            self._counts.upstream_failed(target.engine, failure.code)
+        assert failure is not None
+        return failure, answer
+
+    def _refusal(self, target: Target, endpoint: Prepared) -> EngineError | None:
+        """Why this address is not asked now."""
+        upstream = (target.engine, endpoint.origin, target.model)
+        limited = self._breakers.resting(*upstream)
+        if limited is not None and (len(target.endpoints[self._path]) > 1 or self._others_for("rate_limit")):
+            return limited
+        return self._breakers.admit(*upstream)
+
+    async def _ask_one(self, target: Target, endpoint: Prepared) -> tuple[EngineError | None, Passed | None]:
+        breakers, upstream = self._breakers, (target.engine, endpoint.origin, target.model)
+        failure: EngineError
+        answer: Passed | None = None
         try:
-            answer = await _ask_one(http, target, endpoint, body=body, extra=extra, stream=stream)
+            answer = await self._call(target, endpoint)
         except UpstreamError as error:
-            failure, answer = engine_error(target.engine, endpoint.origin, error), None
+            failure = engine_error(target.engine, endpoint.origin, error)
         except EngineGarbled as error:
-            failure, answer = error, None
+            failure = error
+        except BaseException:
+            breakers.abandoned(*upstream)
+            raise
         else:
             status = answer.response.status
-            if status < 500 and status != 429:
-                return None, answer
-            failure = refused(target.engine, answer.response, error_text(answer.body))
-        counts.upstream_failed(target.engine, failure.code)
-    return failure, answer
+            if status < 400:
+                if breakers:
+                    breakers.succeeded(*upstream)
+                if answer.said is None or not _was_filtered(answer.said) or not self._others_for("content_filter"):
+                    return None, answer
+                return EngineRefused(target.engine, status, FILTERED), answer
+            filtered = is_filtered(status, answer.body)
+            text = error_text(answer.body)
+            failure = refused(target.engine, answer.response, f"{FILTERED}: {text}" if filtered else text)
+            if status == 429:
+                breakers.limited(*upstream, failure, rest_s=failure.retry_after_s or 0.0)
+                return failure, answer
+            if status < 500:
+                if breakers:
+                    breakers.succeeded(*upstream)
+                instead = self._others_for(failure_kind(failure)) if _ours(status) or filtered else ()
+                return (failure if instead else None), answer
+        breakers.failed(*upstream, failure)
+        return failure, answer
+
+    async def _call(self, target: Target, endpoint: Prepared) -> Passed:
+        response = await self._http.send_prepared(
+            endpoint,
+            extra=self._extra,
+            body=self._body_for(target),
+            deadlines=target.deadlines,
+            max_bytes=None if self._stream else LARGEST_ANSWER,
+        )
+        if self._stream and response.status < 400 and (response.header(b"content-type") or b"").startswith(EVENTS):
+            first = await response.piece()
+            if not first:
+                raise EngineGarbled(target.engine, "the stream is empty")
+            return Passed(response, first, True)
+        whole = await response.read()
+        said = None if response.status >= 400 else _understood(whole, target)
+        return Passed(response, whole, False, said)
 
 
-async def _ask_one(
-    http: HttpClient, target: Target, endpoint: Prepared, *, body: bytes, extra: bytes, stream: bool
-) -> Passed:
-    response = await http.send_prepared(
-        endpoint, extra=extra, body=body, deadlines=target.deadlines, max_bytes=None if stream else LARGEST_ANSWER
-    )
-    if stream and response.status < 400 and (response.header(b"content-type") or b"").startswith(EVENTS):
-        first = await response.piece()
-        if not first:
-            raise EngineGarbled(target.engine, "the stream is empty")
-        return Passed(response, first, True)
-    whole = await response.read()
-    said = None if response.status >= 400 else _understood(whole, target)
-    return Passed(response, whole, False, said)
+def _ours(status: int) -> bool:
+    """Whether the engine refused our own credentials: no fault of the client's."""
+    return status in (401, 403, 407)
+
+
+def _was_filtered(said: Completion) -> bool:
+    choices = said.choices
+    return choices is not None and len(choices) > 0 and choices[0].finish_reason == FILTERED
 
 
 def _understood(body: bytes, target: Target) -> Completion | None:

@@ -29,15 +29,15 @@ class RetryBudget:
     Every call puts `share` of a token in, every repetition takes one out; `burst` is the most that is saved up.
     """
 
-    __slots__ = ("_burst", "_share", "_tokens")
+    __slots__ = ("_burst", "_tokens", "share")
 
     def __init__(self, *, share: float = 0.2, burst: float = 10.0) -> None:
-        self._share = share
+        self.share = share
         self._burst = burst
         self._tokens = burst
 
     def called(self) -> None:
-        self._tokens = min(self._burst, self._tokens + self._share)
+        self._tokens = min(self._burst, self._tokens + self.share)
 
     def take(self) -> bool:
         """Whether one more try is allowed; if so, it is counted."""

@@ -9,21 +9,21 @@ from dataclasses import dataclass, field, replace
 
 from slipway.domain.answer import Answer, AnswerPiece
 from slipway.domain.document import Citation, Passage
-from slipway.domain.errors import Blocked
+from slipway.domain.errors import Blocked, EngineError
 from slipway.domain.guardrail import TextSource, Verdict
 from slipway.domain.ids import SubjectId, TraceId
 from slipway.domain.message import ABSTENTION, Delta, FinishReason, Message, Quote, Reply, Request, Usage
 from slipway.domain.money import Money
 from slipway.domain.release import Release
-from slipway.engines.base import Engine, Tools
+from slipway.engines.base import Tools
 from slipway.guard.checker import check
 from slipway.guard.stream import StreamChecker
 from slipway.models.catalog import price_of
-from slipway.models.choice import choose_engine
 from slipway.models.patience import complete, stream
 from slipway.prompt.library import load_prompt
 from slipway.prompt.starter import number_passages
 from slipway.prompt.template import render
+from slipway.release.detour import Detour, Route
 from slipway.retrieve.index import load_index
 from slipway.retrieve.query import search_index
 from slipway.tracing.cost import cost_of
@@ -73,14 +73,31 @@ async def answer(
     subject: SubjectId | None = None,
     session: str = "",
     channel: str = "",
+    detour: Detour | None = None,
 ) -> Answer:
-    """The whole answer. Raises `Blocked` when a guardrail stops it, `EngineError` when the engine fails."""
+    """The whole answer. Raises `Blocked` when a guardrail stops it, `EngineError` when the engine fails.
+
+    With a `detour` other models may answer where the release's own cannot.
+    """
     asked = _asked(question, subject=subject, session=session, channel=channel)
     with _traced(release, asked, workspace, recorder) as turn:
-        request, engine, tools = await _prepare(turn, asked, workspace)
-        with turn.trace.span(f"chat {request.model}", kind="chat") as span:
-            reply = await complete(engine, request, tools=tools)
-            _describe_chat(span, turn, request, reply)
+        asking, tools = await _prepare(turn, asked, workspace)
+        route = Route(release.model, workspace, detour)
+        while True:
+            request = _turn_to(turn, route, asking)
+            try:
+                with turn.trace.span(f"chat {request.model}", kind="chat") as span:
+                    engine = route.engine()
+                    turn.address = route.address
+                    reply = await complete(engine, request, tools=tools, patience=route.patience)
+                    _describe_chat(span, turn, request, reply)
+                break
+            except EngineError as failed:
+                route.go_on(failed)
+            except BaseException:
+                route.left()
+                raise
+        route.answered()
         text = _check(turn, reply.text, "answer", "after")
         return _finish(turn, asked, text, reply)
 
@@ -91,14 +108,16 @@ async def stream_answer(
     *,
     workspace: Workspace,
     recorder: Recorder | None = None,
+    detour: Detour | None = None,
 ) -> AsyncIterator[AnswerPiece | Answer]:
     """Pieces of the answer as the guardrails let them through, then the whole `Answer` as the last event.
 
-    Raises like `answer`; pieces that were already sent stay sent.
+    Raises like `answer`; pieces that were already sent stay sent, and nobody else is asked after the first one.
     """
     asked = _asked(question)
     with _traced(release, asked, workspace, recorder) as turn:
-        request, engine, tools = await _prepare(turn, asked, workspace)
+        asking, tools = await _prepare(turn, asked, workspace)
+        route = Route(release.model, workspace, detour)
         checker = StreamChecker(
             release.guardrails.after,
             hold_back=workspace.settings.guard.hold_back,
@@ -106,17 +125,32 @@ async def stream_answer(
             output_schema=turn.output_schema,
         )
         sent: list[str] = []
-        collected = _Collected()
-        with turn.trace.span(f"chat {request.model}", kind="chat") as span:
-            async for delta in stream(engine, request, tools=tools):
-                if delta.text:
-                    span.first_token()
-                collected.add(delta)
-                if piece := checker.feed(delta.text):
-                    sent.append(piece)
-                    yield AnswerPiece(text=piece)
-            reply = collected.reply(request)
-            _describe_chat(span, turn, request, reply)
+        while True:
+            collected, begun = _Collected(), False
+            request = _turn_to(turn, route, asking)
+            try:
+                with turn.trace.span(f"chat {request.model}", kind="chat") as span:
+                    engine = route.engine()
+                    turn.address = route.address
+                    async for delta in stream(engine, request, tools=tools, patience=route.patience):
+                        begun = True
+                        if delta.text:
+                            span.first_token()
+                        collected.add(delta)
+                        if piece := checker.feed(delta.text):
+                            sent.append(piece)
+                            yield AnswerPiece(text=piece)
+                    reply = collected.reply(request)
+                    _describe_chat(span, turn, request, reply)
+                break
+            except EngineError as failed:
+                if begun:
+                    raise
+                route.go_on(failed)
+            except BaseException:
+                route.left()
+                raise
+        route.answered()
         if piece := checker.finish():
             sent.append(piece)
             yield AnswerPiece(text=piece)
@@ -152,7 +186,15 @@ def _traced(release: Release, asked: Asked, workspace: Workspace, recorder: Reco
             raise
 
 
-async def _prepare(turn: _Turn, asked: Asked, workspace: Workspace) -> tuple[Request, Engine, Tools]:
+def _turn_to(turn: _Turn, route: Route, request: Request) -> Request:
+    """The request as the model that is asked now gets it; the trace names the model that answers in the end."""
+    if route.model != turn.release.model:
+        turn.release = replace(turn.release, model=route.model)
+        turn.trace.set(model=route.model.name, provider=route.model.engine)
+    return route.request(request)
+
+
+async def _prepare(turn: _Turn, asked: Asked, workspace: Workspace) -> tuple[Request, Tools]:
     release = turn.release
     question = _check(turn, asked.question, "user", "before")
     if release.index is not None:
@@ -175,9 +217,7 @@ async def _prepare(turn: _Turn, asked: Asked, workspace: Workspace) -> tuple[Req
         question=question,
         passages=turn.passages,
     )
-    engine = choose_engine(workspace.settings, release.model.engine, folder=workspace.folder)
-    turn.address = str(getattr(engine, "base_url", ""))
-    return request, engine, Tools(http=workspace.http, embedder=workspace.embedder)
+    return request, Tools(http=workspace.http, embedder=workspace.embedder)
 
 
 def cite(reply: Reply, passages: Sequence[Passage]) -> tuple[Citation, ...]:

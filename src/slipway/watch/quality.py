@@ -77,7 +77,7 @@ def watch_quality(
     until = until or workspace.now()
     traces = _traces(workspace, since=since, until=until)
     sample = choose_sample(traces, share=workspace.settings.watch.sample if share is None else share, rng=Random(seed))
-    scored = [_score(workspace.store.traces.get(row.id)) for row in sample]
+    scored = [score_trace(workspace.store.traces.get(row.id)) for row in sample]
     step = (until - since) / windows
     points = []
     for number in range(windows):
@@ -143,7 +143,8 @@ def _share(inside: Sequence[ScoredTrace], status: str) -> float:
     return sum(item.status == status for item in inside) / len(inside)
 
 
-def _score(trace: Trace) -> ScoredTrace:
+def score_trace(trace: Trace) -> ScoredTrace:
+    """How one answer is scored."""
     root = trace.root
     answer = str(root.content.get("answer", ""))
     passages = [

@@ -242,6 +242,7 @@ def _channel(workspace: Workspace, channel: Channel) -> dict[str, Any]:
         ],
         "shadow": labels.get(channel.shadow) if channel.shadow else None,
         "previous": ", ".join(labels[part.release].label for part in channel.previous if part.release in labels),
+        "notes": channels.describe_steering(channel, {id: release.label for id, release in labels.items()}),
         "changed": f"{moment(channel.changed_at)}{' by ' + channel.changed_by if channel.changed_by else ''}",
     }
 

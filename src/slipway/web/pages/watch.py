@@ -12,6 +12,7 @@ from slipway.watch.drift import measure_drift
 from slipway.watch.quality import Quality, watch_quality
 from slipway.watch.questions import questions_between
 from slipway.watch.resources import Spending, measure_machine, spending
+from slipway.watch.upstreams import read_health
 from slipway.web.charts import LineChart, Mark, Point, Series
 from slipway.web.filter import SINCE, moment_since
 from slipway.web.frame import Crumb
@@ -55,6 +56,7 @@ def show(visit: Visit) -> View:
         "alerts": open_alerts(workspace),
         "past": [alert for alert in workspace.store.records.list(Alert, limit=20) if alert.resolved_at],
         "conditions": workspace.settings.watch.alerts,
+        "upstreams": read_health(workspace.state / "workers"),
         "spending": _spending(spending(workspace, since=since, until=now), labels),
         "machine": [
             ("Load", f"{machine.load:.2f}", f"on {plural(machine.cores, 'core')}"),
