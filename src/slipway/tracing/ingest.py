@@ -94,7 +94,7 @@ def run(
             if time.monotonic() >= forget_at:
                 store.span_events.forget()
                 forget_at += FORGET_EVERY_S
-        except (StoreError, DiskFull) as wrong:
+        except (StoreError, DiskFull, OSError) as wrong:
             log.warning("the journal waits: %s", wrong)
             pause = min(pause * 2, 30.0)
         else:
@@ -111,6 +111,8 @@ def _drain_segment(store: Store, segment: Segment, price_of: PriceOf) -> Drained
         reading = read_segment(segment, position, most_bytes=BATCH_BYTES)
         if reading.records or reading.damaged or reading.end != position:
             done += _take_in(store, segment, reading.records, reading.end, reading.damaged, price_of)
+            # The journal was synced before its sender was told; it may go only when the store outlives a power cut too.
+            store.database.dialect.settle()
             if not reading.finished:
                 overwrite(segment, position, reading.end)
         if reading.finished:

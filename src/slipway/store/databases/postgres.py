@@ -95,6 +95,10 @@ class Postgres:
     def skip_locked(self) -> bool:
         return True
 
+    def settle(self) -> None:
+        # The server syncs its log with every commit.
+        return None
+
     def scrub(self, engine: Engine) -> str:
         # Deleted rows stay in the files until a vacuum; only a full one gives back every byte. It is run where content
         # or keys lie readable; sealed bodies are unreadable anyway.

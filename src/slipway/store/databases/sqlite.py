@@ -4,6 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,16 @@ class Sqlite:
 
     def skip_locked(self) -> bool:
         return False
+
+    def settle(self) -> None:
+        # With `synchronous = normal` a commit is written to the log, but not synced. Checkpoints sync by themselves.
+        if self.path is not None:
+            with suppress(FileNotFoundError):
+                handle = os.open(f"{self.path}-wal", os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
 
     def scrub(self, engine: Engine) -> str:
         # secure_delete writes zeros over what rows leave behind. What is left are words of the index, which are only
