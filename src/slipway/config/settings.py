@@ -255,6 +255,9 @@ class ServerSettings(Table, frozen=True):
         str, Meta(description="Certificate chain (PEM file) to serve HTTPS with; empty serves plain HTTP.")
     ] = ""
     tls_key: Annotated[str, Meta(description="Private key (PEM file) of the certificate.")] = ""
+    otlp_grpc_port: Annotated[
+        int, Meta(ge=0, le=65535, description="Port for OTLP over gRPC, usually 4317; 0 is none. Extra `otel`.")
+    ] = 0
     journal_mb: Annotated[
         float, Meta(gt=0, description="Megabytes of waiting traces above which they are kept without what was said.")
     ] = 4096.0

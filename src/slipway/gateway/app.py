@@ -29,6 +29,7 @@ from slipway.gateway.ledger import Ledger
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
+from slipway.gateway.otlp_grpc import GrpcDoor
 from slipway.gateway.responses import respond
 from slipway.gateway.services import Services
 from slipway.gateway.shadows import Shadows
@@ -81,6 +82,8 @@ class Gateway:
         refresh_s: float = 1.0,
     ) -> None:
         self.fallback = fallback
+        self.grpc: GrpcDoor | None = None
+        """Takes OTLP over gRPC as well, where one is set before the server starts."""
         self._workspace = workspace
         self._worker = worker
         counts = self._counts = Counts()
@@ -149,7 +152,11 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.start()
+                if self.grpc is not None:
+                    await self.grpc.start()
             elif message["type"] == "lifespan.shutdown":
+                if self.grpc is not None:
+                    await self.grpc.stop()
                 await self.stop()
             return message
 
