@@ -31,10 +31,15 @@ def cpu_model() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def print_table(title: str, figures: Sequence[Figure]) -> int:
-    """Print the figures; returns 1 when one is over its limit, for the exit code."""
+def print_heading(title: str) -> None:
+    """What was measured, when, where and by which command."""
     where = f"{cpu_model()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"{title}\n{datetime.now(UTC):%Y-%m-%d}, {where}\n$ {shlex.join(['python', *sys.argv])}\n")
+
+
+def print_table(title: str, figures: Sequence[Figure]) -> int:
+    """Print the figures; returns 1 when one is over its limit, for the exit code."""
+    print_heading(title)
     rows = [("what", "measured", "limit", "", "note")]
     for figure in figures:
         limit = "" if figure.limit is None else f"{figure.limit:g} {figure.unit}"

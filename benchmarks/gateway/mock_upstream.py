@@ -336,9 +336,10 @@ FAULTS: dict[str, Callable[[Upstream, bool], Any]] = {
 
 
 class MockUpstream:
-    """The mock in a thread of this process: `with MockUpstream() as mock: … mock.url`."""
+    """The mock in a thread of this process: `with MockUpstream() as mock: … mock.url`. Port 0 takes a free one."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        self._wished_port = port
         self.state = State()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -391,7 +392,7 @@ class MockUpstream:
             connections.add(connection)
             return connection
 
-        server = await self._loop.create_server(connect, "127.0.0.1", 0)
+        server = await self._loop.create_server(connect, "127.0.0.1", self._wished_port)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PIP_LINES = {
     "tokenizers": "pip install 'slipway[local]'",
     "safetensors": "pip install 'slipway[local]'",
+    "onnxruntime": "pip install 'slipway[local]'",
     "psycopg": "pip install 'slipway[postgres]'",
     "torch": "slipway doctor --fix train",
     "transformers": "pip install 'slipway[train]'",

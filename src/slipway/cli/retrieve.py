@@ -127,9 +127,8 @@ def search(
     from dataclasses import replace
 
     from slipway.domain.errors import InputError
-    from slipway.retrieve.coverage import answerable_probability
+    from slipway.retrieve.batch import search_questions
     from slipway.retrieve.index import load_index
-    from slipway.retrieve.query import search_index
 
     if bool(question) == (queries is not None):
         raise InputError("Give one question, or a file of questions with --queries.")
@@ -138,12 +137,9 @@ def search(
         found = load_index(workspace, index)
         settings = found.search if cut is None else replace(found.search, cut=cut)
         settings = settings if alpha is None else replace(settings, alpha=alpha)
-        results = []
-        for place, (id, text) in enumerate(asked):
-            passages = search_index(workspace, found, text, limit=limit, documents=only, settings=settings)
-            answerable = answerable_probability(workspace, found, text)
-            results.append({"id": id, "question": text, "answerable": answerable, "passages": passages})
-            tell(place + 1, len(asked))
+        results = search_questions(
+            workspace, found, asked, limit=limit, documents=only, settings=settings, on_progress=tell
+        )
     if as_json:
         show(results if queries else results[0], as_json=True)
         return
@@ -259,14 +255,14 @@ def _describe_coverage(index: Any) -> str:
     )
 
 
-def _passage_lines(result: dict[str, Any], threshold: float) -> list[str]:
-    verdict = "covered" if result["answerable"] >= threshold else "probably not covered by the documents"
-    lines = [f"{result['question']}  (answerable {result['answerable']:.2f}: {verdict})"]
-    for number, passage in enumerate(result["passages"], start=1):
+def _passage_lines(result: Any, threshold: float) -> list[str]:
+    verdict = "covered" if result.answerable >= threshold else "probably not covered by the documents"
+    lines = [f"{result.question}  (answerable {result.answerable:.2f}: {verdict})"]
+    for number, passage in enumerate(result.passages, start=1):
         legs = f"words {passage.lexical:.2f} + vectors {passage.dense:.2f}"
         lines.append(f"\n{number}. {passage.document} [{passage.start}:{passage.end}]  {passage.score:.2f} ({legs})")
         lines.append("   " + " ".join(passage.text.split())[:300])
-    if not result["passages"]:
+    if not result.passages:
         lines.append("No passage holds any of these words.")
     return lines
 

@@ -83,7 +83,39 @@ class DecideSettings(Table, frozen=True):
     gpu_hourly: Annotated[
         Positive | None, Meta(description="Your price of one GPU hour in dollars; empty takes the dated default.")
     ] = None
+    gpu_reserved_hourly: Annotated[
+        Positive | None, Meta(description="Your price of one GPU hour when reserved for the horizon, in dollars.")
+    ] = None
     engineer_monthly: Annotated[float, Meta(ge=0, description="Cost of one engineer a month, in dollars.")] = 12000.0
+    batch_share: Annotated[Share, Meta(description="Share of requests that may wait a day for their answer.")] = 0.0
+    monthly_users: Annotated[
+        Positive | None, Meta(description="People who will use it in a month; some licences have a cap.")
+    ] = None
+    trains_on_output: Annotated[
+        bool, Meta(description="Whether answers will train another model (licences differ).")
+    ] = False
+    tuning_tokens: Annotated[
+        float, Meta(ge=0, description="Tokens to fine-tune the open model on, all epochs together; 0 does not tune.")
+    ] = 0.0
+    data_cost: Annotated[float, Meta(ge=0, description="Dollars for collecting and labelling that data.")] = 0.0
+    quality: Annotated[
+        dict[str, Share], Meta(description="Score of each model on your own questions, from 0 to 1, by its name here.")
+    ] = default({})
+    quality_needed: Annotated[
+        Share | None, Meta(description="Lowest score on your own questions that will do, from 0 to 1.")
+    ] = None
+    weights: Annotated[
+        dict[Literal["cost", "quality", "time", "control", "risk"], Annotated[float, Meta(ge=0)]],
+        Meta(description="Swing weights inside the front, any scale; empty lets the cost alone decide."),
+    ] = default({})
+    pairwise: Annotated[
+        dict[str, Positive],
+        Meta(description='Instead of weights: how many times more one criterion counts, as "cost/time" = 3.'),
+    ] = default({})
+    prices: Annotated[
+        str, Meta(description="TOML file of your own prices and licences, which go before the published ones.")
+    ] = "prices.toml"
+    seed: Annotated[int, Meta(ge=0, description="Seed of the futures that are tried.")] = 0
 
 
 class PromptSettings(Table, frozen=True):
@@ -117,9 +149,9 @@ class RetrieveSettings(Table, frozen=True):
         dict[str, Any], Meta(description="Vector store: `kind` and its settings; auto follows the database.")
     ] = default({"kind": "auto"})
     similarity: Annotated[Literal["cosine", "dot", "euclid"], Meta(description="Similarity of vectors.")] = "cosine"
-    alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.5
-    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.65
-    limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 8
+    alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.45
+    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.78
+    limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 15
 
 
 class GuardSettings(Table, frozen=True):

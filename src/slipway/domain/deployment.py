@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import Literal
 
 from slipway.domain.architecture import Architecture
+from slipway.domain.decision import Sensitivity, Traffic, Weighing
 
-Road = Literal["api", "open", "build"]
-"""A commercial API, open weights hosted by us, or an own model built from scratch."""
+Road = Literal["api", "open", "build", "mixed"]
+"""A commercial API, open weights hosted by us, an own model built from scratch, or two of them side by side or one
+after the other."""
 Origin = Literal["measured", "calibrated", "estimated"]
 
 
@@ -30,6 +32,16 @@ class Demand:
     growth_per_year: float = 1.0
     cached_share: float = 0.0
     skills: Literal["none", "some", "strong"] = "some"
+    batch_share: float = 0.0
+    """Share of requests that may wait a day."""
+    monthly_users: float | None = None
+    trains_on_output: bool = False
+    quality_needed: float | None = None
+    tuning_tokens: float = 0.0
+    data_cost: float = 0.0
+    """Tokens that an open model is tuned on, all epochs together, and dollars for the data."""
+    traffic: Traffic | None = None
+    """The trace that the numbers come from, where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +76,8 @@ class Option:
     control: str = ""
     months_to_start: float = 0.0
     properties: dict[str, str] = field(default_factory=dict)
+    criteria: dict[str, float] = field(default_factory=dict)
+    """Numbers by which the front is drawn, by criterion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +114,14 @@ class DecisionRecord:
     flips: tuple[str, ...]
     assumptions: tuple[tuple[str, str, str], ...]
     """(what, value, source with date)"""
+    front: tuple[str, ...] = ()
+    """Options that no other option beats in everything."""
+    weighing: Weighing | None = None
+    sensitivity: Sensitivity | None = None
+    prices: dict[str, float] = field(default_factory=dict)
+    """Every price that entered, in dollars: what a later run is compared with."""
+    previous: str = ""
+    """Id of the decision that this one re-ran."""
     created_at: datetime
 
 

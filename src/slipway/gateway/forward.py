@@ -19,7 +19,7 @@ from slipway.gateway.guarding import GuardedStream, check_completion, check_mess
 from slipway.gateway.ledger import NO_USAGE, shortened
 from slipway.gateway.services import Services
 from slipway.gateway.targets import Target
-from slipway.gateway.upstream_calls import Asking, Passed
+from slipway.gateway.upstream_calls import Asking, Attempt, Passed
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
 from slipway.wire.errors import error_kind, error_text, write_error
@@ -76,7 +76,7 @@ class Passage:
 
     __slots__ = (
         "_asked",
-        "_asking",
+        "_attempts",
         "_body",
         "_call",
         "_fields",
@@ -110,7 +110,7 @@ class Passage:
         self._guarded: GuardedStream | None = None
         self._recorded = False
         self._body = b""
-        self._asking: Asking | None = None
+        self._attempts: list[Attempt] = []
 
     async def run(self, body: bytes) -> None:
         fields, target, call, services = self._fields, self._target, self._call, self._services
@@ -122,7 +122,8 @@ class Passage:
                 fields["messages"] = msgspec.Raw(rewritten)
                 body = msgspec.json.encode(fields)
         self._body = body
-        asking = self._asking = Asking(
+        # Not kept: it holds methods of this object, and a circle of both would wait for the collector with all bodies.
+        asking = Asking(
             services.http,
             target,
             self._path,
@@ -134,6 +135,7 @@ class Passage:
             budget=services.budget,
             breakers=services.breakers,
             counts=services.counts,
+            attempts=self._attempts,
         )
         passed = await asking.ask()
         if asking.target is not target:
@@ -294,7 +296,7 @@ class Passage:
             error=error,
             verdicts=strongest([*self._verdicts, *guarded]),
             content={"messages": asked, "reply": shortened(reply)},
-            attempts=self._asking.attempts if self._asking is not None else (),
+            attempts=self._attempts,
         )
 
     def _reply(self) -> tuple[str, str, Usage | None, str]:

@@ -70,7 +70,8 @@ class Snapshot:
                 if self._release(name) is None:
                     engine, _, model = name.partition("/")
                     try:
-                        make_raw_target(self.workspace, engine, model)
+                        # Priced, because the price list is heavy to load: not in the middle of a request.
+                        make_raw_target(self.workspace, engine, model, priced=True)
                     except SlipwayError as wrong:
                         raise ConfigError(f"[routing.fallback.{key}]", f"'{name}' cannot answer: {wrong}") from wrong
             for target in self.targets.values():

@@ -52,7 +52,7 @@ class Attempt(NamedTuple):
 
 
 class Asking:
-    """One request on its way to whoever answers it. `attempts` are the failed calls so far, `target` who is asked."""
+    """One request on its way to whoever answers it: `target` is asked now, failed calls are added to `attempts`."""
 
     __slots__ = (
         "_body_for",
@@ -81,6 +81,7 @@ class Asking:
         budget: RetryBudget,
         breakers: Breakers,
         counts: Counts,
+        attempts: list[Attempt],
     ) -> None:
         self._http = http
         self.target = target
@@ -92,7 +93,7 @@ class Asking:
         self._budget = budget
         self._breakers = breakers
         self._counts = counts
-        self.attempts: list[Attempt] = []
+        self.attempts = attempts
 
     async def ask(self) -> Passed:
         """The answer of the first one that gives one. An answer with a status below 500 (but not 429) is final.

@@ -34,8 +34,8 @@ from slipway.vectors.sqlite import SQLiteIndexes
 from slipway.workspace import Workspace
 
 SIZES = (100, 200, 400)
-ALPHAS = (0.3, 0.5, 0.7)
-CUTS = (0.5, 0.65, 0.8)
+ALPHAS = (0.3, 0.45, 0.6)
+CUTS = (0.65, 0.78, 0.88)
 DEPTH = 10
 
 register(SettingsComparison, Kind(kind="settings_comparison", name="index"))

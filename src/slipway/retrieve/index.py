@@ -5,10 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
+
+import numpy
 
 from slipway.domain.document import Chunk, Document
-from slipway.domain.errors import ConfigError, IndexOutdated, NameInvalid, NotFound, NothingToIndex, SlipwayError
+from slipway.domain.errors import (
+    ConfigError,
+    FileBroken,
+    IndexOutdated,
+    NameInvalid,
+    NotFound,
+    NothingToIndex,
+    SlipwayError,
+)
 from slipway.domain.ids import ContentHash, hash_parts, is_name
 from slipway.domain.index import DocumentEntry, Index, SearchSettings
 from slipway.embedders.base import Embedder, Vectors
@@ -21,8 +31,10 @@ from slipway.text.tokens import EstimatedTokens, TokenCounter
 from slipway.vectors.base import IndexReader
 from slipway.workspace import Workspace
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same documents and settings would give another index than before."""
+LEAN = 0.4
+"""How far the vector of a chunk leans towards what stands around it."""
 REFERENCE = re.compile(r"(?P<name>[^@]+)(?:@(?P<version>\d+))?")
 
 
@@ -223,18 +235,40 @@ def embed_chunks(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Vectors | None:
-    """Shape (chunks, dimensions), or None without an embedder."""
+    """Shape (chunks, dimensions), or None without an embedder; each vector leans towards those of its neighbours."""
     embedder = workspace.embedder
     if embedder is None:
         return None
     owners = {document.id: document.content_hash for document in documents}
     with Embeddings(workspace.state) as kept:
-        return kept.embed(
+        vectors = kept.embed(
             embedder,
             [embedded_text(chunk) for chunk in chunks],
             documents=[owners[chunk.document] for chunk in chunks],
             on_progress=on_progress,
         )
+    return lean_on_neighbours(vectors, chunks)
+
+
+def lean_on_neighbours(vectors: Vectors, chunks: Sequence[Chunk]) -> Vectors:
+    """Rows of unit length: `LEAN` of the mean of a chunk and its neighbours in the document, the rest the chunk.
+
+    What a chunk is about is often said beside it. A document of one chunk is not changed. Chunks are in order.
+    """
+    if len(chunks) < 2:
+        return vectors
+    same = numpy.array([before.document == behind.document for before, behind in pairwise(chunks)])
+    sums, counts = vectors.copy(), numpy.ones(len(chunks), dtype=numpy.float32)
+    sums[1:][same] += vectors[:-1][same]
+    sums[:-1][same] += vectors[1:][same]
+    counts[1:][same] += 1
+    counts[:-1][same] += 1
+    alone = counts == 1
+    means = sums / numpy.maximum(numpy.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    leaning: Vectors = (1 - LEAN) * vectors + LEAN * means
+    leaning /= numpy.maximum(numpy.linalg.norm(leaning, axis=1, keepdims=True), 1e-12)
+    leaning[alone] = vectors[alone]
+    return leaning
 
 
 def embedded_text(chunk: Chunk) -> str:
@@ -243,13 +277,13 @@ def embedded_text(chunk: Chunk) -> str:
 
 
 def _latest(workspace: Workspace, name: str) -> tuple[Index, IndexReader] | None:
-    """The latest version with its file open; None when there is no version or its file is gone."""
+    """The latest version with its file open; None when there is no version, or its file is gone or of an old format."""
     index = workspace.store.records.latest(Index, name)
     if index is None:
         return None
     try:
         return index, workspace.indexes.open(index.hash)
-    except NotFound:
+    except (NotFound, FileBroken):
         return None
 
 

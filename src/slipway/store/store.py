@@ -92,6 +92,7 @@ def _handles(database: Database, project: str, folder: Path, master: bytes, *, s
     keys = Keys(database, project, master)
     keys.check_master(source)
     lineage = Lineage(database, project)
+    traces = Traces(database, project, keys)
     return Store(
         database=database,
         project=project,
@@ -100,8 +101,8 @@ def _handles(database: Database, project: str, folder: Path, master: bytes, *, s
         lineage=lineage,
         records=Records(database, project, keys, lineage),
         plain_records=PlainRecords(database, project, keys),
-        traces=Traces(database, project, keys),
-        span_events=SpanEvents(database, project, keys),
+        traces=traces,
+        span_events=SpanEvents(database, project, keys, traces),
         positions=Positions(database, project),
         spending=SpendingBook(database, project),
         audit=AuditLog(database, project),

@@ -1,6 +1,7 @@
 """Empties the journal into the store: one process at a time, each record once, whatever is killed in between."""
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -21,8 +22,11 @@ from slipway.store.store import Store, open_store
 from slipway.tracing.cost import PriceOf, catalog_price
 from slipway.tracing.intake import decode_record, take_in
 
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 2 << 20
 FORGET_EVERY_S = 3600.0
+A_FEW = 20
+MANY = 2000
+"""Records of one pass from which on there is no time to wait."""
 log = logging.getLogger("slipway.ingest")
 
 
@@ -99,9 +103,18 @@ def run(
             pause = min(pause * 2, 30.0)
         else:
             total += pass_
-            pause = idle_s
+            pause = next_pause(pass_.records, idle_s=idle_s)
         sleep(pause)
     return total + drain(store, wait_s=2.0)
+
+
+def next_pause(records: int, *, idle_s: float) -> float:
+    """Seconds until the next look at the journal, after one that found so many records.
+
+    A batch costs as much as dozens of records in it. Where somebody tries things out, the next trace is wanted soon; in
+    traffic that keeps coming, waiting up to five times as long makes batches that are worth their cost.
+    """
+    return idle_s * min(5.0, max(1.0, records / A_FEW)) if records < MANY else idle_s
 
 
 def _drain_segment(store: Store, segment: Segment, price_of: PriceOf) -> Drained:
@@ -222,6 +235,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Answers come first: the ingester takes what the machine has left. Only from here on, because a busy machine
         # would keep a process that starts at low priority from ever getting ready to empty the journal.
         os.nice(10)
+        # What was taken in is let go of without the collector's help: it looks seldom, and never at what stays.
+        gc.freeze()
+        gc.set_threshold(100_000, 20, 100)
+        try:
+            store.traces.rebuild_words_if_needed()
+        except StoreError as wrong:
+            log.warning("older traces are not found by their words yet: %s", wrong)
         # A server that was killed cannot tell its ingester; the ingester sees that it was handed to another parent,
         # even where that happened while it was starting, because it was told whose child it is.
         run(

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from slipway.domain.trace import Span, SpanEvent
+from slipway.store.journal_spans import with_values
 from slipway.store.span_events import Place
 from slipway.store.store import Store
 from slipway.store.trace_pages import plain
 from slipway.tracing.cost import PriceOf, catalog_price, with_cost
-from slipway.tracing.recorder import decode_spans
+from slipway.tracing.recorder import read_spans
 from slipway.wire.dialects.joining import join_events
 
 _EVENTS = 0x81
@@ -29,7 +30,7 @@ def decode_record(payload: bytes) -> tuple[list[Span], list[SpanEvent]]:
     """Spans and log records of a journal record. Raises `ValueError` (of msgspec)."""
     if payload[:1] == bytes((_EVENTS,)):
         return [], _events.decode(payload)["events"]
-    return decode_spans(payload), []
+    return read_spans(payload), []
 
 
 def take_in(
@@ -57,12 +58,15 @@ def _take_in(store: Store, spans: list[Span], events: list[SpanEvent], price_of:
         told.setdefault((event.trace, event.span), []).append(event)
     new = 0
     if spans:
-        waiting = store.span_events.claim((span.trace, span.span) for span in spans)
-        for place, some in waiting.items():
-            told.setdefault(place, [])[:0] = some
+        if store.span_events.any_wait():
+            for place, some in store.span_events.claim((span.trace, span.span) for span in spans).items():
+                told.setdefault(place, [])[:0] = some
         if told:
-            spans = [join_events(span, told.get((span.trace, span.span), ())) for span in spans]
-        new = store.traces.add([with_cost(span, price_of=price_of) for span in spans])
+            spans = [
+                join_events(with_values(span), told[place]) if (place := (span.trace, span.span)) in told else span
+                for span in spans
+            ]
+        new = store.traces.add([span if span.cost_micros else with_cost(span, price_of=price_of) for span in spans])
     if new and new == len(spans):
         # Joined above. A span that was there before changed nothing, though: its records go the other way.
         for span in spans:
