@@ -239,6 +239,14 @@ class WatchSettings(Table, frozen=True):
         ["error_rate > 0.05 over 15m", "unanswered_rate > 0.5 over 60m"]
     )
     quiet_hours: Annotated[str, Meta(description="Hours without notification, UTC, for example 22-07.")] = ""
+    projects: Annotated[
+        list[str],
+        Meta(description="Other projects that senders of traces may name by service.name or x-slipway-project."),
+    ] = default([])
+    most_waiting_mb: Annotated[
+        float,
+        Meta(gt=0, description="Megabytes of the journal that may wait for the store before senders are told to wait."),
+    ] = 1024.0
 
 
 class LearnSettings(Table, frozen=True):
@@ -285,6 +293,9 @@ class ServerSettings(Table, frozen=True):
         str, Meta(description="Certificate chain (PEM file) to serve HTTPS with; empty serves plain HTTP.")
     ] = ""
     tls_key: Annotated[str, Meta(description="Private key (PEM file) of the certificate.")] = ""
+    otlp_grpc_port: Annotated[
+        int, Meta(ge=0, le=65535, description="Port for OTLP over gRPC, usually 4317; 0 is none. Extra `otel`.")
+    ] = 0
     journal_mb: Annotated[
         float, Meta(gt=0, description="Megabytes of waiting traces above which they are kept without what was said.")
     ] = 4096.0
