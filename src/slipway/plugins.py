@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 PIP_LINES = {
     "tokenizers": "pip install 'slipway[local]'",
     "safetensors": "pip install 'slipway[local]'",
+    "onnxruntime": "pip install 'slipway[local]'",
     "psycopg": "pip install 'slipway[postgres]'",
+    "pyarrow": "pip install 'slipway[analytics]'",
     "torch": "slipway doctor --fix train",
     "transformers": "pip install 'slipway[train]'",
     "peft": "pip install 'slipway[train]'",

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, select, text
+from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
 
 from slipway.config.secrets import Secret
 from slipway.domain.errors import StoreTooNew, StoreUnavailable
@@ -17,6 +18,7 @@ from slipway.store.migrations.run import known_versions, migrate
 from slipway.store.opening import open_database
 from slipway.store.schema import HEAD, metadata, setting
 from slipway.store.store import open_store
+from slipway.store.word_index import WordIndex
 
 NAMES = itertools.count(1)
 
@@ -50,7 +52,7 @@ def database(url: str) -> Iterator[Database]:
 def schema_of(database: Database) -> dict[str, object]:
     """Tables, columns, keys and indexes as the database itself tells them."""
     looked = inspect(database.engine)
-    tables = sorted(name for name in looked.get_table_names() if not name.startswith(("sqlite_", "trace_words_")))
+    tables = sorted(name for name in looked.get_table_names() if not name.startswith("sqlite_"))
     return {
         name: {
             "columns": [
@@ -84,7 +86,7 @@ def test_head_is_the_newest_migration() -> None:
 
 
 def test_every_table_with_content_names_its_project_and_person() -> None:
-    sealed = {"record", "record_part", "trace_page", "job"}
+    sealed = {"record", "record_part", "trace_page", "shared_page", "job"}
     for name in sealed:
         assert {"project", "subject", "body"} <= set(metadata.tables[name].columns.keys())
 
@@ -203,48 +205,52 @@ WORDS = [
     pytest.param(["milk", "tea"], {2}, id="every word must occur"),
     pytest.param(["te*"], {1, 2, 3}, id="a beginning"),
     pytest.param(["te"], set(), id="a beginning without a star is a word"),
-    pytest.param(["grün"], {3}, id="letters beyond ASCII"),
+    pytest.param(["東京"], {3}, id="letters beyond ASCII"),
     pytest.param(["coffee"], set(), id="a word that does not occur"),
     pytest.param(["or"], {4}, id="a word that search languages use"),
 ]
 
 
-@pytest.mark.parametrize(("wanted", "pages"), WORDS)
-def test_words_are_found(database: Database, tmp_path: Path, wanted: list[str], pages: set[int]) -> None:
+@pytest.mark.parametrize(("wanted", "traces"), WORDS)
+def test_words_are_found(database: Database, wanted: list[str], traces: set[int]) -> None:
+    index = WordIndex(database, "p")
     with database.transaction() as connection:
-        _page_rows(connection, 4)
-        dialect = database.dialect
-        dialect.index_words(connection, [(1, "green tea"), (2, "milk tea"), (3, "grün tee"), (4, "and not or")])
-        assert _found(database, wanted) == pages
+        index.add(connection, _lines("green tea", "milk tea", "東京 tee", "and not or"))
+        assert _found(index, connection, wanted) == traces
 
 
 def test_forgotten_words_are_not_found_any_more(database: Database) -> None:
+    index = WordIndex(database, "p")
     with database.transaction() as connection:
-        _page_rows(connection, 2)
-        database.dialect.index_words(connection, [(1, "green tea"), (2, "milk tea")])
-        database.dialect.forget_words(connection, [(1, "green tea")])
-        assert _found(database, ["tea"]) == {2}
-        database.dialect.forget_all_words(connection, "p")
-        assert _found(database, ["tea"]) == set()
+        index.add(connection, _lines("green tea", "milk tea"))
+        index.remove(connection, [1])
+        assert _found(index, connection, ["tea"]) == {2}
+        assert _found(index, connection, ["green"]) == set()
+        index.clear(connection)
+        assert _found(index, connection, ["tea"]) == set()
 
 
-def _page_rows(connection: object, count: int) -> None:
-    from slipway.store.schema import trace, trace_page
-
-    columns = {column.name: "" for column in trace.columns if str(column.type) == "TEXT"}
-    numbers = {
-        column.name: 0 for column in trace.columns if not column.nullable and column.name not in (*columns, "id")
-    }
-    connection.execute(trace.insert().values({**numbers, **columns, "id": 1, "trace": b"1" * 16}))  # type: ignore[attr-defined]
-    for page in range(1, count + 1):
-        row = {"id": page, "trace_id": 1, "project": "p", "indexed": 1, "body": b""}
-        connection.execute(trace_page.insert().values(row))  # type: ignore[attr-defined]
+def _lines(*texts: str) -> list[tuple[int, list[str]]]:
+    return [(number, [text]) for number, text in enumerate(texts, start=1)]
 
 
-def _found(database: Database, words: list[str]) -> set[int]:
-    sql, parameters = database.dialect.pages_with(words)
+def _found(index: WordIndex, connection: Connection, words: list[str]) -> set[int]:
+    return set(index.find(connection, words)[0].tolist())
+
+
+def test_rows_are_written_as_they_are(database: Database) -> None:
+    rows = [("odd", 1), ("tab\tnew\nline \\N", -(2**62)), ("über 'all' \\", 2**62)]
+    with database.transaction() as connection:
+        database.insert_rows(connection, setting, ("name", "value"), rows)
+        stored = connection.execute(select(setting.c.name, setting.c.value)).all()
+    assert {tuple(row) for row in stored} == {*rows, ("key_epoch", 0)}
+
+
+def test_rows_that_are_there_already_are_refused_whole(database: Database) -> None:
+    with pytest.raises(IntegrityError), database.transaction() as connection:
+        database.insert_rows(connection, setting, ("name", "value"), [("new", 1), ("key_epoch", 2)])
     with database.reading() as connection:
-        return {row.id for row in connection.execute(text(sql), parameters)}
+        assert connection.execute(select(setting.c.name, setting.c.value)).all() == [("key_epoch", 0)]
 
 
 def _kind(url: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from slipway.cli.main import app
-from slipway.domain.errors import NothingMeets, RequirementMissing
+from slipway.domain.errors import NotAnApplication, NothingMeets, RequirementMissing
 
 runner = CliRunner()
 
@@ -60,3 +60,49 @@ def test_a_missing_answer_is_named(application: Path) -> None:
     settings.write_text(settings.read_text().replace("requests_per_day", "# requests_per_day"))
     done = runner.invoke(app, ["decide", "run", "--dir", str(application)])
     assert isinstance(done.exception, RequirementMissing)
+
+
+WEEK = "time,tokens\n" + "".join(f"{second},{900 + second % 7}\n" for second in range(0, 200_000, 300))
+
+
+def test_a_csv_of_two_columns_becomes_a_printed_decision_without_an_application(tmp_path: Path) -> None:
+    (tmp_path / "traffic.csv").write_text(WEEK)
+    printed = run(tmp_path, "run", "--traffic", str(tmp_path / "traffic.csv"))
+    assert "traffic.csv: 667 requests in 2.32 days, 288 a day" in printed
+    assert "Take openai/gpt-5-mini by API" in printed
+    assert "Confidence: cheapest in" in printed
+    assert "Nothing was saved." in printed
+    assert list(tmp_path.iterdir()) == [tmp_path / "traffic.csv"]
+
+
+def test_answers_on_the_command_line_hold_for_one_run(application: Path) -> None:
+    kept = json.loads(run(application, "run", "--json"))
+    tried = json.loads(run(application, "run", "-a", "data_may_leave=no", "--json"))
+    assert tried["recommended"] != kept["recommended"]
+    assert json.loads(run(application, "show", "--json")) == kept
+    assert "data_may_leave" not in (application / "slipway.toml").read_text()
+
+
+def test_without_traffic_and_without_an_application_the_next_step_is_named(tmp_path: Path) -> None:
+    done = runner.invoke(app, ["decide", "run", "--dir", str(tmp_path)])
+    assert isinstance(done.exception, NotAnApplication)
+
+
+def test_what_a_csv_says_is_written_into_the_settings(application: Path, tmp_path: Path) -> None:
+    (tmp_path / "traffic.csv").write_text(WEEK)
+    run(application, "traffic", str(tmp_path / "traffic.csv"), "--keep")
+    written = (application / "slipway.toml").read_text()
+    assert "requests_per_day = 288" in written
+    assert "input_tokens = 767.5" in written or "input_tokens = 767.6" in written
+
+
+def test_cases_are_checked_from_the_command_line(tmp_path: Path) -> None:
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text(
+        '{"id": "a", "kind": "gpu_cost", "inputs": {"gpus": 2, "usd_per_gpu_hour": 2}, "expected": 96}\n'
+        '{"id": "b", "kind": "gpu_cost", "inputs": {}, "expected": 96}\n'
+    )
+    done = runner.invoke(app, ["decide", "evaluate", "--cases", str(cases)], catch_exceptions=False)
+    assert "1 of 1 within their tolerance; 1 skipped, with the reason." in done.stdout
+    rows = json.loads(runner.invoke(app, ["decide", "evaluate", "--cases", str(cases), "--json"]).stdout)
+    assert [row["within"] for row in rows] == [True, None]

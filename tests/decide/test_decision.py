@@ -45,6 +45,7 @@ def test_an_api_bill_is_its_formula() -> None:
     by_name = {line.name: line.monthly for line in option.lines}
     assert by_name["Input tokens"] == pytest.approx(requests * 1200 * 0.5 * 0.25 / 1e6)
     assert by_name["Cached input tokens"] == pytest.approx(requests * 1200 * 0.5 * 0.025 / 1e6)
+    assert by_name["Evaluation"] == pytest.approx(5000 * (1200 * 0.5 * (0.25 + 0.025) + 150 * 2.0) / 1e6)
     assert by_name["Output tokens"] == pytest.approx(requests * 150 * 2.0 / 1e6)
 
 
@@ -52,7 +53,12 @@ def test_a_small_application_takes_the_api_and_a_large_one_hosts() -> None:
     small, large = decided(), decided({"requests_per_day": 20e6, "gpu_hourly": 2.5})
     roads = {option.name: option.road for option in (*small.options, *large.options)}
     assert roads[small.recommended] == "api"
-    assert roads[large.recommended] == "open"
+    assert roads[large.recommended] == "mixed", "machines for the base, the API for the peaks"
+    even = decided({"requests_per_day": 20e6, "gpu_hourly": 2.5, "peak_factor": 1.0})
+    assert {option.name: option.road for option in even.options}[even.recommended] == "open"
+    for record in (large, even):
+        cheapest = {road: min(o.monthly for o in record.options if o.road == road) for road in ("api", "open")}
+        assert cheapest["open"] < cheapest["api"]
 
 
 def test_the_break_even_lies_inside_its_band_and_where_the_curves_cross() -> None:
@@ -86,6 +92,9 @@ RULED_OUT = [
     pytest.param({"first_token_ms": 5.0}, "rented", "first token after", id="latency"),
     pytest.param({"open_models": ["deepseek-r1"], "gpu": "l40s"}, "rented", "GiB", id="memory"),
     pytest.param({"skills": "none"}, "own llama-3.1-8b-sized", "skills", id="nobody has trained a model"),
+    pytest.param({"horizon_months": 6}, "own llama-3.1-8b-sized", "starts after 11 months", id="too late"),
+    pytest.param({"monthly_users": 8e8}, "rented", "above 700,000,000 users", id="users above the licence's cap"),
+    pytest.param({"trains_on_output": True}, "by API", "trains_on_output", id="answers train another model"),
     pytest.param({"monthly_budget": 2000.0}, "rented", "over the budget", id="budget"),
 ]
 
@@ -101,7 +110,7 @@ def test_a_hard_constraint_rules_out_with_its_reason(changed: dict[str, object],
 def test_nothing_meets_names_the_nearest_misses() -> None:
     record = decided({"monthly_budget": 10.0})
     assert record.recommended == ""
-    with pytest.raises(NothingMeets, match=r"gpt-5-mini by API: \$1,291 a month is over the budget") as nothing:
+    with pytest.raises(NothingMeets, match=r"gpt-5-mini by API: \$1,294 a month is over the budget") as nothing:
         require_recommendation(record)
     assert nothing.value.exit_code == 3
 
@@ -133,6 +142,27 @@ def test_old_prices_are_flagged() -> None:
     sources = [source for _, _, source in decided().assumptions if "2025" in source]
     assert sources
     assert all("older than six months" in source for source in sources)
+
+
+def test_the_often_quoted_million_comes_out_and_moves_with_what_it_hangs_on() -> None:
+    """A 70B model against an API of its own class at $0.88 a million tokens, as in the development notes."""
+
+    def crossing(**changed: object) -> float:
+        given = {
+            "open_models": ["llama-3.3-70b"], "api_models": ["together/meta-llama/Llama-3.3-70B-Instruct-Turbo"],
+            "input_tokens": 1155.0, "output_tokens": 211.0, "gpu_hourly": 2.95, "engineer_monthly": 0.0, **changed,
+        }  # fmt: skip
+        record = decided(given)
+        found = [one.requests_per_day for one in record.breakevens if "rented" in one.cheaper_above]
+        return found[0] if found else float("inf")
+
+    usual = crossing()
+    assert 1e5 < usual < 1e7, "about a million requests a day, in order of magnitude"
+    assert crossing(gpu_hourly=6.0) > usual, "at that price an hour it may never come"
+    assert crossing(peak_factor=1.0) <= usual <= crossing(peak_factor=6.0), "idle hours are paid"
+    assert crossing(engineer_monthly=12_000.0) > usual, "people are paid too"
+    dear = crossing(api_models=["openai/gpt-4o"])
+    assert dear < usual / 3, "against a model at $2.5 and $10 it falls several-fold"
 
 
 def test_a_model_that_nobody_sells_is_named() -> None:

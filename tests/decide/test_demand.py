@@ -19,6 +19,10 @@ CONTRADICTIONS = [
     pytest.param({"requests_per_day": float("inf")}, "requests_per_day", id="infinite traffic"),
     pytest.param({"growth_per_year": float("nan")}, "growth_per_year", id="growth that is no number"),
     pytest.param({"monthly_budget": 0.0}, "monthly_budget", id="no money at all"),
+    pytest.param({"first_token_ms": 0.2}, "network alone", id="faster than the network"),
+    pytest.param({"first_token_ms": 20.0, "open_models": []}, "no commercial API answers", id="faster than any API"),
+    pytest.param({"batch_share": 1.0, "first_token_ms": 900.0}, "batch_share = 1", id="all may wait, none may"),
+    pytest.param({"tuning_tokens": 1e6, "open_models": []}, "nothing to tune", id="tuning without an open model"),
     pytest.param({"peak_factor": 0.5}, "peak_factor", id="a busiest minute below the mean"),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy
 import pytest
 
 from slipway.domain.errors import FileMissing, PackageMissing, WeightsInvalid
-from slipway.embedders.minilm import DIGESTS, MiniLM, MiniLMTokens
+from slipway.embedders.minilm import DIGESTS, MiniLM, MiniLMTokens, Weights, write_graph
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_the_numbers_are_those_of_the_reference(minilm: MiniLM) -> None:
         state = model(**rows).last_hidden_state
     mask = rows["attention_mask"][..., None].float()
     expected = torch.nn.functional.normalize((state * mask).sum(1) / mask.sum(1)).numpy()
-    assert numpy.abs(minilm.embed(texts) - expected).max() < 2e-6
+    assert numpy.abs(MiniLM(runtime="numpy").embed(texts) - expected).max() < 2e-6
 
 
 def test_tokens_are_counted_beyond_the_128_of_the_tokenizer_file(minilm: MiniLM) -> None:
@@ -51,6 +52,46 @@ def test_token_offsets_point_into_the_text(minilm: MiniLM) -> None:
 def test_only_the_first_256_tokens_count(minilm: MiniLM) -> None:
     long, longer = minilm.embed(["lamp " * 254, "lamp " * 254 + "bread " * 50])
     assert numpy.abs(long - longer).max() < 1e-6
+
+
+TEXTS = [
+    "A lamp has a warranty of five years.",
+    "Refunds are paid back to the card within ten working days after the parcel has arrived.",
+    "word " * 300,
+    "Räder, naïve café — unbelievable 漢字",
+]
+
+
+def test_eight_bit_integers_point_where_the_exact_numbers_do(minilm: MiniLM) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    exact, rounded = MiniLM(runtime="numpy").embed(TEXTS), MiniLM(runtime="onnxruntime").embed(TEXTS)
+    assert (exact * rounded).sum(axis=1).min() > 0.98
+    assert numpy.abs(exact - rounded).max() > 1e-6, "the two runtimes are different ones"
+    assert numpy.abs(numpy.linalg.norm(rounded, axis=1) - 1).max() < 1e-5
+    assert numpy.abs(exact @ exact.T - rounded @ rounded.T).max() < 0.05
+
+
+def test_seven_bits_for_processors_without_vnni_are_close_as_well(minilm: MiniLM) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    weights = Weights(minilm.folder)
+    session = onnxruntime.InferenceSession(write_graph(weights.layers, bits=7), providers=["CPUExecutionProvider"])
+    (tokens,) = weights.token_ids(TEXTS[:1])
+    mean = session.run(None, {"state": weights.first_state([tokens])[None]})[0][0].mean(axis=0)
+    assert float(weights.forward([tokens])[0] @ mean / numpy.linalg.norm(mean)) > 0.97
+
+
+def test_neighbours_do_not_change_a_vector_in_eight_bits(minilm: MiniLM) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    embedder = MiniLM(runtime="onnxruntime")
+    assert (embedder.embed(TEXTS)[0] == embedder.embed(TEXTS[:1])[0]).all()
+
+
+def test_a_runtime_that_is_not_there_is_named(minilm: MiniLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else found(name))
+    with pytest.raises(PackageMissing, match=r"slipway\[local\]"):
+        MiniLM(runtime="onnxruntime")
+    assert isinstance(MiniLM()._load().runtime, Weights), "auto falls back to numpy"
 
 
 def test_threads_do_not_change_the_numbers(minilm: MiniLM) -> None:

@@ -11,9 +11,9 @@ from sqlalchemy import func, select
 from slipway.domain.errors import ContentErased, NotFound, QueryInvalid
 from slipway.domain.ids import ReleaseId, SpanId, SubjectId, TraceId
 from slipway.domain.trace import Span
+from slipway.store.schema import shared_page, trace_page, word_block
 from slipway.store.schema import span as span_table
 from slipway.store.schema import trace as trace_table
-from slipway.store.schema import trace_page
 from slipway.store.store import Store
 
 MakeSpan = Callable[..., Span]
@@ -136,8 +136,10 @@ def test_unknown_traces_say_so(store: Store) -> None:
 def test_content_is_sealed(store: Store, make_span: MakeSpan) -> None:
     store.traces.add(an_answer(make_span, question="a question about canaries"))
     with store.database.reading() as connection:
-        bodies = [*connection.execute(select(trace_page.c.body)).scalars()]
-        bodies += [*connection.execute(select(trace_table.c.preview)).scalars()]
+        bodies: list[bytes] = []
+        for column in (trace_page.c.body, shared_page.c.body, trace_table.c.preview, word_block.c.body):
+            bodies += filter(None, connection.execute(select(column)).scalars())
+    assert len(bodies) >= 2
     assert not any(b"canaries" in body for body in bodies)
 
 
@@ -284,9 +286,11 @@ def test_removed_traces_leave_only_numbers(store: Store, make_span: MakeSpan) ->
     assert point.count == 2
     with store.database.reading() as connection:
         mine = select(trace_table.c.id).where(trace_table.c.project == store.project)
-        for table in (span_table, trace_page):
-            rows = connection.execute(select(func.count()).where(table.c.trace_id.in_(mine))).scalar_one()
-            assert rows == (2 if table is span_table else 1)
+        rows = connection.execute(select(func.count()).where(span_table.c.trace_id.in_(mine))).scalar_one()
+        assert rows == 2
+        (page,) = connection.execute(select(shared_page).where(shared_page.c.project == store.project)).all()
+        # The page that both shared holds one of them now.
+        assert len(page.members) == 8
 
 
 def test_late_spans_of_an_erased_trace_are_refused(store: Store, make_span: MakeSpan) -> None:
@@ -370,7 +374,7 @@ def test_spans_without_proper_ids_are_left_out(store: Store, make_span: MakeSpan
 def test_words_can_be_indexed_anew(store: Store, make_span: MakeSpan) -> None:
     store.traces.add(an_answer(make_span))
     with store.database.transaction() as connection:
-        store.database.dialect.forget_all_words(connection, store.project)
+        store.traces.words.clear(connection)
     assert store.traces.count(text="parcel") == 0
     assert store.traces.rebuild_words() >= 1
     assert store.traces.count(text="parcel") == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from slipway.store.words import index_line, query_words, words_of
+from slipway.store.words import query_words, words_of
 
 CASES = [
     pytest.param("Hello, World! 42 times", {"hello", "world", "42", "times"}, id="plain words and numbers"),
@@ -35,13 +35,3 @@ QUERIES = [
 @pytest.mark.parametrize(("text", "words"), QUERIES)
 def test_words_of_a_query(text: str, words: list[str]) -> None:
     assert query_words(text) == words
-
-
-def test_what_is_indexed_is_sorted_and_bounded() -> None:
-    assert index_line({"b", "a"}) == "a b"
-    many = {f"word{number:06d}" for number in range(30_000)}
-    assert len(index_line(many).split()) == 20_000
-    long = {f"{number:05d}" + "é" * 59 for number in range(9_000)}
-    line = index_line(long)
-    assert len(line.encode()) <= 500_000
-    assert set(line.split()) <= long

@@ -10,23 +10,154 @@ from slipway.cli.output import HERE, AsJson, Folder, open_here, show, table
 
 if TYPE_CHECKING:
     from slipway.decide.cases import CaseOutcome
+    from slipway.decide.rerun import Rerun
+    from slipway.domain.decision import Traffic
     from slipway.domain.deployment import DecisionRecord
+    from slipway.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True)
 
 
+TrafficFile = Annotated[
+    Path | None,
+    typer.Option("--traffic", help="CSV with a line a request: time, tokens (or time, input tokens, output tokens)."),
+]
+Traces = Annotated[bool, typer.Option("--traces", help="Take the traffic from the application's own traces.")]
+OutputShare = Annotated[
+    float | None, typer.Option("--output-share", help="Share of output where the CSV has total tokens only.")
+]
+
+
 @app.command("run")
-def run_(folder: Folder = HERE, as_json: AsJson = False) -> None:
-    """Compare API, open weights and an own model for [decide], and save the record. Exit code 3: nothing meets it."""
+def run_(
+    traffic: TrafficFile = None,
+    traces: Traces = False,
+    output_share: OutputShare = None,
+    answers: Annotated[
+        list[str] | None, typer.Option("--answer", "-a", help="An answer of [decide] as key=value, for this run only.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write the report as one HTML file for A4.")] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Compare API, open weights and an own model, and save the record. Exit code 3: nothing meets the requirement.
+
+    With --traffic it also runs where there is no slipway.toml yet; nothing is saved then, and nothing after --answer.
+    """
+    from slipway.config.reader import FILE_NAME
     from slipway.decide.decision import decide, require_recommendation
 
-    with open_here(folder) as workspace:
-        record = decide(workspace)
-    show(record, as_json=as_json, text=_describe)
+    if (folder / FILE_NAME).exists() and not answers:
+        with open_here(folder) as workspace:
+            measured = _measured(traffic, output_share, workspace if traces else None)
+            record = decide(workspace, traffic=measured)
+        note = ""
+    else:
+        record = _decide_once(folder, traffic, traces, output_share, answers or [])
+        note = "Nothing was saved."
+    if html is not None:
+        _write_report(record, html)
+        note = f"{note} Wrote {html}.".strip()
+    show(record, as_json=as_json, text=lambda record: _with_note(record, note))
     if not as_json or record.recommended:
         require_recommendation(record)
     else:
         raise typer.Exit(3)
+
+
+def _with_note(record: "DecisionRecord", note: str) -> Iterator[str]:
+    yield from _describe(record)
+    if note:
+        yield note
+
+
+def _measured(traffic: Path | None, output_share: float | None, workspace: "Workspace | None") -> "Traffic | None":
+    from slipway.decide.traffic import OUTPUT_SHARE, read_traces, read_traffic
+
+    share = OUTPUT_SHARE if output_share is None else output_share
+    if traffic is not None:
+        return read_traffic(traffic, output_share=share)
+    return read_traces(workspace.store.traces, output_share=share) if workspace is not None else None
+
+
+def _decide_once(
+    folder: Path, traffic: Path | None, traces: bool, output_share: float | None, answers: list[str]
+) -> "DecisionRecord":
+    """A decision for a folder without an application, or with answers that hold for this run only."""
+    from datetime import UTC, datetime
+
+    import msgspec
+
+    from slipway.config.reader import FILE_NAME, load_settings, parse_settings
+    from slipway.decide.answers import list_questions, parse_pairs
+    from slipway.decide.decision import compare_roads
+    from slipway.decide.demand import read_demand
+    from slipway.decide.options import list_candidates
+    from slipway.decide.rents import own_prices
+    from slipway.domain.errors import NotAnApplication
+
+    there = (folder / FILE_NAME).exists()
+    if not there and traffic is None and not answers:
+        raise NotAnApplication(folder)
+    now = datetime.now(UTC)
+    if there:
+        with open_here(folder) as workspace:
+            measured = _measured(traffic, output_share, workspace if traces else None)
+        settings = load_settings(folder)
+    else:
+        measured = _measured(traffic, output_share, None)
+        settings = parse_settings({"application": {"name": "application"}}, path=folder / FILE_NAME)
+    given = parse_pairs(list_questions(settings.decide), answers)
+    asked = {**msgspec.to_builtins(settings.decide), **given}
+    checked = parse_settings(
+        {"application": {"name": settings.application.name}, "decide": asked}, path=folder / FILE_NAME
+    )
+    demand = read_demand(checked.decide, traffic=measured)
+    own = own_prices(checked.decide, folder=folder)
+    candidates = list_candidates(demand, checked.decide, folder=folder, own=own, today=now.date())
+    return compare_roads(settings.application.name, demand, checked.decide, candidates, now=now, own=own)
+
+
+@app.command()
+def rerun(
+    traffic: TrafficFile = None,
+    traces: Traces = False,
+    output_share: OutputShare = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Make the newest decision again with today's prices, traffic and requirements; say what changed."""
+    from slipway.decide.rerun import decide_again
+
+    with open_here(folder) as workspace:
+        again = decide_again(workspace, traffic=_measured(traffic, output_share, workspace if traces else None))
+    show(again, as_json=as_json, text=_describe_rerun)
+
+
+@app.command("traffic")
+def traffic_(
+    file: Annotated[Path, typer.Argument(help="CSV with a line a request: time, tokens (or time, input, output).")],
+    output_share: OutputShare = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Write the figures into [decide] of slipway.toml.")] = False,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a CSV of requests says: how many a day, how long, how uneven."""
+    from slipway.decide.answers import write_answers
+
+    found = _measured(file, output_share, None)
+    assert found is not None
+    if keep:
+        write_answers(
+            folder,
+            {
+                "requests_per_day": float(f"{found.requests_per_day:.4g}"),
+                "input_tokens": float(f"{found.input_tokens:.4g}"),
+                "output_tokens": float(f"{found.output_tokens:.4g}"),
+                "peak_factor": float(f"{found.peak_factor:.3g}"),
+            },
+        )
+    show(found, as_json=as_json, text=lambda found: _describe_traffic(found, keep=keep))
 
 
 @app.command("show")
@@ -84,12 +215,17 @@ def report(
         record = records.get(DecisionRecord, reference) if reference else latest_decision(workspace)
     pages = memo(record)
     if html is not None:
-        from slipway.store.files import write_text
-        from slipway.web.report import render_report
-
-        write_text(html, render_report("reports/decision.html", memo=pages, record=record))
+        _write_report(record, html)
     wrote = f"Wrote {html}." if html is not None else ""
     show(pages, as_json=as_json, text=wrote or (lambda _: _describe(record)))
+
+
+def _write_report(record: "DecisionRecord", path: Path) -> None:
+    from slipway.decide.memo import memo
+    from slipway.store.files import write_text
+    from slipway.web.report import render_report
+
+    write_text(path, render_report("reports/decision.html", memo=memo(record), record=record))
 
 
 @app.command()
@@ -140,15 +276,23 @@ def evaluate(
 
 
 def _describe(record: "DecisionRecord") -> Iterator[str]:
+    from slipway.decide.words import say_confidence
+
+    if record.demand.traffic is not None:
+        yield from _describe_traffic(record.demand.traffic, keep=False)
+        yield ""
     yield record.verdict
+    yield f"Confidence: {say_confidence(record.recommended, record.sensitivity)}."
     yield ""
+    chance = {one.option: one.cheapest for one in record.sensitivity.options} if record.sensitivity else {}
     yield table(
         [
             "option",
             "road",
             "$ a month",
             "$ upfront",
-            f"$ in {record.demand.horizon_months} months",
+            f"$ in {record.demand.horizon_months} months, 80 % band",
+            "cheapest in",
             "start",
             "ruled out",
         ],
@@ -159,31 +303,82 @@ def _describe(record: "DecisionRecord") -> Iterator[str]:
                 f"{option.monthly:,.0f}" if option.lines else None,
                 f"{option.upfront:,.0f}" if option.lines else None,
                 f"{option.horizon_low:,.0f} to {option.horizon_high:,.0f}" if option.lines else None,
+                f"{chance[option.name]:.0%}" if option.name in chance and not option.rejected else None,
                 f"{option.months_to_start:g} months",
                 option.rejected,
             ]
             for option in record.options
         ],
     )
+    if record.weighing is not None and record.weighing.method != "cost alone":
+        yield ""
+        weights = ", ".join(f"{name} {share:.0%}" for name, share in record.weighing.weights.items())
+        ratio = record.weighing.consistency
+        yield f"Weights ({record.weighing.method}): {weights}" + (
+            f"; consistency ratio {ratio:.2f}" if ratio is not None else ""
+        )
     if record.flips:
         yield ""
         yield "What would change our mind:"
         yield from (f"  {flip}" for flip in record.flips)
     yield ""
-    yield "All figures are estimated. Assumptions with source and date: slipway decide report --json"
+    yield "Figures are estimated unless they say otherwise. Sources and dates: slipway decide report --json"
+
+
+def _describe_traffic(found: "Traffic", *, keep: bool) -> Iterator[str]:
+    yield (
+        f"{found.source}: {found.requests:,} requests in {found.days:.3g} days, {found.requests_per_day:,.0f} a day; "
+        f"{found.input_tokens:,.0f} tokens in and {found.output_tokens:,.0f} out on average; the busiest minute has "
+        f"{found.peak_factor:.2f} times the mean."
+    )
+    if found.split_assumed:
+        yield "The file has total tokens only: the share of output is assumed (--output-share)."
+    if found.days < 1:
+        yield "It is shorter than a day, so the quiet hours are not in it: the real rate a day is probably lower."
+    if keep:
+        yield "Wrote [decide] of slipway.toml. Decide now: slipway decide run"
+
+
+def _describe_rerun(again: "Rerun") -> Iterator[str]:
+    if not again.changes:
+        yield f"Nothing has changed since {again.before.created_at.date()}: {again.before.verdict}"
+        return
+    yield table(
+        ["what", "before", "now"], [[f"{one.kind}: {one.what}", one.before, one.after] for one in again.changes]
+    )
+    yield ""
+    if again.turned:
+        before, after = again.before.recommended or "nothing", again.after.recommended or "nothing"
+        yield f"The verdict TURNS from {before} to {after}."
+    else:
+        yield "The verdict stays."
+    yield again.after.verdict
 
 
 def _describe_cases(outcomes: list["CaseOutcome"]) -> Iterator[str]:
-    word = {True: "within", False: "outside", None: "skipped"}
+    word = {True: "within", False: "OUTSIDE", None: "skipped"}
     yield table(
         ["id", "kind", "published", "ours", "unit", "tolerance"],
         [
-            [one.id, one.kind, one.published, one.ours, one.unit, f"{word[one.within]} {one.reason}".strip()]
+            [one.id, one.kind, one.published, _figure(one.ours), one.unit, f"{word[one.within]} {one.reason}".strip()]
             for one in outcomes
         ],
     )
     checked = [one for one in outcomes if one.within is not None]
-    yield f"{sum(bool(one.within) for one in checked)} of {len(checked)} within their tolerance."
+    skipped = len(outcomes) - len(checked)
+    rest = f"; {skipped} skipped, with the reason" if skipped else ""
+    yield f"{sum(bool(one.within) for one in checked)} of {len(checked)} within their tolerance{rest}."
+
+
+def _figure(ours: object) -> str | None:
+    """A figure, a list or a table of them, to four digits."""
+    if isinstance(ours, float):
+        return f"{ours:,.0f}" if 1e3 <= abs(ours) < 1e15 else f"{ours:.4g}"
+    if isinstance(ours, tuple):
+        return ", ".join(_figure(one) or "" for one in ours)
+    if isinstance(ours, dict):
+        return ", ".join(f"{name} {_figure(one)}" for name, one in ours.items())
+    return None
 
 
 def _shown(value: object) -> str:

@@ -35,7 +35,10 @@ class Question:
 
 
 def list_questions(settings: DecideSettings) -> list[Question]:
-    """Every question in the order of the settings; those without which nothing can be decided come first."""
+    """Every question in the order of the settings; those without which nothing can be decided come first.
+
+    Tables (scores, weights) are written into slipway.toml by hand and are no questions.
+    """
     schema = msgspec.json.schema(DecideSettings)["$defs"]["DecideSettings"]["properties"]
     questions = [
         Question(
@@ -47,6 +50,7 @@ def list_questions(settings: DecideSettings) -> list[Question]:
             now=getattr(settings, key),
         )
         for key, described in schema.items()
+        if described.get("type") != "object"
     ]
     return sorted(questions, key=lambda question: not question.needed)
 

@@ -27,6 +27,15 @@ class Assumptions:
     experiments: float = 2.0
     builders: float = 4.0
     build_months: float = 9.0
+    staff_share: float = 0.38
+    """Of the whole development of a large model; a build option that leaves people out understates it by so much."""
+    api_fall: float = 1.73
+    """By what factor the price of what is bought by the token falls a year, once one moves on to newer models."""
+    rent_fall: float = 0.15
+    """Share by which rents of accelerators fall a year."""
+    spot_share: float = 0.42
+    evaluation_requests: float = 5_000.0
+    """Requests a month that evaluations send: ten runs of a suite of 500 questions."""
 
     def listed(self) -> tuple[tuple[str, str, str], ...]:
         """(what, value, source) of each, for the record."""
@@ -67,7 +76,31 @@ class Assumptions:
                 f"{self.builders:g} for {self.build_months:g} months",
                 "estimate; staff is 29-49 % of development (Epoch AI 2024)",
             ),
-            ("Prices over the horizon", "unchanged", "a simplification: API prices have fallen 3 to 10 times a year"),
+            (
+                "Staff of a large development",
+                f"at least {self.staff_share:.0%}",
+                "Epoch AI 2024: 29-49 % of developing frontier models",
+            ),
+            (
+                "Price of an API over the horizon",
+                f"falls {self.api_fall:g}x a year",
+                "estimate between a list price that stays (1x) and moving to newer models (3x); a16z 2024 saw 10x",
+            ),
+            (
+                "Rent over the horizon",
+                f"falls {self.rent_fall:.0%} a year",
+                "estimate; reserved hours keep their price",
+            ),
+            (
+                "Spot hour over an hour on demand",
+                f"{self.spot_share:.0%}",
+                "Nebius, skypilot-catalog v8 (undated): 1.25 / 2.95 H100, 1.45 / 3.50 H200",
+            ),
+            (
+                "Evaluation",
+                f"{self.evaluation_requests:,.0f} requests a month",
+                "estimate: a suite of 500, ten times; on own machines in idle hours",
+            ),
         )
 
 

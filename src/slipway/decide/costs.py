@@ -2,12 +2,19 @@
 
 from dataclasses import dataclass
 
+from slipway.decide.assumptions import Assumptions
 from slipway.domain.deployment import CostLine
+from slipway.domain.hardware import Hardware
 from slipway.domain.model import Price
 
 DAYS_A_MONTH = 365.25 / 12
-BATCH_FACTOR = 0.5
-"""Price of a provider's batch interface over its normal price. Source: price lists of OpenAI and Anthropic."""
+CHIPS, SERVERS, NETWORK = 0.49, 0.32, 0.19
+"""What the hardware of a large training cluster is spent on. Source: Epoch AI 2024, middles of 23-32, 15-22, 9-13 % of
+development."""
+CHIP_POWER = 0.6
+"""Share of a server's power that its accelerators draw. Source: data sheets of eight-way H100 servers."""
+CLUSTER_KWH = 0.08
+"""Dollars a kilowatt hour at the scale of a training cluster. Source: Epoch AI 2024, industrial rates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +71,26 @@ def break_even_per_hour(device_hourly: float, a_request: float) -> float:
 def yearly_factor(start: float, end: float, years: float) -> float:
     """By what factor a price falls each year."""
     return float((start / end) ** (1 / years))
+
+
+def development_shares(hardware: Hardware, purchase: float, given: Assumptions) -> dict[str, float]:
+    """Shares of staff, hardware (chips, servers, network) and energy in developing a large model on own machines.
+
+    Hardware is written off over three years of training and drawing power all the time; staff is its share of
+    development in published accounts, because no formula gives the number of people. Shares of 1; chips, servers and
+    network add up to hardware.
+    """
+    months = 36
+    machines = purchase / CHIPS / months
+    energy = own_monthly(
+        1, watts=hardware.watts / CHIP_POWER, pue=given.pue, kwh=CLUSTER_KWH, kw_space=0.0, hours=730.5
+    )
+    equipment = (1 - given.staff_share) * machines / (machines + energy)
+    return {
+        "staff": given.staff_share,
+        "hardware": equipment,
+        "energy": (1 - given.staff_share) * energy / (machines + energy),
+        "chips": equipment * CHIPS,
+        "servers": equipment * SERVERS,
+        "network": equipment * NETWORK,
+    }

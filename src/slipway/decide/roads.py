@@ -3,17 +3,19 @@
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol
 
 from slipway.decide.assumptions import Assumptions
-from slipway.decide.costs import DAYS_A_MONTH, Bill, device_cost, own_monthly
+from slipway.decide.costs import DAYS_A_MONTH, Bill, api_cost, device_cost, own_monthly
+from slipway.decide.serving import list_ways, origin_of_way
+from slipway.decide.terms import RoadTerms, Terms, one_future, total_costs
 from slipway.domain.architecture import Architecture
-from slipway.domain.deployment import CostLine, Demand, Road
+from slipway.domain.deployment import CostLine, Demand, Origin, Road
 from slipway.domain.hardware import HardwarePrice
 from slipway.domain.model import Price
 from slipway.models.hardware import Rent, find_hardware
-from slipway.models.sizing import HOURS_A_MONTH, Load, Replica, list_replicas, peak_per_second
-from slipway.models.training import reached_share, training_flop, training_hours
+from slipway.models.sizing import DAY_S, HOURS_A_MONTH, Load, Replica, peak_per_second
+from slipway.models.training import pretraining_hours, reached_share, training_flop, training_hours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class Candidate(Protocol):
     def model(self) -> str: ...
 
     def bill(self, demand: Demand, basis: Basis) -> Bill: ...
+    def terms(self, demand: Demand, basis: Basis) -> RoadTerms: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,9 @@ class Api:
     provider: str
     price: Price
     context: int | None
+    batch: float | None = None
+    """Price of the batch interface over the normal one; None without such an interface."""
+    flags: tuple[str, ...] = ()
     road: Road = "api"
 
     @property
@@ -57,20 +63,26 @@ class Api:
         source = f"{self.price.source}, {self.price.as_of}"
         cached_price = self.price.cached_input_per_million
         cached = demand.cached_share if cached_price is not None else 0.0
+        tier = self._tier(demand)
+        # Tokens that were counted times a published price: nothing in it is estimated.
+        origin: Origin = "measured" if demand.traffic is not None and not demand.traffic.split_assumed else "estimated"
+        waits = f" x {tier:g} ({demand.batch_share:.0%} at the batch price)" if tier != 1 else ""
         lines = [
             CostLine(
                 name="Input tokens",
-                monthly=requests * demand.input_tokens * (1 - cached) * self.price.input_per_million / 1e6,
+                monthly=requests * demand.input_tokens * (1 - cached) * self.price.input_per_million * tier / 1e6,
                 formula=f"{requests:,.0f} requests x {demand.input_tokens:,.0f} tokens x {1 - cached:.0%} fresh x "
-                f"${self.price.input_per_million:g} a million",
+                f"${self.price.input_per_million:g} a million{waits}",
                 source=source,
+                origin=origin,
             ),
             CostLine(
                 name="Output tokens",
-                monthly=requests * demand.output_tokens * self.price.output_per_million / 1e6,
+                monthly=requests * demand.output_tokens * self.price.output_per_million * tier / 1e6,
                 formula=f"{requests:,.0f} requests x {demand.output_tokens:,.0f} tokens x "
-                f"${self.price.output_per_million:g} a million",
+                f"${self.price.output_per_million:g} a million{waits}",
                 source=source,
+                origin=origin,
             ),
         ]
         if cached and cached_price is not None:
@@ -78,22 +90,59 @@ class Api:
                 1,
                 CostLine(
                     name="Cached input tokens",
-                    monthly=requests * demand.input_tokens * cached * cached_price / 1e6,
+                    monthly=requests * demand.input_tokens * cached * cached_price * tier / 1e6,
                     formula=f"{requests:,.0f} requests x {demand.input_tokens:,.0f} tokens x {cached:.0%} cached x "
-                    f"${cached_price:g} a million",
+                    f"${cached_price:g} a million{waits}",
                     source=source,
+                    origin=origin,
                 ),
             )
-        return Bill(lines=(*lines, _people(basis.assumptions.people_api, basis.assumptions)))
+        people = people_line(basis.assumptions.people_api, basis.assumptions)
+        return Bill(lines=(*lines, self.evaluation_line(demand, basis), people))
+
+    def evaluation_line(self, demand: Demand, basis: Basis) -> CostLine:
+        """What evaluations send besides the users; on own machines they run in idle hours."""
+        sent, each = basis.assumptions.evaluation_requests, self._a_request(demand)
+        return CostLine(
+            name="Evaluation",
+            monthly=sent * each,
+            formula=f"{sent:,.0f} requests x ${each:.3g}",
+            source="estimate: a suite of 500 questions, ten times a month",
+        )
+
+    def terms(self, demand: Demand, basis: Basis) -> Terms:
+        return Terms(
+            per_request=self._a_request(demand),
+            other_requests=basis.assumptions.evaluation_requests,
+            people=basis.assumptions.people_api,
+        )
+
+    def _a_request(self, demand: Demand) -> float:
+        """Dollars of one mean request."""
+        tier, cached = self._tier(demand), demand.cached_share
+        return api_cost(1, demand.input_tokens, demand.output_tokens, self.price, cached_share=cached, tier=tier)
+
+    def _tier(self, demand: Demand) -> float:
+        return 1.0 if self.batch is None else 1 - demand.batch_share * (1 - self.batch)
+
+
+Commitment = Literal["on demand", "reserved", "spot"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hosted:
-    """An open model on rented accelerators that run day and night."""
+    """An open model on rented accelerators: day and night, or as many as each hour needs.
+
+    `reserved` is the agreed hour of a commitment over the horizon; spot hours can end at any time, so they serve only
+    requests that may wait.
+    """
 
     shape: Architecture
     hardware: str
     rent: Rent
+    commitment: Commitment = "on demand"
+    reserved: Rent | None = None
+    scaled: bool = False
     road: Road = "open"
 
     @property
@@ -102,16 +151,52 @@ class Hosted:
 
     @property
     def name(self) -> str:
-        return f"{self.shape.name} on rented {self.hardware}"
+        how = {"on demand": "rented", "reserved": "reserved", "spot": "spot"}[self.commitment]
+        return f"{self.shape.name} on {how} {self.hardware}{', scaled by the hour' if self.scaled else ''}"
 
     def bill(self, demand: Demand, basis: Basis) -> Bill:
+        demand = self._spread(demand)
         replica, count = cheapest_replica(self.shape, self.hardware, demand, basis.assumptions.safe)
+        hourly, rent = self.agreed_hourly(basis)
+        copies: float = count
+        hours = by_hour(demand) if self.scaled else ()
+        if hours:
+            inside = max(1.0, demand.peak_factor / max(hours))
+            rate = demand.requests_per_day / DAY_S
+            each = [replica.replicas(rate * level * inside, safe=basis.assumptions.safe) for level in hours]
+            copies = sum(each) / len(each)
+        tuning, upfront = tuning_lines(self.shape, self.hardware, demand, basis)
+        machines = rented_line(replica, copies, rent, hourly)
         return Bill(
-            lines=(
-                _rented(replica, count, self.rent, basis.hourly),
-                _people(basis.assumptions.people_hosting, basis.assumptions),
-            )
+            lines=(*tuning, machines, people_line(basis.assumptions.people_hosting, basis.assumptions)), upfront=upfront
         )
+
+    def terms(self, demand: Demand, basis: Basis) -> Terms:
+        demand = self._spread(demand)
+        replica, _ = cheapest_replica(self.shape, self.hardware, demand, basis.assumptions.safe)
+        tuning = _tuning_compute(self.shape, self.hardware, demand, basis)
+        return Terms(
+            devices=replica.devices,
+            per_replica=replica.requests_per_second,
+            hourly=self.agreed_hourly(basis)[0],
+            rent_moves=self.commitment != "reserved",
+            peak_factor=demand.peak_factor,
+            by_hour=by_hour(demand) if self.scaled else (),
+            people=basis.assumptions.people_hosting,
+            upfront=demand.data_cost if demand.tuning_tokens else 0.0,
+            upfront_compute=tuning,
+        )
+
+    def agreed_hourly(self, basis: Basis) -> tuple[float, Rent]:
+        if self.commitment == "reserved" and self.reserved is not None:
+            return self.reserved.hourly, self.reserved
+        if self.commitment == "spot":
+            return basis.hourly * basis.assumptions.spot_share, self.rent
+        return basis.hourly, self.rent
+
+    def _spread(self, demand: Demand) -> Demand:
+        """What may wait a day needs no machines for the busiest minute."""
+        return replace(demand, peak_factor=1.0) if self.commitment == "spot" else demand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +223,10 @@ class Owned:
         price = self.purchase.purchase or 0.0
         capex = devices * price * given.rack_factor
         watts = replica.hardware.watts
+        tuning, upfront = tuning_lines(self.shape, self.hardware, demand, basis)
         return Bill(
             lines=(
+                *tuning,
                 CostLine(
                     name="Machines, written off",
                     monthly=capex / basis.horizon_months,
@@ -161,9 +248,32 @@ class Owned:
                     f"${given.kw_space:g})",
                     source="estimate",
                 ),
-                _people(given.people_hosting + given.people_own, given),
+                people_line(given.people_hosting + given.people_own, given),
             ),
-            upfront=capex,
+            upfront=capex + upfront,
+        )
+
+    def terms(self, demand: Demand, basis: Basis) -> Terms:
+        given = basis.assumptions
+        replica, _ = cheapest_replica(self.shape, self.hardware, demand, given.safe)
+        running = own_monthly(
+            1,
+            watts=replica.hardware.watts,
+            pue=given.pue,
+            kwh=given.kwh,
+            kw_space=given.kw_space,
+            hours=HOURS_A_MONTH,
+        )
+        return Terms(
+            devices=replica.devices,
+            per_replica=replica.requests_per_second,
+            rent_moves=False,
+            running=running / HOURS_A_MONTH,
+            capex=(self.purchase.purchase or 0.0) * given.rack_factor,
+            peak_factor=demand.peak_factor,
+            people=given.people_hosting + given.people_own,
+            upfront=demand.data_cost if demand.tuning_tokens else 0.0,
+            upfront_compute=_tuning_compute(self.shape, self.hardware, demand, basis),
         )
 
 
@@ -188,10 +298,11 @@ class Built:
         given = basis.assumptions
         hardware = find_hardware(self.hardware)
         tokens = given.tokens_per_parameter * self.shape.parameters
-        hours = training_hours(training_flop(self.shape.active_parameters, tokens), hardware)
+        hours = pretraining_hours(self.shape.active_parameters, tokens, hardware)
         runs = device_cost(1, hours * given.experiments, basis.hourly)
-        speed = f"{reached_share(hardware):.0%} of {hardware.tflops['bf16']:g} teraflops"
-        staff = given.builders * given.build_months * given.engineer_monthly
+        share = reached_share(hardware, active_parameters=self.shape.active_parameters)
+        speed = f"{share:.0%} of {hardware.tflops['bf16']:g} teraflops"
+        staff, staff_formula = self._staff(runs, given)
         replica, count = cheapest_replica(self.shape, self.hardware, demand, given.safe)
         return Bill(
             lines=(
@@ -206,15 +317,40 @@ class Built:
                 CostLine(
                     name="Team that builds, written off",
                     monthly=staff / basis.horizon_months,
-                    formula=f"{given.builders:g} people x {given.build_months:g} months x "
-                    f"${given.engineer_monthly:,.0f} / {basis.horizon_months} months",
-                    source="estimate",
+                    formula=f"{staff_formula} / {basis.horizon_months} months",
+                    source="estimate; staff is 29-49 % of development (Epoch AI 2024)",
                 ),
-                _rented(replica, count, self.rent, basis.hourly),
-                _people(given.people_hosting, given),
+                *_data(demand, basis),
+                rented_line(replica, count, self.rent, basis.hourly),
+                people_line(given.people_hosting, given),
             ),
-            upfront=runs + staff,
+            upfront=runs + staff + demand.data_cost,
         )
+
+    def terms(self, demand: Demand, basis: Basis) -> Terms:
+        given = basis.assumptions
+        replica, _ = cheapest_replica(self.shape, self.hardware, demand, given.safe)
+        tokens = given.tokens_per_parameter * self.shape.parameters
+        hours = pretraining_hours(self.shape.active_parameters, tokens, find_hardware(self.hardware))
+        runs = device_cost(1, hours * given.experiments, basis.hourly)
+        return Terms(
+            devices=replica.devices,
+            per_replica=replica.requests_per_second,
+            hourly=basis.hourly,
+            peak_factor=demand.peak_factor,
+            people=given.people_hosting,
+            upfront=demand.data_cost,
+            upfront_compute=runs,
+            upfront_staff=self._staff(runs, given)[0],
+        )
+
+    def _staff(self, runs: float, given: Assumptions) -> tuple[float, str]:
+        """The team that is stated, or the share of development that staff has in large projects, if that is more."""
+        team = given.builders * given.build_months * given.engineer_monthly
+        share = given.staff_share / (1 - given.staff_share) * runs
+        if share > team and given.engineer_monthly:
+            return share, f"{given.staff_share:.0%} of development: ${runs:,.0f} of runs x {share / runs:.2f}"
+        return team, f"{given.builders:g} people x {given.build_months:g} months x ${given.engineer_monthly:,.0f}"
 
 
 def cheapest_replica(shape: Architecture, hardware: str, demand: Demand, safe: float) -> tuple[Replica, int]:
@@ -237,18 +373,33 @@ def sized(shape: Architecture, hardware: str, demand: Demand) -> tuple[Replica, 
 
 @lru_cache(maxsize=256)
 def _sized(shape: Architecture, hardware: str, load: Load) -> tuple[Replica, ...]:
-    return tuple(list_replicas(shape, find_hardware(hardware), load))
+    return tuple(list_ways(shape, find_hardware(hardware), load))
+
+
+def levels(demand: Demand) -> tuple[float, ...]:
+    """Rates of minutes over the mean: those of the trace, else p x q^(p - 1) at share q of time, whose mean is 1 and
+    whose highest is the peak factor p."""
+    if demand.traffic is not None and demand.traffic.levels:
+        return demand.traffic.levels
+    peak = demand.peak_factor
+    return tuple(peak * (step / 100) ** (peak - 1) for step in range(101))
+
+
+def levels_source(demand: Demand) -> str:
+    if demand.traffic is not None and demand.traffic.levels:
+        return f"minutes of {demand.traffic.source}"
+    return "a day's shape assumed from peak_factor"
+
+
+def by_hour(demand: Demand) -> tuple[float, ...]:
+    return demand.traffic.by_hour if demand.traffic is not None else ()
 
 
 def horizon_total(candidate: Candidate, demand: Demand, basis: Basis) -> float:
-    """Dollars over the whole horizon while traffic grows: the sum of its monthly bills."""
-    return sum(
-        candidate.bill(
-            replace(demand, requests_per_day=demand.requests_per_day * float(demand.growth_per_year ** (month / 12))),
-            basis,
-        ).monthly
-        for month in range(basis.horizon_months)
-    )
+    """Dollars over the whole horizon while traffic grows and prices fall as assumed."""
+    future = one_future(demand, basis.assumptions)
+    terms = candidate.terms(demand, basis)
+    return float(total_costs(terms, demand, future, basis.assumptions, basis.horizon_months)[0])
 
 
 def stale(as_of: date | None, today: date, *, months: int = 6) -> bool:
@@ -256,14 +407,15 @@ def stale(as_of: date | None, today: date, *, months: int = 6) -> bool:
     return as_of is not None and (today - as_of).days > months * DAYS_A_MONTH
 
 
-def _rented(replica: Replica, count: int, rent: Rent, hourly: float) -> CostLine:
-    copies = "1 replica" if count == 1 else f"{count} replicas"
+def rented_line(replica: Replica, count: float, rent: Rent, hourly: float) -> CostLine:
+    copies = "1 replica" if count == 1 else f"{count:.4g} replicas"
     return CostLine(
         name="Accelerator hours",
         monthly=device_cost(count * replica.devices, HOURS_A_MONTH, hourly),
         formula=f"{copies} x {replica.devices} {replica.hardware.name} ({replica.precision}) x ${hourly:.2f} x "
         f"{HOURS_A_MONTH:g} h",
         source=_rent_source(rent),
+        origin=origin_of_way(replica),
     )
 
 
@@ -271,10 +423,50 @@ def _rent_source(rent: Rent) -> str:
     return rent.source if rent.as_of is None else f"{rent.source}, {rent.as_of}"
 
 
-def _people(share: float, given: Assumptions) -> CostLine:
+def people_line(share: float, given: Assumptions) -> CostLine:
     return CostLine(
         name="People",
         monthly=share * given.engineer_monthly,
         formula=f"{share:g} engineers x ${given.engineer_monthly:,.0f}",
         source="estimate; [decide] engineer_monthly",
+    )
+
+
+def _tuning_compute(shape: Architecture, hardware: str, demand: Demand, basis: Basis) -> float:
+    """Dollars of accelerator hours for tuning an adapter, experiments included; 0 where nothing is tuned."""
+    if not demand.tuning_tokens:
+        return 0.0
+    flop = training_flop(shape.active_parameters, demand.tuning_tokens, frozen=shape.active_parameters)
+    hours = training_hours(flop, find_hardware(hardware))
+    return device_cost(1, hours * basis.assumptions.experiments, basis.hourly)
+
+
+def tuning_lines(
+    shape: Architecture, hardware: str, demand: Demand, basis: Basis
+) -> tuple[tuple[CostLine, ...], float]:
+    """The lines of fine-tuning and its data, written off, and what is paid upfront for them."""
+    if not demand.tuning_tokens:
+        return (), 0.0
+    compute = _tuning_compute(shape, hardware, demand, basis)
+    line = CostLine(
+        name="Fine-tuning, written off",
+        monthly=compute / basis.horizon_months,
+        formula=f"4 x {shape.active_parameters / 1e9:.3g}e9 parameters x {demand.tuning_tokens:,.0f} tokens / "
+        f"({reached_share(find_hardware(hardware)):.0%} of peak) x {basis.assumptions.experiments:g} for experiments "
+        f"x ${basis.hourly:.2f} / {basis.horizon_months} months",
+        source="4ND for an adapter (frozen weights get no gradient); share reached over published runs",
+    )
+    return (line, *_data(demand, basis)), compute + demand.data_cost
+
+
+def _data(demand: Demand, basis: Basis) -> tuple[CostLine, ...]:
+    if not demand.data_cost:
+        return ()
+    return (
+        CostLine(
+            name="Data, written off",
+            monthly=demand.data_cost / basis.horizon_months,
+            formula=f"${demand.data_cost:,.0f} / {basis.horizon_months} months",
+            source="[decide] data_cost",
+        ),
     )

@@ -9,7 +9,8 @@ class Licence:
     """What a licence allows, in the classes that decide whether a model may be used.
 
     `user_cap` is the number of monthly users above which the licence asks for a separate agreement. `checked` says
-    whether the text was read for this table or is recalled from the model's card.
+    whether the text was read for this table or is recalled from the model's card; `text_sha256` is the hash of the text
+    that was read on `checked_on`, empty where no text was at hand.
     """
 
     id: str
@@ -20,7 +21,9 @@ class Licence:
     user_cap: int | None = None
     train_on_output: Literal["allowed", "forbidden", "under its name"] = "allowed"
     restrictions: str = ""
-    checked: Literal["read", "recalled"] = "recalled"
+    checked: Literal["read", "recalled", "own"] = "recalled"
+    text_sha256: str = ""
+    checked_on: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import Literal
 
 from slipway.domain.architecture import Architecture
+from slipway.domain.decision import Sensitivity, Traffic, Weighing
 
-Road = Literal["api", "open", "build"]
-"""A commercial API, open weights hosted by us, or an own model built from scratch."""
+Road = Literal["api", "open", "build", "mixed"]
+"""A commercial API, open weights hosted by us, an own model built from scratch, or two of them side by side or one
+after the other."""
 Origin = Literal["measured", "calibrated", "estimated"]
 
 
@@ -20,6 +22,7 @@ class Demand:
     output_tokens: float
     peak_factor: float = 3.0
     first_token_ms: float | None = None
+    token_ms: float | None = None
     end_to_end_ms: float | None = None
     context_tokens: int = 8192
     residency: str = ""
@@ -30,6 +33,16 @@ class Demand:
     growth_per_year: float = 1.0
     cached_share: float = 0.0
     skills: Literal["none", "some", "strong"] = "some"
+    batch_share: float = 0.0
+    """Share of requests that may wait a day."""
+    monthly_users: float | None = None
+    trains_on_output: bool = False
+    quality_needed: float | None = None
+    tuning_tokens: float = 0.0
+    data_cost: float = 0.0
+    """Tokens that an open model is tuned on, all epochs together, and dollars for the data."""
+    traffic: Traffic | None = None
+    """The trace that the numbers come from, where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +77,10 @@ class Option:
     control: str = ""
     months_to_start: float = 0.0
     properties: dict[str, str] = field(default_factory=dict)
+    criteria: dict[str, float] = field(default_factory=dict)
+    """Numbers by which the front is drawn, by criterion."""
+    plan: "PlanOption | None" = None
+    """What it runs on at launch, where machines are ours to run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +117,14 @@ class DecisionRecord:
     flips: tuple[str, ...]
     assumptions: tuple[tuple[str, str, str], ...]
     """(what, value, source with date)"""
+    front: tuple[str, ...] = ()
+    """Options that no other option beats in everything."""
+    weighing: Weighing | None = None
+    sensitivity: Sensitivity | None = None
+    prices: dict[str, float] = field(default_factory=dict)
+    """Every price that entered, in dollars: what a later run is compared with."""
+    previous: str = ""
+    """Id of the decision that this one re-ran."""
     created_at: datetime
 
 
@@ -140,8 +165,28 @@ class PlanOption:
     end_to_end_ms: float = 0.0
     sequences: int = 0
     """Requests that one replica works on at once."""
+    step_tokens: int = 0
+    """Tokens that the engine should work on in one step; 0 leaves its default."""
+    least_replicas: int = 0
+    """Lower bound for an autoscaler: what the calmest minutes need; 0 where no traffic was replayed."""
+    replicas_by_rule: int = 0
+    """What rate / throughput would have said; 0 where no traffic was replayed."""
+    first_token_low_ms: float = 0.0
+    first_token_high_ms: float = 0.0
+    """An interval that holds 80 % of what is measured in like places."""
     rejected: str = ""
     origin: Origin = "estimated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayWindow:
+    """A part of the replayed traffic: what arrived, what an autoscaler would run, what 1 % waited for at least."""
+
+    seconds: float
+    """Since the first request."""
+    requests_per_second: float
+    replicas: int
+    first_token_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,4 +204,6 @@ class Plan:
     reasons: tuple[str, ...]
     assumptions: tuple[tuple[str, str, str], ...] = ()
     """(what, value, source with date)"""
+    replay: tuple[ReplayWindow, ...] = ()
+    """The chosen option over the traffic that was replayed; empty without a limit on latency."""
     created_at: datetime

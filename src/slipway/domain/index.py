@@ -15,9 +15,9 @@ class SearchSettings:
     """How passages are found. `alpha` weighs the lexical leg of the convex fusion: 1 is lexical only."""
 
     similarity: Similarity = "cosine"
-    alpha: float = 0.5
-    cut: float = 0.65
-    limit: int = 8
+    alpha: float = 0.45
+    cut: float = 0.76
+    limit: int = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

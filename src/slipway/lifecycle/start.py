@@ -32,7 +32,7 @@ first_token_ms = 2000
 [retrieve]
 index = "documents"
 chunker = {{ kind = "recursive", size = 200 }}
-alpha = 0.5
+alpha = 0.45
 
 # The model that answers. The embedded extractive engine quotes sentences and needs no model.
 # To use your own: name an engine below.

@@ -11,19 +11,36 @@ EMBEDDED = frozenset({"extractive", "echo"})
 FREE = "runs in this process"
 
 
-def price_of(engine_or_provider: str, model: str, *, at: date | None = None, base_url: str = "") -> Price | None:
+BATCH_SELLERS = frozenset(
+    {"openai", "anthropic", "azure", "google", "gemini", "vertex", "bedrock", "aws", "mistral", "groq", "fireworks"}
+    | {"together", "x-ai", "xai"}
+)
+BATCH_FACTOR = 0.5
+"""Price of a provider's batch interface (answers within a day) over its normal price. Source: the providers' price
+pages, recalled 2025; genai-prices does not hold it, a second list does for some models."""
+
+
+def batch_factor_of(provider: str) -> float | None:
+    """Batch price of a provider over its normal one; None where no batch interface is known."""
+    return BATCH_FACTOR if provider.lower() in BATCH_SELLERS else None
+
+
+def price_of(
+    engine_or_provider: str, model: str, *, at: date | None = None, base_url: str = "", input_tokens: float = 0.0
+) -> Price | None:
     """Dollars per million tokens of `model`, valid at `at` (UTC; today when None), or None when no price is known.
 
     `engine_or_provider` is an embedded engine (costs 0), a provider such as `openai`, or the name of a configured
     engine. An engine's own `base_url` tells its provider for certain: an address that no provider is known by has no
     price, whatever the engine is called. A model may be written `provider/model`. A surcharge for long contexts is
-    not in the price, which is the base rate. `as_of` is the day up to which the price list is known to be kept.
+    in the price where `input_tokens`, the length of a request, reaches it; else the price is the base rate. `as_of` is
+    the day up to which the price list is known to be kept.
     Source: the package genai-prices (MIT), read offline; it is heavy and is loaded by the first call.
     """
     day = at or datetime.now(UTC).date()
     if engine_or_provider in EMBEDDED:
         return Price(input_per_million=0.0, output_per_million=0.0, source=FREE, as_of=day)
-    return _listed_price(engine_or_provider, model, day, base_url)
+    return _listed_price(engine_or_provider, model, day, base_url, input_tokens)
 
 
 def context_of(provider: str, model: str) -> int | None:
@@ -33,20 +50,21 @@ def context_of(provider: str, model: str) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def _listed_price(engine_or_provider: str, model: str, day: date, base_url: str) -> Price | None:
+def _listed_price(engine_or_provider: str, model: str, day: date, base_url: str, input_tokens: float) -> Price | None:
     found = _find(engine_or_provider, model, base_url)
     if found is None:
         return None
     provider, listed = found
     # Noon, because some providers are cheaper at night and the day price is the one to reckon with.
     prices = listed.get_prices(datetime.combine(day, time(12), UTC))
-    per_input, per_output = _base(prices, "input_mtok"), _base(prices, "output_mtok")
+    per_input = _rate(prices, "input_mtok", input_tokens)
+    per_output = _rate(prices, "output_mtok", input_tokens)
     if per_input is None:
         return None
     return Price(
         input_per_million=per_input,
         output_per_million=per_output or 0.0,
-        cached_input_per_million=_base(prices, "cache_read_mtok"),
+        cached_input_per_million=_rate(prices, "cache_read_mtok", input_tokens),
         source=f"genai-prices {_version()}: {provider.name} {listed.id}",
         as_of=min(day, _kept_until()),
     )
@@ -99,7 +117,11 @@ def _kept_until() -> date:
     return max(starts, default=today)
 
 
-def _base(prices: Any, key: str) -> float | None:
-    """A price as a number; of a tiered price the base."""
+def _rate(prices: Any, key: str, input_tokens: float) -> float | None:
+    """A price as a number; of a tiered price the tier that a request of that length reaches, which holds for all of
+    its tokens."""
     value = getattr(prices, key, None)
-    return None if value is None else float(getattr(value, "base", value))
+    if value is None:
+        return None
+    reached = [tier.price for tier in getattr(value, "tiers", ()) if input_tokens >= tier.start]
+    return float(reached[-1] if reached else getattr(value, "base", value))

@@ -1,35 +1,194 @@
 """How long one step of a model takes on given accelerators: the slower of reading weights and multiplying them."""
 
 from dataclasses import dataclass
-from math import pow
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from slipway.domain.architecture import Architecture
-from slipway.domain.hardware import Hardware, Precision
-from slipway.models.memory import BITS, kv_bytes, kv_copies
+from slipway.domain.hardware import Efficiency, Hardware, Precision
+from slipway.models.memory import BITS, kv_copies
+
+Numbers: TypeAlias = float | NDArray[np.float64]
+"""One figure, or one for each row of a table."""
 
 SHARPNESS = 4.0
 """How sudden the change from memory-bound to compute-bound is; exponent of the smooth maximum."""
+ATTENTION_SHARE = 0.7
+"""Attention over a prompt reaches this share of what large products reach. Source: prefill kernels on H100."""
+DEEPER_REDUCE = 0.15
+"""Each doubling of the devices beyond two makes an all-reduce so much slower to start."""
+
+
+class Speed(NamedTuple):
+    """What a step costs on accelerators under an engine. Seconds; efficiencies are shares of the data sheet.
+
+    The first eight describe every model, the next three mixtures of experts, the last two how an engine answers:
+    `request` is what a request costs before its prompt is worked on, `queue` what waiting costs over its simulation.
+    """
+
+    step: Numbers = 0.6e-3
+    layer: Numbers = 12e-6
+    weights: Numbers = 0.75
+    products: Numbers = 0.6
+    cache: Numbers = 0.9
+    all_reduce: Numbers = 8e-6
+    link: Numbers = 0.45
+    sequence: Numbers = 20e-6
+    expert_weights: Numbers = 0.7
+    expert_products: Numbers = 0.5
+    expert_layer: Numbers = 35e-6
+    request: Numbers = 0.035
+    queue: Numbers = 1.0
+
+
+PRIOR = Speed()
+"""Where a fit starts, and what is assumed for an engine of which nothing is known."""
+REFERENCE = Efficiency(bandwidth=0.75, compute=0.61)
+"""Share of the data sheet that kernels reach where the prior was chosen: H100 in 8 bits."""
+
+
+class Work(NamedTuple):
+    """What one step does.
+
+    `tokens` pass through the weights; `sequences` of them each add one to an answer and read `context` cached tokens
+    in all; `attention` is the sum over the prompts' tokens of how many tokens they look back on.
+    """
+
+    tokens: Numbers
+    sequences: Numbers
+    context: Numbers
+    attention: Numbers
+
+
+class Facts(NamedTuple):
+    """What the roofline needs of a model on a group of devices; bytes, operations and seconds without prefixes."""
+
+    layers: Numbers
+    expert_layers: Numbers
+    dense_bytes: Numbers
+    expert_bytes: Numbers
+    experts: Numbers
+    experts_per_token: Numbers
+    dense_flop: Numbers
+    expert_flop: Numbers
+    attention_flop: Numbers
+    flops: Numbers
+    dense_flops: Numbers
+    attention_flops: Numbers
+    bandwidth: Numbers
+    link: Numbers
+    devices: Numbers
+    split: Numbers
+    """Devices that share one copy of the layers outside the experts."""
+    cache_bytes: Numbers
+    full_layers: Numbers
+    windowed_layers: Numbers
+    window: Numbers
+    hidden_bytes: Numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepCosts:
-    """What a step costs besides weights and products: priors for hardware and engines that were not calibrated.
+class Split:
+    """How a model is spread: tensor parallel, pipeline stages, copies of the attention, groups of experts."""
 
-    Seconds; efficiencies are shares of the data sheet. A link below `slow_link_gb_s` is PCIe. Chosen on published
-    measurements of dense models (fp8, H100, H200, B200; vLLM and TensorRT-LLM), where the time per token then has a
-    median error of 9 %; for mixtures of experts it is 30 %.
+    tensor: int = 1
+    pipeline: int = 1
+    attention_copies: int = 1
+    experts: int = 1
+
+    @property
+    def devices(self) -> int:
+        return self.tensor * self.pipeline * self.attention_copies
+
+
+def facts_of(
+    shape: Architecture, hardware: Hardware, split: Split, precision: Precision, *, cache_bytes_each: float = 2.0
+) -> Facts:
+    """The facts of a model on one pipeline stage's devices.
+
+    Experts in 4 bits leave the other layers in 16, as published checkpoints do.
     """
+    devices = split.tensor * split.attention_copies
+    each = BITS[precision] / 8
+    expert = 3 * shape.hidden * shape.expert_intermediate
+    sparse_layers = shape.layers - shape.dense_layers if shape.experts else 0
+    in_experts = min(sparse_layers * shape.experts * expert, shape.parameters)
+    embeddings = 0 if shape.tied else shape.vocabulary * shape.hidden
+    dense = max(1, shape.parameters - in_experts - embeddings)
+    active_experts = sparse_layers * shape.experts_per_token * expert
+    active_dense = max(shape.active_parameters - active_experts - embeddings, 0.3 * dense)
+    kept_wide = bool(shape.experts) and precision == "int4"
+    flops = hardware.tflops.get("fp4", hardware.tflops["int4"]) if precision == "int4" else hardware.tflops[precision]
+    if shape.latent_rank:
+        a_token = (shape.latent_rank + shape.rope_dim) * cache_bytes_each
+    else:
+        a_token = 2 * shape.kv_heads * shape.head_dim * cache_bytes_each
+    return Facts(
+        layers=float(shape.layers),
+        expert_layers=float(sparse_layers),
+        dense_bytes=dense * (2.0 if kept_wide else each),
+        expert_bytes=in_experts * each,
+        experts=float(max(1, shape.experts)),
+        experts_per_token=float(shape.experts_per_token),
+        dense_flop=2.0 * active_dense,
+        expert_flop=2.0 * active_experts,
+        attention_flop=4.0 * shape.heads * shape.head_dim,
+        flops=flops * 1e12,
+        dense_flops=(hardware.tflops["bf16"] if kept_wide else flops) * 1e12,
+        attention_flops=hardware.tflops["bf16"] * 1e12,
+        bandwidth=hardware.bandwidth_gb_s * 1e9,
+        link=hardware.link_gb_s * 1e9,
+        devices=float(devices),
+        split=float(split.tensor),
+        cache_bytes=a_token * kv_copies(shape, split.tensor),
+        full_layers=float(shape.full_attention_layers),
+        windowed_layers=float(shape.layers - shape.full_attention_layers),
+        window=float(shape.sliding_window),
+        hidden_bytes=2.0 * shape.hidden,
+    )
 
-    per_layer: float = 12e-6
-    per_step: float = 500e-6
-    cache_bandwidth: float = 0.9
-    link: float = 0.6
-    all_reduce: float = 16e-6
-    all_reduce_pcie: float = 40e-6
-    slow_link_gb_s: float = 100.0
+
+def kernel_prior(shape: Architecture, hardware: Hardware, precision: Precision) -> Speed:
+    """The prior, moved by what measured kernels reach on this hardware at this precision."""
+    kept_wide = bool(shape.experts) and precision == "int4"
+    dense = hardware.efficiency["bf16" if kept_wide else precision]
+    share = hardware.efficiency[precision]
+    return PRIOR._replace(
+        weights=PRIOR.weights * dense.bandwidth / REFERENCE.bandwidth,
+        products=PRIOR.products * dense.compute / REFERENCE.compute,
+        expert_weights=PRIOR.expert_weights * share.bandwidth / dense.bandwidth,
+        expert_products=PRIOR.expert_products * share.compute / dense.compute,
+    )
 
 
-PRIOR = StepCosts()
+def step_seconds(facts: Facts, speed: Speed, work: Work) -> Numbers:
+    """Seconds of one step: overheads + weights or products, whichever is slower + cache + attention + all-reduce.
+
+    Of E experts k a token, T tokens touch E x (1 - (1 - k/E)^T). The layers outside the experts are kept once for each
+    copy of the attention, the experts once in all.
+    """
+    tokens = np.maximum(work.tokens, 1e-9)
+    reading = facts.dense_bytes / (facts.split * facts.bandwidth * speed.weights)
+    multiplying = facts.dense_flop * tokens / (facts.devices * facts.dense_flops * speed.products)
+    slower = _smooth_maximum(reading, multiplying)
+    touched = 1 - np.power(1 - facts.experts_per_token / facts.experts, np.maximum(tokens, 1.0))
+    in_experts = facts.devices * facts.bandwidth * speed.weights * speed.expert_weights
+    by_experts = facts.devices * facts.flops * speed.products * speed.expert_products
+    slower = slower + _smooth_maximum(
+        facts.expert_bytes * touched / in_experts, facts.expert_flop * tokens / by_experts
+    )
+    overhead = speed.step + facts.layers * speed.layer + facts.expert_layers * speed.expert_layer
+    overhead = overhead + work.sequences * speed.sequence
+    each = work.context / np.maximum(work.sequences, 1.0)
+    looked_at = facts.full_layers * each + facts.windowed_layers * np.minimum(each, facts.window)
+    cache = work.sequences * looked_at * facts.cache_bytes / (facts.devices * facts.bandwidth * speed.cache)
+    back = work.attention / tokens
+    seen = facts.full_layers + facts.windowed_layers * np.minimum(1.0, facts.window / np.maximum(back, 1.0))
+    reached = facts.devices * facts.attention_flops * speed.products * ATTENTION_SHARE
+    attention = facts.attention_flop * seen * work.attention / reached
+    return overhead + slower + cache + attention + _all_reduce_seconds(facts, speed, tokens)
 
 
 def decode_step_s(
@@ -40,12 +199,12 @@ def decode_step_s(
     *,
     sequences: float,
     tokens: float,
-    costs: StepCosts = PRIOR,
+    speed: Speed | None = None,
 ) -> float:
     """Seconds of one step that adds a token to each of `sequences`, which hold `tokens` each."""
-    cache = sequences * kv_bytes(shape, tokens) * kv_copies(shape, devices)
-    reading = cache / (devices * hardware.bandwidth_gb_s * 1e9 * costs.cache_bandwidth)
-    return _matrices_s(shape, hardware, devices, precision, tokens=sequences, costs=costs) + reading
+    facts = facts_of(shape, hardware, Split(tensor=devices), precision)
+    work = Work(tokens=sequences, sequences=sequences, context=sequences * tokens, attention=0.0)
+    return float(step_seconds(facts, speed or kernel_prior(shape, hardware, precision), work))
 
 
 def prefill_s(
@@ -55,51 +214,23 @@ def prefill_s(
     precision: Precision,
     *,
     tokens: float,
-    costs: StepCosts = PRIOR,
+    speed: Speed | None = None,
 ) -> float:
-    """Seconds to read a prompt of `tokens`; attention adds 2 S^2 per layer and head width, causal."""
-    attention = 2 * tokens * min(tokens, _window(shape, tokens)) * shape.layers * shape.heads * shape.head_dim
-    products = devices * hardware.tflops["bf16"] * 1e12 * hardware.efficiency["bf16"].compute
-    return _matrices_s(shape, hardware, devices, precision, tokens=tokens, costs=costs) + attention / products
+    """Seconds to read a prompt of `tokens`; each token looks back on half of them."""
+    facts = facts_of(shape, hardware, Split(tensor=devices), precision)
+    work = Work(tokens=tokens, sequences=0.0, context=0.0, attention=tokens * tokens / 2)
+    return float(step_seconds(facts, speed or kernel_prior(shape, hardware, precision), work))
 
 
-def _matrices_s(
-    shape: Architecture, hardware: Hardware, devices: int, precision: Precision, *, tokens: float, costs: StepCosts
-) -> float:
-    share = hardware.efficiency[precision]
-    reading = _bytes_read(shape, precision, tokens) / (devices * hardware.bandwidth_gb_s * 1e9 * share.bandwidth)
-    multiplying = 2 * shape.active_parameters * tokens / (devices * hardware.tflops[precision] * 1e12 * share.compute)
-    slower = pow(pow(reading, SHARPNESS) + pow(multiplying, SHARPNESS), 1 / SHARPNESS)
-    return (
-        costs.per_step
-        + shape.layers * costs.per_layer
-        + slower
-        + _all_reduce_s(shape, hardware, devices, tokens, costs)
-    )
+def _smooth_maximum(one: Numbers, other: Numbers) -> Numbers:
+    total: Numbers = np.power(np.power(one, SHARPNESS) + np.power(other, SHARPNESS), 1 / SHARPNESS)
+    return total
 
 
-def _bytes_read(shape: Architecture, precision: Precision, tokens: float) -> float:
-    """Weights that one step touches. Of E experts k a token, T tokens touch E x (1 - (1 - k/E)^T)."""
-    each = BITS[precision] / 8
-    if not shape.experts:
-        return shape.parameters * each
-    expert = 3 * shape.hidden * shape.expert_intermediate
-    in_experts = (shape.layers - shape.dense_layers) * shape.experts * expert
-    in_experts = min(in_experts, shape.parameters)
-    touched = 1 - pow(1 - shape.experts_per_token / shape.experts, tokens)
-    return (shape.parameters - in_experts + in_experts * touched) * each
-
-
-def _all_reduce_s(shape: Architecture, hardware: Hardware, devices: int, tokens: float, costs: StepCosts) -> float:
-    """Two sums over all devices a layer: a fixed delay, and the bytes over the link."""
-    if devices == 1:
-        return 0.0
-    delay = costs.all_reduce_pcie if hardware.link_gb_s < costs.slow_link_gb_s else costs.all_reduce
-    sent = 2 * (devices - 1) / devices * tokens * shape.hidden * 2
-    return 2 * shape.layers * (delay + sent / (hardware.link_gb_s * 1e9 * costs.link))
-
-
-def _window(shape: Architecture, tokens: float) -> float:
-    """Tokens that a token looks back on, averaged over the layers."""
-    windowed = shape.layers - shape.full_attention_layers
-    return (shape.full_attention_layers * tokens + windowed * min(tokens, shape.sliding_window)) / shape.layers
+def _all_reduce_seconds(facts: Facts, speed: Speed, tokens: Numbers) -> Numbers:
+    """Two sums over all devices a layer: a fixed delay, and 2 (n - 1) / n of the bytes over the link."""
+    more = np.log2(np.maximum(facts.devices, 1.0))
+    start = speed.all_reduce * (1 + DEEPER_REDUCE * np.where(more > 1, more, 0.0))
+    sent = 2 * (facts.devices - 1) / facts.devices * tokens * facts.hidden_bytes
+    seconds: Numbers = np.where(more > 0, 2 * facts.layers * (start + sent / (facts.link * speed.link)), 0.0)
+    return seconds

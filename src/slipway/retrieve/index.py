@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
+
+import numpy
 
 from slipway.domain.document import Chunk, Document
-from slipway.domain.errors import ConfigError, IndexOutdated, NameInvalid, NotFound, NothingToIndex, SlipwayError
+from slipway.domain.errors import (
+    ConfigError,
+    FileBroken,
+    IndexOutdated,
+    NameInvalid,
+    NotFound,
+    NothingToIndex,
+    SlipwayError,
+)
 from slipway.domain.ids import ContentHash, hash_parts, is_name
 from slipway.domain.index import DocumentEntry, Index, SearchSettings
 from slipway.embedders.base import Embedder, Vectors
@@ -16,13 +27,16 @@ from slipway.retrieve.chunkers.base import Chunker, chunker_id, chunkers
 from slipway.retrieve.coverage import fit_coverage
 from slipway.retrieve.documents import Loaded, Progress, load_documents
 from slipway.retrieve.embeddings import Embeddings, forget_documents
+from slipway.retrieve.signals import Known
 from slipway.text.markdown import plain_text
 from slipway.text.tokens import EstimatedTokens, TokenCounter
 from slipway.vectors.base import IndexReader
 from slipway.workspace import Workspace
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same documents and settings would give another index than before."""
+LEAN = 0.4
+"""How far the vector of a chunk leans towards what stands around it."""
 REFERENCE = re.compile(r"(?P<name>[^@]+)(?:@(?P<version>\d+))?")
 
 
@@ -92,7 +106,11 @@ def build_index(
     vectors = embed_chunks(workspace, documents, chunks, on_progress=on_progress)
     workspace.indexes.write(version_hash, documents=documents, chunks=chunks, vectors=vectors)
     counts = {document: len(list(group)) for document, group in groupby(chunks, key=lambda chunk: chunk.document)}
-    coverage = fit_coverage(workspace.indexes.open(version_hash), search=search, embedder=embedder)
+    reader = workspace.indexes.open(version_hash)
+    owners = {document.id: document.content_hash for document in documents}
+    with Embeddings(workspace.state) if embedder is not None else nullcontext() as kept:
+        known = Known(reader, embedder, kept, owners)
+        coverage = fit_coverage(reader, search=search, embedder=embedder, known=known)
     index = Index(
         name=name,
         version=0,
@@ -223,18 +241,51 @@ def embed_chunks(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Vectors | None:
-    """Shape (chunks, dimensions), or None without an embedder."""
-    embedder = workspace.embedder
+    """Shape (chunks, dimensions), or None without an embedder; each vector leans towards those of its neighbours."""
+    return embed_with(workspace.embedder, workspace, documents, chunks, on_progress=on_progress)
+
+
+def embed_with(
+    embedder: Embedder | None,
+    workspace: Workspace,
+    documents: Sequence[Document],
+    chunks: Sequence[Chunk],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Vectors | None:
+    """The same with another embedder than that of slipway.toml."""
     if embedder is None:
         return None
     owners = {document.id: document.content_hash for document in documents}
     with Embeddings(workspace.state) as kept:
-        return kept.embed(
+        vectors = kept.embed(
             embedder,
             [embedded_text(chunk) for chunk in chunks],
             documents=[owners[chunk.document] for chunk in chunks],
             on_progress=on_progress,
         )
+    return lean_on_neighbours(vectors, chunks)
+
+
+def lean_on_neighbours(vectors: Vectors, chunks: Sequence[Chunk]) -> Vectors:
+    """Rows of unit length: `LEAN` of the mean of a chunk and its neighbours in the document, the rest the chunk.
+
+    What a chunk is about is often said beside it. A document of one chunk is not changed. Chunks are in order.
+    """
+    if len(chunks) < 2:
+        return vectors
+    same = numpy.array([before.document == behind.document for before, behind in pairwise(chunks)])
+    sums, counts = vectors.copy(), numpy.ones(len(chunks), dtype=numpy.float32)
+    sums[1:][same] += vectors[:-1][same]
+    sums[:-1][same] += vectors[1:][same]
+    counts[1:][same] += 1
+    counts[:-1][same] += 1
+    alone = counts == 1
+    means = sums / numpy.maximum(numpy.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    leaning: Vectors = (1 - LEAN) * vectors + LEAN * means
+    leaning /= numpy.maximum(numpy.linalg.norm(leaning, axis=1, keepdims=True), 1e-12)
+    leaning[alone] = vectors[alone]
+    return leaning
 
 
 def embedded_text(chunk: Chunk) -> str:
@@ -243,13 +294,13 @@ def embedded_text(chunk: Chunk) -> str:
 
 
 def _latest(workspace: Workspace, name: str) -> tuple[Index, IndexReader] | None:
-    """The latest version with its file open; None when there is no version or its file is gone."""
+    """The latest version with its file open; None when there is no version, or its file is gone or of an old format."""
     index = workspace.store.records.latest(Index, name)
     if index is None:
         return None
     try:
         return index, workspace.indexes.open(index.hash)
-    except NotFound:
+    except (NotFound, FileBroken):
         return None
 
 

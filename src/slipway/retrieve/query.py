@@ -70,6 +70,12 @@ def search_legs(
 
 def embed_question(workspace: Workspace, index: Index, question: str) -> Vectors | None:
     """Shape (dimensions,), or None for an index without vectors. Raises `EmbedderChanged`."""
+    vectors = embed_questions(workspace, index, [question])
+    return None if vectors is None else vectors[0]
+
+
+def embed_questions(workspace: Workspace, index: Index, questions: Sequence[str]) -> Vectors | None:
+    """Shape (questions, dimensions), or None for an index without vectors. Raises `EmbedderChanged`."""
     if not index.dimensions:
         return None
     embedder = workspace.embedder
@@ -79,8 +85,7 @@ def embed_question(workspace: Workspace, index: Index, question: str) -> Vectors
             built_with=index.embedder,
             there=f"'{embedder.id}'" if embedder else "",
         )
-    vector: Vectors = embedder.embed([question])[0]
-    return vector
+    return embedder.embed(questions)
 
 
 def passages_of(reader: IndexReader, index: Index, hits: Sequence[Fused]) -> list[Passage]:

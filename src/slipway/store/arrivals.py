@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 from sqlalchemy import Row
 
 from slipway.domain.trace import Span
+from slipway.store.journal_spans import with_values
 from slipway.store.rollups import MODEL_KINDS, Tally
 from slipway.store.trace_pages import preview
 
@@ -38,8 +38,56 @@ NUMBER_COLUMNS = (
     "cost_micros",
     "first_token_ns",
 )
-_TRACE_ID = re.compile(r"[0-9a-f]{32}")
-_SPAN_ID = re.compile(r"[0-9a-f]{16}")
+_is_trace_id = re.compile(r"[0-9a-f]{32}").fullmatch
+_is_span_id = re.compile(r"[0-9a-f]{16}").fullmatch
+_NO_VERDICTS = "{}"
+LINE = (
+    "root",
+    "started_ns",
+    "ended_ns",
+    "name",
+    "kind",
+    "status",
+    "release",
+    "channel",
+    "environment",
+    "provider",
+    "model",
+    "session",
+    "subject",
+    "spans",
+    "model_spans",
+    "input_tokens",
+    "output_tokens",
+    "cost_micros",
+    "verdicts",
+)
+"""Columns of a trace's line that its spans decide."""
+SPAN = (
+    "trace_id",
+    "span",
+    "parent",
+    "name",
+    "kind",
+    "start_ns",
+    "duration_ns",
+    "status",
+    "provider",
+    "model",
+    "response_model",
+    "prompt",
+    "knowledge",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "usage_estimated",
+    "cost_micros",
+    "first_token_ns",
+    "finish",
+    "verdicts",
+)
+"""Columns of the row of a span."""
 INHERITED = ("release", "channel", "session", "environment", "subject")
 WORST_FIRST = ("block", "redact", "flag", "undecided", "allow")
 
@@ -58,13 +106,6 @@ class Arrival:
     def inherit(self) -> None:
         """Finds the root, and gives every span what it knows of the whole."""
         row = self.row
-        if row is None and len(self.spans) == 1:
-            # The usual case by far: a trace of one span, which knows itself best.
-            one = self.spans[0]
-            self.root = one if one.parent is None or one.kind == "request" else None
-            self.whole.update({name: getattr(one, name) or None for name in INHERITED})
-            self.subject = one.subject or None
-            return
         self.root = next((one for one in self.spans if one.parent is None), None)
         if self.root is None and (row is None or row.root is None):
             self.root = next((one for one in self.spans if one.kind == "request"), None)
@@ -82,7 +123,7 @@ class Arrival:
             missing = {name: value for name, value in whole.items() if value and not getattr(one, name)}
             if self.subject and one.subject != self.subject:
                 missing["subject"] = self.subject
-            spans.append(replace(one, **missing) if missing else one)
+            spans.append(with_values(one, **missing) if missing else one)
         self.spans = spans
         if self.root is not None:
             span_id = self.root.span
@@ -157,12 +198,95 @@ def _worse(before: str | None, now: str) -> str:
     return min(known, key=WORST_FIRST.index) if known else now
 
 
+def lone_line(one: Span, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The line (`LINE`) of a trace of which one span is known: what `Arrival.line` says of it, without the detours.
+
+    Most traces of a gateway are such, and this is done for every request. `row` is what `span_row` made of the span.
+    """
+    root = one.parent is None or one.kind == "request"
+    calls = one.kind in MODEL_KINDS
+    told = root or calls
+    return (
+        row[1] if root else None,
+        one.start_ns,
+        one.end_ns,
+        one.name,
+        one.kind,
+        one.status,
+        one.release or "",
+        one.channel,
+        one.environment,
+        one.provider if told else "",
+        (one.model or one.response_model) if told else "",
+        one.session,
+        one.subject or None,
+        1,
+        1 if calls else 0,
+        one.input_tokens,
+        one.output_tokens,
+        one.cost_micros,
+        row[-1],
+    )
+
+
+def count_lone(one: Span, tally: Tally) -> None:
+    """What `Arrival.count` does with such a span."""
+    root = one.parent is None or one.kind == "request"
+    tally.add(one, root=root, pays=root or one.kind in MODEL_KINDS)
+
+
+def span_row(one: Span, number: int) -> tuple[Any, ...]:
+    """The row (`SPAN`) of a span."""
+    return (
+        number,
+        bytes.fromhex(one.span),
+        bytes.fromhex(one.parent) if one.parent else None,
+        one.name,
+        one.kind,
+        one.start_ns,
+        one.end_ns - one.start_ns,
+        one.status,
+        one.provider,
+        one.model,
+        one.response_model,
+        one.prompt,
+        one.index,
+        one.input_tokens,
+        one.output_tokens,
+        one.cached_tokens,
+        one.reasoning_tokens,
+        one.usage_estimated,
+        one.cost_micros,
+        one.first_token_ns,
+        one.finish,
+        encode_verdicts(one.verdicts),
+    )
+
+
 def clean(one: Span) -> Span | None:
     """The span with columns that every database takes; None when its ids are none."""
-    if not (_TRACE_ID.fullmatch(one.trace) and _SPAN_ID.fullmatch(one.span)):
+    if not (_is_trace_id(one.trace) and _is_span_id(one.span)):
         return None
+    # All of them at once: one by one, to look would cost more than to store.
+    texts = (
+        f"{one.name}{one.subject or ''}{one.session}{one.release or ''}{one.channel}{one.environment}{one.provider}"
+        f"{one.model}{one.response_model}{one.prompt}{one.index}{one.finish}"
+    )
+    if (
+        len(texts) <= LONGEST_TEXT
+        and texts.isprintable()
+        and (one.parent is None or _is_span_id(one.parent))
+        and 0 <= one.start_ns <= one.end_ns <= LARGEST_NUMBER
+        and 0 <= one.input_tokens <= LARGEST_NUMBER
+        and 0 <= one.output_tokens <= LARGEST_NUMBER
+        and 0 <= one.cached_tokens <= LARGEST_NUMBER
+        and 0 <= one.reasoning_tokens <= LARGEST_NUMBER
+        and 0 <= one.cost_micros <= LARGEST_NUMBER
+        and (one.first_token_ns is None or 0 <= one.first_token_ns <= LARGEST_NUMBER)
+    ):
+        return one
     changed: dict[str, Any] = {}
-    if one.parent is not None and not _SPAN_ID.fullmatch(one.parent):
+    if one.parent is not None and not _is_span_id(one.parent):
         changed["parent"] = None
     for name in TEXT_COLUMNS:
         value = getattr(one, name)
@@ -174,8 +298,8 @@ def clean(one: Span) -> Span | None:
             changed[name] = min(max(0, value), LARGEST_NUMBER)
     if one.end_ns < one.start_ns:
         changed["end_ns"] = changed.get("start_ns", one.start_ns)
-    return replace(one, **changed) if changed else one
+    return with_values(one, **changed) if changed else one
 
 
 def encode_verdicts(verdicts: dict[str, str]) -> str:
-    return msgspec.json.encode(verdicts, order="sorted").decode()
+    return msgspec.json.encode(verdicts, order="sorted").decode() if verdicts else _NO_VERDICTS

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -112,6 +113,58 @@ class Keys:
         except InvalidTag:
             raise ContentDamaged(kind, id) from None
 
+    def can_open(self, connection: Connection, sealed: bytes) -> bool:
+        """Whether the key of a sealed body is still there."""
+        return self._key(connection, int.from_bytes(sealed[1:9], "big")) is not None
+
+    def prepare(self, connection: Connection, subjects: Collection[str]) -> None:
+        """Reads the keys of many people at once, and makes those that are missing, so that sealing asks for none.
+
+        "" stands for nobody. More than fit into memory are left to `seal`.
+        """
+        self._refresh(connection)
+        with self._lock:
+            wanted = [subject for subject in subjects if subject not in self._by_subject][: KEYS_IN_MEMORY // 2]
+        if len(wanted) < 2:
+            return
+        found = self._read_keys(connection, wanted)
+        missing = [subject for subject in wanted if subject not in found]
+        if missing:
+            numbers = self.database.dialect.next_ids(connection, "data_key", len(missing))
+            now = time.time_ns() // 1000
+            made = {subject: (number, os.urandom(KEY_BYTES)) for number, subject in zip(numbers, missing, strict=True)}
+            connection.execute(
+                self.database.insert(data_key).on_conflict_do_nothing(),
+                [
+                    {
+                        "id": number,
+                        "project": self.project,
+                        "subject": subject,
+                        "wrapped": self._wrap(self._master, number, raw),
+                        "created_us": now,
+                    }
+                    for subject, (number, raw) in made.items()
+                ],
+            )
+            # Read again: where another process was quicker, its key counts.
+            found |= self._read_keys(connection, missing)
+        with self._lock:
+            for subject, (number, wrapped) in found.items():
+                self._by_id[number] = AESGCM(self._unwrap(number, wrapped))
+                self._by_subject[subject] = number
+            for known in (self._by_id, self._by_subject):
+                while len(known) > KEYS_IN_MEMORY:
+                    known.popitem(last=False)
+
+    def _read_keys(self, connection: Connection, subjects: list[str]) -> dict[str, tuple[int, bytes]]:
+        found: dict[str, tuple[int, bytes]] = {}
+        for at in range(0, len(subjects), 400):
+            statement = select(data_key.c.subject, data_key.c.id, data_key.c.wrapped).where(
+                data_key.c.project == self.project, data_key.c.subject.in_(subjects[at : at + 400])
+            )
+            found |= {row.subject: (row.id, row.wrapped) for row in connection.execute(statement) if row.wrapped}
+        return found
+
     def of(self, project_name: str) -> "Keys":
         """The keys of another project under the same master key."""
         if project_name == self.project:
@@ -120,6 +173,11 @@ class Keys:
             if project_name not in self._siblings:
                 self._siblings[project_name] = Keys(self.database, project_name, self._master_bytes)
             return self._siblings[project_name]
+
+    def epoch(self) -> int:
+        """A number that grows whenever anybody's key is erased: what is kept outside the store may hold them."""
+        with self.database.reading() as connection:
+            return int(connection.execute(select(setting.c.value).where(setting.c.name == EPOCH)).scalar() or 0)
 
     def subjects(self) -> list[str]:
         """Everybody whose key is there, in order."""

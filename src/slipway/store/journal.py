@@ -73,6 +73,18 @@ class Journal:
                 raise DiskFull(self.folder)
             self._size += written
 
+    def sync(self) -> None:
+        """Returns when everything that was appended before lies on the disk. Raises `OSError`."""
+        with self._lock:
+            if self._handle < 0:
+                return
+            # Its own handle: others go on appending while the disk is at work. Segments that ended were synced then.
+            handle = os.dup(self._handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
     def close(self) -> None:
         """Syncs and ends the current segment; a later `append` opens another."""
         with self._lock:
@@ -194,31 +206,36 @@ def read_segment(segment: Segment, position: int = 0, *, most_bytes: int = 4 << 
             if file.read(len(MAGIC)) != MAGIC:
                 return Reading([], 0 if live else size, 0 if live or size <= len(MAGIC) else 1, not live)
             position = len(MAGIC)
-        file.seek(position)
         records: list[Record] = []
         damaged = taken = 0
-        while taken < most_bytes:
-            head = file.read(RECORD.size)
-            if len(head) < RECORD.size:
+        file.seek(position)
+        # Read in one go, and once more where the last record is longer than all the rest.
+        piece = file.read(min(size - position, most_bytes + most_bytes // 8 + RECORD.size))
+        if len(piece) >= RECORD.size:
+            length, _ = RECORD.unpack_from(piece)
+            if length > len(piece) - RECORD.size and position + RECORD.size + length <= size:
+                piece += file.read(RECORD.size + length - len(piece))
+        at, limit = 0, len(piece) - RECORD.size
+        start = position
+        while at <= limit and taken < most_bytes:
+            length, checksum = RECORD.unpack_from(piece, at)
+            begin = at + RECORD.size
+            if length == 0 or begin + length > len(piece):
                 break
-            length, checksum = RECORD.unpack(head)
-            end = position + RECORD.size + length
-            if length == 0 or end > size:
-                break
-            payload = file.read(length)
-            if len(payload) < length:
-                break
+            payload = piece[begin : begin + length]
+            at = begin + length
+            position = start + at
+            taken += length
             if zlib.crc32(payload) == checksum:
                 # Zeros stand where content was overwritten after it had been read.
                 if payload[0] or any(payload):
-                    records.append(Record(payload, end))
-                taken += length
-            elif live and end == size:
+                    records.append(Record(payload, position))
+            elif live and position == size:
+                position -= RECORD.size + length
                 break
             else:
                 damaged += 1
-            position = end
-        else:
+        if at and position < size and (taken >= most_bytes or start + len(piece) < size):
             return Reading(records, position, damaged, False)
     if live:
         return Reading(records, position, damaged, False)

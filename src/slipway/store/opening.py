@@ -41,7 +41,6 @@ def _bring_up(database: Database) -> None:
         if found is None:
             # A fresh database skips the migrations; a test holds the two ways to the same schema.
             metadata.create_all(connection)
-            database.dialect.create_word_index(connection)
             connection.execute(setting.insert().values(name=EPOCH, value=0))
             connection.execute(version.insert().values(version_num=HEAD))
             return

@@ -14,24 +14,19 @@ class Positions:
 
     def of(self, segment: str) -> int:
         """0 for a segment that nobody has read."""
-        statement = select(journal_position.c.position).where(
-            journal_position.c.project == self.project, journal_position.c.segment == segment
-        )
+        sql = "select position from journal_position where project = ? and segment = ?"
         with self.database.reading() as connection:
-            return connection.execute(statement).scalar() or 0
+            return self.database.raw(connection, sql, (self.project, segment)).scalar() or 0
 
     def move(self, segment: str, position: int, *, damaged: int = 0) -> None:
         """Notes that everything before `position` is stored; `damaged` records are added to the count."""
-        with self.database.transaction() as connection:
-            statement = self.database.insert(journal_position).values(
-                project=self.project, segment=segment, position=position, damaged=damaged
-            )
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["project", "segment"],
-                    set_={"position": position, "damaged": journal_position.c.damaged + damaged},
-                )
-            )
+        sql = (
+            "insert into journal_position (project, segment, position, damaged) values (?, ?, ?, ?) on conflict "
+            "(project, segment) do update set position = excluded.position, "
+            "damaged = journal_position.damaged + excluded.damaged"
+        )
+        with self.database.joining() as connection:
+            self.database.raw(connection, sql, (self.project, segment, position, damaged))
 
     def damaged(self) -> int:
         """Records that could not be read, over all segments ever."""

@@ -15,9 +15,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
-HEAD = "0001"
+HEAD = "0005"
 """Newest migration; a test compares it with the folder `migrations/versions`."""
 
 metadata = MetaData(
@@ -25,6 +26,8 @@ metadata = MetaData(
 )
 Number = BigInteger().with_variant(Integer, "sqlite")
 """64 bits on every database; on SQLite only the type INTEGER counts itself up."""
+KNOWN = "subject is not null"
+
 
 version = Table(
     "alembic_version",
@@ -156,13 +159,15 @@ trace = Table(
     Column("cost_micros", Number, nullable=False),
     Column("verdicts", Text, nullable=False),
     Column("preview", LargeBinary),
+    Column("page", Number),
     UniqueConstraint("project", "trace"),
     Index(None, "project", "started_ns"),
     Index(None, "project", "status", "started_ns"),
     Index(None, "project", "release", "started_ns"),
     Index(None, "project", "model", "started_ns"),
     Index(None, "project", "session"),
-    Index(None, "project", "subject"),
+    # Most traces of many applications are about nobody: they need no line here.
+    Index(None, "project", "subject", sqlite_where=text(KNOWN), postgresql_where=text(KNOWN)),
     comment="One line a trace: what lists and filters read.",
 )
 
@@ -202,10 +207,57 @@ trace_page = Table(
     Column("trace_id", Number, ForeignKey("trace.id", ondelete="CASCADE"), nullable=False),
     Column("project", Text, nullable=False),
     Column("subject", Text),
-    Column("indexed", SmallInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index(None, "trace_id"),
-    comment="Content of the spans of one trace that came together: zstd, sealed per person.",
+    comment="Content of one trace that is large or came late: zstd, sealed per person.",
+)
+
+shared_page = Table(
+    "shared_page",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("project", Text, nullable=False),
+    Column("subject", Text),
+    Column("members", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    comment="Content of traces about one person, or about nobody, that came together: zstd, sealed per person.",
+)
+
+word_members = Table(
+    "word_members",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("block", Number, primary_key=True, autoincrement=False),
+    Column("loose", Boolean, nullable=False),
+    Column("lowest", Number, nullable=False),
+    Column("highest", Number, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+    comment="Which traces a block of the word index is about, by their slots.",
+)
+
+word_block = Table(
+    "word_block",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("bucket", SmallInteger, primary_key=True, autoincrement=False),
+    Column("block", Number, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+    comment="Words of a block by first letter, as hashes with the slots of the traces that hold them.",
+)
+
+waiting_event = Table(
+    "waiting_event",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("project", Text, nullable=False),
+    Column("trace", LargeBinary, nullable=False),
+    Column("span", LargeBinary, nullable=False),
+    Column("arrived_us", Number, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index(None, "project", "trace"),
+    comment="Log records that came before their span, sealed; they are joined to it, or dropped after a day.",
 )
 
 rollup = Table(

@@ -1,18 +1,23 @@
 """Pages of trace content: what spans say, packed together, and which words can be found in it."""
 
+import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 import zstandard
 
 from slipway.domain.trace import Span
-from slipway.store.words import words_of
 
-WORDS_VERSION = 1
-"""Grows when `searchable` or `words_of` change, so that the words of an old page are never guessed wrong."""
 LARGEST_PAGE = 1 << 30
+SMALL = 4 << 10
+"""Bytes below which pressing harder gains nothing."""
+LARGE = 32 << 10
+"""Bytes from which on one trace is pressed the quick way: else that would take longer than all the rest."""
+SEARCHED_CHARACTERS = 16_000
+"""Of each text, so many are searched; what follows in longer ones is kept and shown, but not found."""
 # Raw attributes repeat what the other keys say, and passages belong to the documents, which have their own search.
 NOT_SEARCHED = frozenset({"attributes", "resource", "scope", "passages", "citations", "documents", "chunks"})
 PREVIEW_CHARACTERS = 160
@@ -23,6 +28,7 @@ class _Zstd(threading.local):
 
     def __init__(self) -> None:
         self.compressor = zstandard.ZstdCompressor(level=3)
+        self.quick_compressor = zstandard.ZstdCompressor(level=1)
         self.decompressor = zstandard.ZstdDecompressor()
 
 
@@ -37,21 +43,56 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     content: dict[str, Any]
 
 
-def pack(spans: Sequence[Span]) -> bytes:
-    """Content and errors of spans, compressed. Spans that say nothing are left out; nothing at all gives b''."""
-    said = [
-        Said(bytes.fromhex(span.span), span.error, dict(span.content)) for span in spans if span.content or span.error
-    ]
-    return pack_said(said) if said else b""
+_encoder = msgspec.msgpack.Encoder(enc_hook=str)
+_decoder = msgspec.msgpack.Decoder(list[Said])
 
 
-def pack_said(said: Sequence[Said]) -> bytes:
-    """What spans say, compressed."""
+def entry_of(spans: Sequence[Span]) -> bytes:
+    """Content and errors of spans. Those that say nothing are left out; nothing at all gives b''."""
+    said = [(bytes.fromhex(span.span), span.error, span.content) for span in spans if span.content or span.error]
+    if not said:
+        return b""
     try:
-        raw = msgspec.msgpack.encode(said, enc_hook=str)
+        return _encoder.encode(said)
     except (OverflowError, TypeError, ValueError):
-        raw = msgspec.msgpack.encode([Said(one.span, plain(one.error), plain(one.content)) for one in said])
-    return _zstd.compressor.compress(raw)
+        return _encoder.encode([(span, plain(error), plain(content)) for span, error, content in said])
+
+
+def entry_of_said(said: Sequence[Said]) -> bytes:
+    """The same, of what was read."""
+    return _encoder.encode(said)
+
+
+def said_in_entry(entry: bytes | memoryview) -> list[Said]:
+    """What an entry holds."""
+    return _decoder.decode(entry)
+
+
+def press(entry: bytes) -> bytes:
+    """The page of one entry."""
+    zstd = _zstd.compressor if SMALL <= len(entry) < LARGE else _zstd.quick_compressor
+    return zstd.compress(entry)
+
+
+def press_many(entries: Sequence[bytes]) -> bytes:
+    """The page of several entries: their number, the end of each, and all of them."""
+    ends = accumulate(map(len, entries))
+    raw = struct.pack(f"<I{len(entries)}I", len(entries), *ends) + b"".join(entries)
+    return (_zstd.compressor if len(raw) >= SMALL else _zstd.quick_compressor).compress(raw)
+
+
+def unpress(page: bytes) -> bytes:
+    """The entry of a page that holds one."""
+    return _zstd.decompressor.decompress(page, max_output_size=LARGEST_PAGE)
+
+
+def unpress_many(page: bytes) -> list[memoryview]:
+    """The entries of a page, in their order."""
+    raw = memoryview(unpress(page))
+    (count,) = struct.unpack_from("<I", raw)
+    ends = struct.unpack_from(f"<{count}I", raw, 4)
+    entries = raw[4 + 4 * count :]
+    return [entries[begin:end] for begin, end in zip((0, *ends), ends, strict=False)]
 
 
 def plain(value: Any) -> Any:
@@ -74,23 +115,28 @@ def plain(value: Any) -> Any:
                 return plain(str(value))
 
 
-def unpack(page: bytes) -> dict[bytes, Said]:
-    """What each span says, by span."""
-    raw = _zstd.decompressor.decompress(page, max_output_size=LARGEST_PAGE)
-    return {said.span: said for said in msgspec.msgpack.decode(raw, type=list[Said])}
+def texts_in(content: Mapping[str, Any], error: str, found: list[str]) -> None:
+    """Adds what a span is found by: its error and what it says, as far as it is searched."""
+    if error:
+        found.append(error)
+    for key, value in content.items():
+        if key not in NOT_SEARCHED:
+            _gather(value, found)
 
 
-def words_in(said: Sequence[Said]) -> set[str]:
-    """Words by which a page is found."""
-    words: set[str] = set()
-    for one in said:
-        for key, value in one.content.items():
-            if key not in NOT_SEARCHED:
-                for text in texts(value):
-                    words |= words_of(text)
-        if one.error:
-            words |= words_of(one.error)
-    return words
+def _gather(value: object, found: list[str]) -> None:
+    """Every string inside a value. By kind, the most frequent first: this runs for everything that is ever said."""
+    kind = type(value)
+    if kind is str:
+        found.append(value[:SEARCHED_CHARACTERS])  # type: ignore[index]
+    elif kind is dict:
+        for inner in value.values():  # type: ignore[attr-defined]
+            _gather(inner, found)
+    elif kind is list or kind is tuple:
+        for inner in value:  # type: ignore[attr-defined]
+            _gather(inner, found)
+    elif isinstance(value, Mapping | list | tuple | str):
+        found.extend(text[:SEARCHED_CHARACTERS] for text in texts(value))
 
 
 def texts(value: object) -> Iterator[str]:

@@ -1,30 +1,47 @@
 """Writes spans that arrive: lines, narrow rows, sealed pages, words and roll-ups, in one transaction."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Table, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from slipway.domain.errors import ContentErased
 from slipway.domain.trace import Span
-from slipway.store.arrivals import Arrival, clean, encode_verdicts
+from slipway.store.arrivals import LINE, SPAN, Arrival, clean, count_lone, lone_line, span_row
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
 from slipway.store.rollups import Tally, write_tally
 from slipway.store.schema import erased, span, trace, trace_page
-from slipway.store.trace_pages import WORDS_VERSION, pack, unpack, words_in
-from slipway.store.words import index_line
+from slipway.store.shared_pages import MOST_BYTES, Entry, SharedPages
+from slipway.store.trace_pages import entry_of, entry_of_said, press, preview, texts_in
+from slipway.store.word_index import WordIndex
 
 AT_ONCE = 400
 """A few hundred at a time: every database limits the number of parameters."""
+LARGE_ENTRY = MOST_BYTES // 4
+"""Bytes that a trace may say in a page that it shares; more gets a page of its own."""
+TRACE = (*LINE, "id", "project", "trace", "preview", "page")
+_line = itemgetter(*LINE)
+
+
+class _Fresh(NamedTuple):
+    """A trace that is seen for the first time; `arrival` is None where it is one span."""
+
+    number: int
+    trace: str
+    spans: Sequence[Span]
+    subject: str | None
+    arrival: Arrival | None
 
 
 class TraceWriter:
     """Takes in the spans of one project."""
 
-    def __init__(self, database: Database, project: str, keys: Keys) -> None:
+    def __init__(self, database: Database, project: str, keys: Keys, pages: SharedPages, words: WordIndex) -> None:
         self.database, self.project, self.keys = database, project, keys
+        self.pages, self.words = pages, words
 
     def add(self, spans: Sequence[Span]) -> int:
         """Stores spans with their content, words and roll-ups in one transaction; returns how many were new.
@@ -32,49 +49,44 @@ class TraceWriter:
         Spans that are there already (same trace and span) change nothing. Spans of one trace may come in any order and
         in many batches; what the root knows (release, channel, session, environment, person) counts for all of them.
         """
-        if not spans:
+        incoming: defaultdict[str, list[Span]] = defaultdict(list)
+        for one in spans:
+            if cleaned := clean(one):
+                incoming[cleaned.trace].append(cleaned)
+        if not incoming:
             return 0
-        incoming: dict[str, dict[str, Span]] = {}
-        for one in filter(None, map(clean, spans)):
-            incoming.setdefault(one.trace, {}).setdefault(one.span, one)
-        with self.database.transaction() as connection:
+        with self.database.joining() as connection:
             self.database.dialect.lock_project(connection, self.project)
             known = self._known(connection, incoming)
-            gone = self._gone(connection, incoming)
-            batch = [
-                Arrival(id, [one for one in members.values() if bytes.fromhex(one.span) not in seen], row)
-                for id, members in incoming.items()
-                if id not in gone
-                for row, seen in [known.get(id, (None, frozenset()))]
-            ]
-            batch = [arrival for arrival in batch if arrival.spans]
-            if not batch:
-                return 0
-            self._write_traces(connection, batch)
-            self._write_spans(connection, batch)
-            self._write_pages(connection, batch)
+            for id in self._gone(connection, incoming):
+                del incoming[id]
             tally = Tally()
-            for arrival in batch:
-                arrival.count(tally)
+            fresh = {id: some for id, some in incoming.items() if id not in known} if known else incoming
+            new = self._add_fresh(connection, fresh, tally)
+            for id, found in known.items():
+                if id in incoming:
+                    new += self._add_to(connection, id, incoming[id], found, tally)
             write_tally(connection, self.database, self.project, tally)
-        return sum(len(arrival.spans) for arrival in batch)
+        return new
 
-    def _known(self, connection: Connection, ids: Iterable[str]) -> dict[str, tuple[Row[Any], frozenset[bytes]]]:
-        """Rows of the traces that are there already, with the spans they have."""
-        rows: dict[str, Row[Any]] = {}
+    def _known(self, connection: Connection, ids: Iterable[str]) -> dict[str, Row[Any]]:
+        """Rows of the traces that are there already."""
+        there: list[int] = []
         for some in some_of(ids):
-            statement = select(trace).where(
-                trace.c.project == self.project, trace.c.trace.in_([bytes.fromhex(id) for id in some])
-            )
-            rows |= {row.trace.hex(): row for row in connection.execute(statement)}
-        spans: dict[int, set[bytes]] = {row.id: set() for row in rows.values()}
-        for some_ids in some_of(spans):
-            for row in connection.execute(select(span.c.trace_id, span.c.span).where(span.c.trace_id.in_(some_ids))):
-                spans[row.trace_id].add(row.span)
-        return {id: (row, frozenset(spans[row.id])) for id, row in rows.items()}
+            marks = ", ".join("?" * len(some))
+            sql = f"select id from trace where project = ? and trace in ({marks})"
+            there += self.database.raw(connection, sql, (self.project, *map(bytes.fromhex, some))).scalars()
+        rows: dict[str, Row[Any]] = {}
+        for numbers in some_of(there):
+            for row in connection.execute(select(trace).where(trace.c.id.in_(numbers))):
+                rows[row.trace.hex()] = row
+        return rows
 
     def _gone(self, connection: Connection, ids: Iterable[str]) -> set[str]:
         """Traces that were erased: late spans of them are not taken in again."""
+        sql = "select 1 from erased where project = ? and kind = 'trace' limit 1"
+        if self.database.raw(connection, sql, (self.project,)).first() is None:
+            return set()
         found: set[str] = set()
         for some in some_of(ids):
             statement = select(erased.c.id).where(
@@ -83,119 +95,134 @@ class TraceWriter:
             found.update(connection.execute(statement).scalars())
         return found
 
-    def _write_traces(self, connection: Connection, batch: Sequence[Arrival]) -> None:
-        fresh = []
-        for arrival in batch:
-            arrival.inherit()
-            line = arrival.line()
-            if arrival.row is None:
-                line["preview"] = self._seal_preview(connection, arrival, arrival.preview())
-                fresh.append({"project": self.project, "trace": bytes.fromhex(arrival.id), **line})
+    def _add_fresh(self, connection: Connection, incoming: Mapping[str, list[Span]], tally: Tally) -> int:
+        """Traces that are seen for the first time: everything about them is written in one go."""
+        if not incoming:
+            return 0
+        numbers = self.database.dialect.next_ids(connection, "trace", len(incoming))
+        arrivals: list[_Fresh] = []
+        words: list[tuple[int, list[str]]] = []
+        shared: defaultdict[str | None, list[Entry]] = defaultdict(list)
+        large: list[tuple[_Fresh, bytes]] = []
+        for number, (id, some) in zip(numbers, incoming.items(), strict=True):
+            if len(some) == 1:
+                fresh = _Fresh(number, id, some, some[0].subject or None, None)
+            else:
+                arrival = Arrival(id, _each_once(some), None)
+                arrival.inherit()
+                fresh = _Fresh(number, id, arrival.spans, arrival.subject, arrival)
+            arrivals.append(fresh)
+            entry = entry_of(fresh.spans)
+            if not entry:
                 continue
-            adopted = arrival.subject != arrival.row.subject
-            if adopted:
-                self._adopt(connection, arrival, arrival.row.id)
-            if adopted or arrival.root is not None:
-                said = arrival.preview() or open_preview(connection, self.keys, arrival.row)
-                line["preview"] = self._seal_preview(connection, arrival, said)
-            arrival.number = arrival.row.id
-            connection.execute(update(trace).where(trace.c.id == arrival.number).values(line))
-        if fresh:
-            numbers = self.database.dialect.next_ids(connection, "trace", len(fresh))
-            new = (arrival for arrival in batch if arrival.row is None)
-            for row, arrival, number in zip(fresh, new, numbers, strict=True):
-                row["id"] = arrival.number = number
-            _insert(connection, trace, fresh)
+            found: list[str] = []
+            for one in fresh.spans:
+                texts_in(one.content, one.error, found)
+            words.append((number, found))
+            if len(entry) > LARGE_ENTRY:
+                large.append((fresh, entry))
+            else:
+                shared[fresh.subject].append((number, entry))
+        self.keys.prepare(connection, {subject or "" for subject in [*shared, *(one.subject for one, _ in large)]})
+        placed = self.pages.add(connection, shared)
+        previews = {one.number: self._seal_preview(connection, one) for one, _ in large}
+        lines: list[tuple[Any, ...]] = []
+        rows: list[tuple[Any, ...]] = []
+        for number, id, spans, _, arrived in arrivals:
+            if arrived is None:
+                row = span_row(spans[0], number)
+                rows.append(row)
+                line = lone_line(spans[0], row)
+                count_lone(spans[0], tally)
+            else:
+                line = _line(arrived.line())
+                rows += [span_row(one, number) for one in spans]
+                arrived.count(tally)
+            lines.append((*line, number, self.project, bytes.fromhex(id), previews.get(number), placed.get(number)))
+        self.database.insert_rows(connection, trace, TRACE, lines)
+        self.database.insert_rows(connection, span, SPAN, rows)
+        for one_large, entry in large:
+            self._own_page(connection, one_large.number, one_large.trace, one_large.subject, entry)
+        self.words.add(connection, words)
+        return len(rows)
 
-    def _seal_preview(self, connection: Connection, arrival: Arrival, said: str) -> bytes:
-        return self.keys.seal(connection, said.encode(), subject=arrival.subject, kind="preview", id=arrival.id)
+    def _seal_preview(self, connection: Connection, fresh: "_Fresh") -> bytes:
+        said = [(bytes.fromhex(one.span), one.content) for one in fresh.spans]
+        root = next((bytes.fromhex(one.span) for one in fresh.spans if one.parent is None), None)
+        shown = first_words(said, root).encode()
+        return self.keys.seal(connection, shown, subject=fresh.subject, kind="preview", id=fresh.trace)
 
-    def _adopt(self, connection: Connection, arrival: Arrival, number: int) -> None:
+    def _add_to(self, connection: Connection, id: str, some: Sequence[Span], row: Row[Any], tally: Tally) -> int:
+        """More spans of a trace that is there already."""
+        there = set(connection.execute(select(span.c.span).where(span.c.trace_id == row.id)).scalars())
+        arrival = Arrival(id, [one for one in _each_once(some) if bytes.fromhex(one.span) not in there], row)
+        if not arrival.spans:
+            return 0
+        arrival.inherit()
+        line = arrival.line()
+        adopted = arrival.subject != row.subject
+        if adopted or arrival.root is not None:
+            said = arrival.preview() or self.shown(connection, row)
+            line["preview"] = self.keys.seal(connection, said.encode(), subject=arrival.subject, kind="preview", id=id)
+        if adopted:
+            self._adopt(connection, arrival, row)
+            line["page"] = None
+        connection.execute(update(trace).where(trace.c.id == row.id).values(line))
+        self.database.insert_rows(connection, span, SPAN, [span_row(one, row.id) for one in arrival.spans])
+        entry = entry_of(arrival.spans)
+        if entry:
+            self._own_page(connection, row.id, id, arrival.subject, entry)
+            found: list[str] = []
+            for one in arrival.spans:
+                texts_in(one.content, one.error, found)
+            self.words.add(connection, [(row.id, found)])
+        arrival.count(tally)
+        return len(arrival.spans)
+
+    def shown(self, connection: Connection, row: Row[Any]) -> str:
+        """What the list shows of a trace; empty when its person was erased."""
+        if row.preview is not None:
+            try:
+                return self.keys.open(connection, row.preview, kind="preview", id=row.trace.hex()).decode()
+            except ContentErased:
+                return ""
+        if row.page is None:
+            return ""
+        said = self.pages.open(connection, {row.page: [row.id]}).get(row.id, [])
+        return first_words([(one.span, one.content) for one in said], row.root)
+
+    def _own_page(self, connection: Connection, number: int, id: str, subject: str | None, entry: bytes) -> None:
+        body = self.keys.seal(connection, press(entry), subject=subject, kind="trace", id=id)
+        connection.execute(insert(trace_page).values(trace_id=number, project=self.project, subject=subject, body=body))
+
+    def _adopt(self, connection: Connection, arrival: Arrival, row: Row[Any]) -> None:
         """Seals earlier pages again: the person became known only now."""
-        rows = connection.execute(select(trace_page).where(trace_page.c.trace_id == number)).all()
-        for row in rows:
-            body = self.keys.open(connection, row.body, kind="trace", id=arrival.id)
+        if row.page is not None:
+            said = self.pages.open(connection, {row.page: [row.id]}).get(row.id, [])
+            self.pages.take_out(connection, {row.page: [row.id]})
+            if said:
+                self._own_page(connection, row.id, arrival.id, arrival.subject, entry_of_said(said))
+        others = select(trace_page).where(trace_page.c.trace_id == row.id, trace_page.c.subject.is_(None))
+        for page in connection.execute(others).all():
+            body = self.keys.open(connection, page.body, kind="trace", id=arrival.id)
+            sealed = self.keys.seal(connection, body, subject=arrival.subject, kind="trace", id=arrival.id)
             connection.execute(
-                update(trace_page)
-                .where(trace_page.c.id == row.id)
-                .values(
-                    subject=arrival.subject,
-                    body=self.keys.seal(connection, body, subject=arrival.subject, kind="trace", id=arrival.id),
-                )
+                update(trace_page).where(trace_page.c.id == page.id).values(subject=arrival.subject, body=sealed)
             )
 
-    def _write_spans(self, connection: Connection, batch: Sequence[Arrival]) -> None:
-        rows = [
-            {
-                "trace_id": arrival.number,
-                "span": bytes.fromhex(one.span),
-                "parent": bytes.fromhex(one.parent) if one.parent else None,
-                "name": one.name,
-                "kind": one.kind,
-                "start_ns": one.start_ns,
-                "duration_ns": one.end_ns - one.start_ns,
-                "status": one.status,
-                "provider": one.provider,
-                "model": one.model,
-                "response_model": one.response_model,
-                "prompt": one.prompt,
-                "knowledge": one.index,
-                "input_tokens": one.input_tokens,
-                "output_tokens": one.output_tokens,
-                "cached_tokens": one.cached_tokens,
-                "reasoning_tokens": one.reasoning_tokens,
-                "usage_estimated": one.usage_estimated,
-                "cost_micros": one.cost_micros,
-                "first_token_ns": one.first_token_ns,
-                "finish": one.finish,
-                "verdicts": encode_verdicts(one.verdicts),
-            }
-            for arrival in batch
-            for one in arrival.spans
-        ]
-        _insert(connection, span, rows)
 
-    def _write_pages(self, connection: Connection, batch: Sequence[Arrival]) -> None:
-        pages, lines = [], []
-        for arrival in batch:
-            packed = pack(arrival.spans)
-            if not packed:
-                continue
-            pages.append(
-                {
-                    "trace_id": arrival.number,
-                    "project": self.project,
-                    "subject": arrival.subject,
-                    "indexed": WORDS_VERSION,
-                    "body": self.keys.seal(connection, packed, subject=arrival.subject, kind="trace", id=arrival.id),
-                }
-            )
-            lines.append(index_line(words_in(list(unpack(packed).values()))))
-        if not pages:
-            return
-        numbers = self.database.dialect.next_ids(connection, "trace_page", len(pages))
-        for page, number in zip(pages, numbers, strict=True):
-            page["id"] = number
-        _insert(connection, trace_page, pages)
-        self.database.dialect.index_words(connection, list(zip(numbers, lines, strict=True)))
+def first_words(said: Sequence[tuple[bytes, Any]], root: bytes | None) -> str:
+    """What the list shows of (span, content): what the root says, else the first that says something."""
+    contents = [content for span, content in said if span == root] + [content for _, content in said]
+    return next((shown for shown in map(preview, contents) if shown), "")
 
 
-def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of the same columns as plain tuples: to prepare parameters one by one would cost more than the insert."""
-    columns = list(rows[0])
-    place = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    statement = "insert into {} ({}) values ({})".format(
-        table.name, ", ".join(f'"{column}"' for column in columns), ", ".join([place] * len(columns))
-    )
-    connection.exec_driver_sql(statement, list(map(itemgetter(*columns), rows)))
-
-
-def open_preview(connection: Connection, keys: Keys, row: Row[Any]) -> str:
-    """What the list shows of a trace; empty when its person was erased."""
-    try:
-        return keys.open(connection, row.preview, kind="preview", id=row.trace.hex()).decode()
-    except ContentErased:
-        return ""
+def _each_once(spans: Sequence[Span]) -> list[Span]:
+    """The first of each span: senders try again."""
+    by_id: dict[str, Span] = {}
+    for one in spans:
+        by_id.setdefault(one.span, one)
+    return list(by_id.values())
 
 
 def some_of(things: Iterable[Any]) -> Iterable[list[Any]]:

@@ -1,29 +1,36 @@
 """Traces: narrow rows for lists and numbers, sealed pages for what was said, words for the search."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, delete, false, func, select, text, true, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, false, func, insert, select, tuple_, update
 
 from slipway.domain.errors import ContentErased, NotFound
 from slipway.domain.ids import ReleaseId, SpanId, SubjectId, TraceId
 from slipway.domain.rollup import RollupPoint
 from slipway.domain.trace import Span, Status, Trace, TracePage, TraceSummary
+from slipway.domain.trace_filter import Filter
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
 from slipway.store.rollups import forget_rollups, read_series
-from slipway.store.schema import erased, span, trace, trace_page
-from slipway.store.trace_pages import WORDS_VERSION, pack_said, preview, unpack, words_in
-from slipway.store.trace_query import condition
-from slipway.store.trace_writer import AT_ONCE, TraceWriter, open_preview, some_of
-from slipway.store.words import index_line, query_words
+from slipway.store.schema import erased, setting, shared_page, span, trace, trace_page, waiting_event
+from slipway.store.shared_pages import SharedPages
+from slipway.store.trace_contents import MOST_OPENED, list_by_content
+from slipway.store.trace_pages import Said, entry_of_said, press, said_in_entry, texts_in, unpress
+from slipway.store.trace_query import condition, names_few, take_apart
+from slipway.store.trace_writer import TraceWriter, first_words, some_of
+from slipway.store.word_index import WordIndex
+from slipway.store.words import query_words, words_of
 
 Many = list
 """`list` under a name that the method `Traces.list` does not hide."""
-FEW = 500
+AT_ONCE = 2000
+REBUILD = "words_to_rebuild"
+"""Setting that a migration leaves behind where the word index lacks what was there before."""
 
 
 class Traces:
@@ -31,7 +38,9 @@ class Traces:
 
     def __init__(self, database: Database, project: str, keys: Keys) -> None:
         self.database, self.project, self.keys = database, project, keys
-        self._writer = TraceWriter(database, project, keys)
+        self.pages = SharedPages(database, project, keys)
+        self.words = WordIndex(database, project)
+        self._writer = TraceWriter(database, project, keys, self.pages, self.words)
 
     def add(self, spans: Sequence[Span]) -> int:
         """Stores spans; returns how many were new. See `TraceWriter.add`."""
@@ -48,9 +57,7 @@ class Traces:
             rows = connection.execute(
                 select(span).where(span.c.trace_id == row.id).order_by(span.c.start_ns, span.c.span)
             ).all()
-            said: dict[bytes, Any] = {}
-            for page in connection.execute(select(trace_page.c.body).where(trace_page.c.trace_id == row.id)):
-                said |= unpack(self.keys.open(connection, page.body, kind="trace", id=trace_id))
+            said = {one.span: one for one in self._said_in(connection, row)}
         spans = [_span(one, row, self.project, said.get(one.span)) for one in rows]
         spans.sort(key=lambda one: bytes.fromhex(one.span) != row.root)
         return Trace(id=TraceId(trace_id), spans=tuple(spans))
@@ -61,7 +68,7 @@ class Traces:
             row = connection.execute(select(trace).where(*self._one(trace_id))).first()
             if row is None:
                 raise self._missing(connection, trace_id)
-            return self._summary(connection, row)
+            return self._summaries(connection, [row])[0]
 
     def list(
         self,
@@ -81,28 +88,40 @@ class Traces:
     ) -> TracePage:
         """Traces that meet every filter, newest first.
 
-        `query` is the filter language of `trace_query`; `text` asks for words that must all occur (`word*` for a
-        beginning). `after` is `next` of the page before. Raises `QueryInvalid`.
+        `query` is the filter language of `text/filters.py`; `text` asks for words that must all occur (`word*` for a
+        beginning). `after` is `next` of the page before. A query about raw attributes opens what is sealed, so a page
+        of it may hold fewer than `limit` lines, or none, and still have a `next`. Raises `QueryInvalid`.
         """
-        where = self._where(
-            query=query,
-            equal={
-                "release": release,
-                "channel": channel,
-                "status": status,
-                "model": model,
-                "session": session,
-                "subject": subject,
-            },
-            since=since,
-            until=until,
-        )
+        equal = {
+            "release": release,
+            "channel": channel,
+            "status": status,
+            "model": model,
+            "session": session,
+            "subject": subject,
+        }
+        parts = take_apart(query)
+        text = f"{text} {parts.words}".strip()
+        where = self._where(equal=equal, since=since, until=until)
         if after is not None:
             where.append(tuple_(trace.c.started_ns, trace.c.id) < tuple_(*_position(after)))
-        statement = select(trace).where(*where).order_by(trace.c.started_ns.desc(), trace.c.id.desc()).limit(limit + 1)
+        # Few traces meet such a filter: they are found by their own index and then sorted, not by going back in time.
+        few = session is not None or subject is not None or names_few(parts.rows)
+        begin = trace.c.started_ns + 0 if few else trace.c.started_ns
+        statement = select(trace).where(*where).order_by(begin.desc(), trace.c.id.desc()).limit(limit + 1)
         with self.database.reading() as connection:
+            statement = statement.where(self.meeting(connection, parts.rows))
+            if parts.content:
+                rows = connection.execute(self._holding(connection, text, statement.limit(MOST_OPENED + 1))).all()
+                return list_by_content(
+                    rows,
+                    parts.content,
+                    limit,
+                    said_in=lambda some: self.said_in(connection, some),
+                    summarise=lambda some: self._summaries(connection, some),
+                )
             rows = connection.execute(self._holding(connection, text, statement)).all()
-            shown = tuple(self._summary(connection, row) for row in rows[:limit])
+            shown = tuple(self._summaries(connection, rows[:limit]))
         more = f"{rows[limit - 1].started_ns}-{rows[limit - 1].id}" if len(rows) > limit else None
         return TracePage(rows=shown, next=more)
 
@@ -129,9 +148,12 @@ class Traces:
             "session": session,
             "subject": subject,
         }
-        where = self._where(query=query, equal=equal, since=since, until=until)
+        parts = take_apart(query)
+        where = self._where(equal=equal, since=since, until=until)
+        text = f"{text} {parts.words}".strip()
         with self.database.reading() as connection:
-            statement = select(func.count()).select_from(trace).where(*where)
+            wanted = self.meeting(connection, query if parts.content else parts.rows)
+            statement = select(func.count()).select_from(trace).where(*where, wanted)
             return int(connection.execute(self._holding(connection, text, statement)).scalar_one())
 
     def series(
@@ -176,25 +198,34 @@ class Traces:
     def remove(self, ids: Sequence[str], *, tombstones: bool = False) -> int:
         """Removes traces with their content and words; roll-ups keep the numbers. Returns how many there were.
 
-        With tombstones, asking for one raises `ContentErased`, and late spans of it are refused. The words of a page
-        are taken out of the index by themselves, so this must come before the person's key is erased.
+        With tombstones, asking for one raises `ContentErased`, and late spans of it are refused.
         """
         removed = 0
         with self.database.transaction() as connection:
             self.database.dialect.lock_project(connection, self.project)
             for some in some_of(ids):
                 found = connection.execute(
-                    select(trace.c.id, trace.c.trace).where(
+                    select(trace.c.id, trace.c.trace, trace.c.page).where(
                         trace.c.project == self.project, trace.c.trace.in_([bytes.fromhex(id) for id in some])
                     )
                 ).all()
                 names = {row.id: row.trace.hex() for row in found}
                 if not names:
                     continue
-                self._forget_words(connection, names)
+                pages: defaultdict[int, Many[int]] = defaultdict(Many)
+                for row in found:
+                    if row.page is not None:
+                        pages[row.page].append(row.id)
+                self.words.remove(connection, names)
+                self.pages.take_out(connection, pages)
                 connection.execute(delete(trace_page).where(trace_page.c.trace_id.in_(names)))
                 connection.execute(delete(span).where(span.c.trace_id.in_(names)))
                 connection.execute(delete(trace).where(trace.c.id.in_(names)))
+                connection.execute(
+                    delete(waiting_event).where(
+                        waiting_event.c.project == self.project, waiting_event.c.trace.in_([row.trace for row in found])
+                    )
+                )
                 removed += len(names)
                 if tombstones:
                     now = time.time_ns() // 1000
@@ -207,16 +238,21 @@ class Traces:
                     )
         return removed
 
-    def expire(self, *, before: datetime, at_once: int = 1000) -> int:
-        """Removes traces that started before a moment, a thousand in a transaction; returns how many."""
+    def expire(
+        self, *, before: datetime, kind: str | None = None, other_than: Sequence[str] = (), at_once: int = 1000
+    ) -> int:
+        """Removes traces that started before a moment, a thousand in a transaction; returns how many.
+
+        Only those of one kind, or all but those of some kinds, when these are given.
+        """
         removed = 0
+        where = [trace.c.project == self.project, trace.c.started_ns < _ns(before)]
+        if kind is not None:
+            where.append(trace.c.kind == kind)
+        if other_than:
+            where.append(trace.c.kind.not_in(other_than))
         while True:
-            statement = (
-                select(trace.c.trace)
-                .where(trace.c.project == self.project, trace.c.started_ns < _ns(before))
-                .order_by(trace.c.started_ns)
-                .limit(at_once)
-            )
+            statement = select(trace.c.trace).where(*where).order_by(trace.c.started_ns).limit(at_once)
             with self.database.reading() as connection:
                 ids = [found.hex() for found in connection.execute(statement).scalars()]
             if not ids:
@@ -230,32 +266,36 @@ class Traces:
 
     def rewrite(self, trace_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> bool:
         """Changes what the spans of a trace say, with its words and preview; whether anything changed."""
+        return self.amend(
+            trace_id, lambda said: [msgspec.structs.replace(one, content=change(one.content)) for one in said]
+        )
+
+    def amend(self, trace_id: str, change: Callable[[Many[Said]], Many[Said]]) -> bool:
+        """As `rewrite`, for changes that depend on the span, or that let one say what said nothing before."""
         with self.database.transaction() as connection:
             self.database.dialect.lock_project(connection, self.project)
             row = connection.execute(select(trace).where(*self._one(trace_id))).first()
             if row is None:
                 return False
-            changed = False
-            shown = ""
-            for page in connection.execute(select(trace_page).where(trace_page.c.trace_id == row.id)).all():
-                said = unpack(self.keys.open(connection, page.body, kind="trace", id=trace_id))
-                after = {id: msgspec.structs.replace(one, content=change(one.content)) for id, one in said.items()}
-                root = after.get(row.root or b"")
-                shown = shown or (preview(root.content) if root else "")
-                if after == said:
-                    continue
-                changed = True
-                dialect = self.database.dialect
-                dialect.forget_words(connection, [(page.id, index_line(words_in(list(said.values()))))])
-                dialect.index_words(connection, [(page.id, index_line(words_in(list(after.values()))))])
-                body = self.keys.seal(
-                    connection, pack_said(list(after.values())), subject=row.subject, kind="trace", id=trace_id
-                )
-                connection.execute(update(trace_page).where(trace_page.c.id == page.id).values(body=body))
-            if changed:
-                sealed = self.keys.seal(connection, shown.encode(), subject=row.subject, kind="preview", id=trace_id)
-                connection.execute(update(trace).where(trace.c.id == row.id).values(preview=sealed))
-        return changed
+            before = self._said_in(connection, row)
+            after = change(before)
+            if after == before:
+                return False
+            if row.page is not None:
+                self.pages.take_out(connection, {row.page: [row.id]})
+            connection.execute(delete(trace_page).where(trace_page.c.trace_id == row.id))
+            said = self.keys.seal(
+                connection, press(entry_of_said(after)), subject=row.subject, kind="trace", id=trace_id
+            )
+            connection.execute(
+                insert(trace_page).values(trace_id=row.id, project=self.project, subject=row.subject, body=said)
+            )
+            shown = first_words([(one.span, one.content) for one in after], row.root)
+            preview = self.keys.seal(connection, shown.encode(), subject=row.subject, kind="preview", id=trace_id)
+            connection.execute(update(trace).where(trace.c.id == row.id).values(preview=preview, page=None))
+            self.words.remove(connection, [row.id])
+            self.words.add(connection, [(row.id, _texts(after))])
+        return True
 
     def ids(self) -> Iterator[TraceId]:
         """Every trace, oldest first."""
@@ -264,53 +304,33 @@ class Traces:
             for found in connection.execute(statement).scalars().all():
                 yield TraceId(found.hex())
 
-    def _forget_words(self, connection: Connection, names: dict[int, str]) -> None:
-        pages = connection.execute(select(trace_page).where(trace_page.c.trace_id.in_(names))).all()
-        lines = []
-        unknown = False
-        for page in pages:
-            try:
-                lines.append((page.id, self._line_of(connection, page, names[page.trace_id])))
-            except ContentErased:
-                unknown = True
-            unknown = unknown or page.indexed != WORDS_VERSION
-        if unknown:
-            # The index holds words that cannot be told any more: it is built again from what can be read.
-            connection.execute(delete(trace_page).where(trace_page.c.trace_id.in_(names)))
-            self.rebuild_words()
-        else:
-            self.database.dialect.forget_words(connection, lines)
-
     def rebuild_words(self) -> int:
-        """Builds the word index anew from what can be read; returns the number of pages."""
-        done = 0
+        """Builds the word index anew from what can be read; returns the number of traces that say something."""
+        done, last = 0, 0
         with self.database.transaction() as connection:
-            everybody = self.database.dialect.forget_all_words(connection, self.project)
-            whose = true() if everybody else trace_page.c.project == self.project
-            last = 0
+            self.database.dialect.lock_project(connection, self.project)
+            self.words.clear(connection)
             while True:
-                pages = connection.execute(
-                    select(trace_page, trace.c.trace)
-                    .join(trace, trace.c.id == trace_page.c.trace_id)
-                    .where(trace_page.c.id > last, whose)
-                    .order_by(trace_page.c.id)
-                    .limit(AT_ONCE)
-                ).all()
-                if not pages:
-                    return done
-                last = pages[-1].id
-                lines = []
-                for page in pages:
-                    try:
-                        lines.append((page.id, self._line_of(connection, page, page.trace.hex())))
-                    except ContentErased:
-                        continue
-                self.database.dialect.index_words(connection, lines)
-                done += len(lines)
+                statement = select(trace).where(trace.c.project == self.project, trace.c.id > last)
+                rows = connection.execute(statement.order_by(trace.c.id).limit(AT_ONCE)).all()
+                if not rows:
+                    break
+                last = rows[-1].id
+                said = self.said_in(connection, rows)
+                self.words.add(connection, [(row.id, _texts(said[row.id])) for row in rows if said[row.id]])
+                done += sum(1 for row in rows if said[row.id])
+        return done
 
-    def _line_of(self, connection: Connection, page: Row[Any], trace_id: str) -> str:
-        body = self.keys.of(page.project).open(connection, page.body, kind="trace", id=trace_id)
-        return index_line(words_in(list(unpack(body).values())))
+    def rebuild_words_if_needed(self) -> None:
+        """After a migration, the words of older traces are missing: whoever holds the keys adds them."""
+        with self.database.reading() as connection:
+            needed = connection.execute(select(setting.c.value).where(setting.c.name == REBUILD)).scalar()
+            projects = connection.execute(select(trace.c.project).distinct()).scalars().all() if needed else []
+        if needed:
+            with self.database.transaction() as connection:
+                for name in projects:
+                    Traces(self.database, name, self.keys.of(name)).rebuild_words()
+                connection.execute(delete(setting).where(setting.c.name == REBUILD))
 
     # Parts ------------------------------------------------------------------------------------------------------------
 
@@ -330,13 +350,11 @@ class Traces:
     def _where(
         self,
         *,
-        query: str,
         equal: dict[str, str | None],
         since: datetime | None,
         until: datetime | None,
     ) -> Many[Any]:
-        where: Many[Any] = [condition(query)]
-        where += [trace.c[name] == value for name, value in equal.items() if value is not None]
+        where: Many[Any] = [trace.c[name] == value for name, value in equal.items() if value is not None]
         if since is not None:
             where.append(trace.c.started_ns >= _ns(since))
         if until is not None:
@@ -348,41 +366,103 @@ class Traces:
         mine = trace.c.project == self.project
         if not words.strip():
             return statement.where(mine)
-        wanted = query_words(words)
-        sql, parameters = self.database.dialect.pages_with(wanted) if wanted else ("select 0 as id", {})
-        pages = text(sql).bindparams(**parameters).columns(trace_page.c.id).subquery("found")
-        holding = (
-            select(trace_page.c.trace_id)
-            .join(pages, pages.c.id == trace_page.c.id)
-            .where(trace_page.c.project == self.project)
-        )
-        few = connection.execute(holding.limit(FEW + 1)).scalars().all()
-        if len(few) > FEW:
-            # Of many, the newest are found soon by going back in time.
-            return statement.where(mine, trace.c.id.in_(holding))
-        # Few are looked up by their numbers, which belong to this project: named once more, it would tempt SQLite to go
-        # through the whole project by its index.
-        return statement.where(trace.c.id.in_(few) if few else false())
+        return statement.where(mine, self.holding(connection, words))
 
-    def _summary(self, connection: Connection, row: Row[Any]) -> TraceSummary:
-        return TraceSummary(
-            id=TraceId(row.trace.hex()),
-            started_at=datetime.fromtimestamp(0, UTC) + timedelta(microseconds=row.started_ns // 1000),
-            name=row.name,
-            release=ReleaseId(row.release) if row.release else None,
-            channel=row.channel,
-            model=row.model,
-            status=row.status,
-            seconds=(row.ended_ns - row.started_ns) / 1e9,
-            input_tokens=row.input_tokens,
-            output_tokens=row.output_tokens,
-            cost_micros=row.cost_micros,
-            spans=row.spans,
-            subject=SubjectId(row.subject) if row.subject else None,
-            session=row.session,
-            preview=open_preview(connection, self.keys, row),
-            verdicts=msgspec.json.decode(row.verdicts),
-        )
+    def holding(self, connection: Connection, words: str) -> ColumnElement[bool]:
+        """The condition that a line of `trace` is of a trace that holds every word; nothing holds no word at all."""
+        numbers, exact = self.words.find(connection, query_words(words))
+        found: Many[int] = numbers.tolist()
+        if not exact:
+            found = self._with_beginnings(connection, found, query_words(words))
+        return self.database.dialect.one_of(trace.c.id, found) if found else false()
+
+    def _with_beginnings(self, connection: Connection, numbers: Many[int], words: Many[str]) -> Many[int]:
+        """Those of the traces that do hold words with these beginnings: the index tells four letters apart."""
+        beginnings = [word[:-1] for word in words if word.endswith("*")]
+        kept = []
+        for some in some_of(numbers):
+            rows = connection.execute(select(trace).where(trace.c.id.in_(some))).all()
+            for number, said in self.said_in(connection, rows).items():
+                held = words_of(" ".join(_texts(said)))
+                if all(any(word.startswith(beginning) for word in held) for beginning in beginnings):
+                    kept.append(number)
+        return kept
+
+    def meeting(self, connection: Connection, query: str | Filter) -> ColumnElement[bool]:
+        """The condition that a line of `trace` meets a filter. Raises `QueryInvalid`."""
+        return condition(query, project=self.project, holding=lambda words: self.holding(connection, words))
+
+    def said_in(self, connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, Many[Said]]:
+        """What the spans of these lines of `trace` say, by the number of the line; nothing where a person was erased.
+
+        Pages that several of them share are opened once.
+        """
+        said: dict[int, Many[Said]] = {row.id: [] for row in rows}
+        pages: defaultdict[int, Many[int]] = defaultdict(Many)
+        for row in rows:
+            if row.page is not None:
+                pages[row.page].append(row.id)
+        for number, shared in self.pages.open(connection, pages).items():
+            said[number] += shared
+        names = {row.id: row.trace.hex() for row in rows}
+        for some in some_of(names):
+            own = select(trace_page).where(trace_page.c.trace_id.in_(some)).order_by(trace_page.c.id)
+            for page in connection.execute(own).all():
+                try:
+                    body = self.keys.open(connection, page.body, kind="trace", id=names[page.trace_id])
+                except ContentErased:
+                    continue
+                said[page.trace_id] += said_in_entry(unpress(body))
+        return said
+
+    def _said_in(self, connection: Connection, row: Row[Any]) -> Many[Said]:
+        """What the spans of one trace say. Raises `ContentErased`."""
+        said = self.said_in(connection, [row])[row.id]
+        if not said and self._sealed_for_somebody_erased(connection, row):
+            raise ContentErased("trace", row.trace.hex())
+        return said
+
+    def _sealed_for_somebody_erased(self, connection: Connection, row: Row[Any]) -> bool:
+        if row.page is None:
+            page = select(trace_page.c.body).where(trace_page.c.trace_id == row.id)
+        else:
+            page = select(shared_page.c.body).where(shared_page.c.id == row.page)
+        sealed = connection.execute(page).scalar()
+        return sealed is not None and not self.keys.can_open(connection, sealed)
+
+    def _summaries(self, connection: Connection, rows: Sequence[Row[Any]]) -> Many[TraceSummary]:
+        told = self.said_in(connection, [row for row in rows if row.preview is None and row.page is not None])
+        return [
+            TraceSummary(
+                id=TraceId(row.trace.hex()),
+                started_at=datetime.fromtimestamp(0, UTC) + timedelta(microseconds=row.started_ns // 1000),
+                name=row.name,
+                release=ReleaseId(row.release) if row.release else None,
+                channel=row.channel,
+                model=row.model,
+                status=row.status,
+                seconds=(row.ended_ns - row.started_ns) / 1e9,
+                input_tokens=row.input_tokens,
+                output_tokens=row.output_tokens,
+                cost_micros=row.cost_micros,
+                spans=row.spans,
+                subject=SubjectId(row.subject) if row.subject else None,
+                session=row.session,
+                preview=first_words([(one.span, one.content) for one in told[row.id]], row.root)
+                if row.id in told
+                else self._writer.shown(connection, row),
+                verdicts=msgspec.json.decode(row.verdicts),
+            )
+            for row in rows
+        ]
+
+
+def _texts(said: Sequence[Said]) -> list[str]:
+    """What a trace is found by."""
+    found: list[str] = []
+    for one in said:
+        texts_in(one.content, one.error, found)
+    return found
 
 
 def _span(row: Row[Any], whole: Row[Any], project: str, said: Any) -> Span:

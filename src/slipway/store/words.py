@@ -4,8 +4,6 @@ import re
 import unicodedata
 
 LONGEST_WORD = 64
-MOST_WORDS = 20_000
-MOST_BYTES = 500_000
 _ASCII_BREAKS = {code: " " for code in range(128) if not chr(code).isalnum()}
 _WORD = re.compile(r"[^\W_]+")
 # Scripts without spaces are searched by pairs of characters.
@@ -34,13 +32,6 @@ def words_of(text: str) -> set[str]:
         found.add(word[at:])
     found.discard("")
     return {word for word in found if len(word) <= LONGEST_WORD}
-
-
-def index_line(words: set[str]) -> str:
-    """What the index is given: sorted, so that the same words can be taken out again; at most 20,000 and 500 KB."""
-    line = " ".join(sorted(words)[:MOST_WORDS])
-    encoded = line.encode()
-    return line if len(encoded) <= MOST_BYTES else encoded[:MOST_BYTES].decode(errors="ignore").rpartition(" ")[0]
 
 
 def query_words(text: str) -> list[str]:

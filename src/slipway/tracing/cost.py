@@ -1,7 +1,6 @@
 """What tokens cost at the price of the day."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ from slipway.domain.message import Usage
 from slipway.domain.model import Price
 from slipway.domain.money import Money
 from slipway.domain.trace import Span
+from slipway.store.journal_spans import with_values
 
 PriceOf = Callable[[str, str, date], Price | None]
 """(engine or provider, model, day) to the price of that day, or None when nobody knows it."""
@@ -65,4 +65,4 @@ def with_cost(span: Span, *, price_of: PriceOf = catalog_price) -> Span:
     money, known = cost_of(usage, price)
     if not known or money.currency != "USD" or not money.micros:
         return span
-    return replace(span, cost_micros=money.micros)
+    return with_values(span, cost_micros=money.micros)

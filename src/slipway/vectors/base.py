@@ -1,6 +1,7 @@
 """What a store of index versions promises, and the registry of such stores."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from slipway.domain.document import Chunk, Document
@@ -8,6 +9,13 @@ from slipway.domain.ids import ContentHash, SubjectId
 from slipway.domain.index import Similarity
 from slipway.embedders.base import Vectors
 from slipway.plugins import Registry
+from slipway.text.overlap import words
+from slipway.text.stop_words import STOP_WORDS
+
+AROUND_WEIGHT = 0.25
+"""How much a word counts that stands in the chunk before or behind, not in the chunk itself."""
+PHRASE_WEIGHT = 0.2
+"""How much two words that stand side by side, as in the question, count beside the words alone."""
 
 
 class Candidate(NamedTuple):
@@ -28,7 +36,9 @@ class IndexReader(Protocol):
         """0 when the version has no vectors."""
         ...
 
-    def lexical(self, question: str, *, limit: int, documents: Sequence[str] | None = None) -> list[Candidate]: ...
+    def lexical(self, question: str, *, limit: int, documents: Sequence[str] | None = None) -> list[Candidate]:
+        """By BM25 over headings, text and (with little weight) the chunks around, and over pairs of words."""
+        ...
 
     def frequencies(self, stems: Sequence[str]) -> list[int]:
         """In how many chunks (text or headings) each stem stands."""
@@ -81,6 +91,30 @@ class IndexStore(Protocol):
     def close(self) -> None:
         """Gives files and connections back; a later call opens them again."""
         ...
+
+
+def asked_words(question: str) -> list[str]:
+    """The question's content words, each once; of a question of stop words only, all of them."""
+    asked = list(dict.fromkeys(words(question)))
+    return [word for word in asked if word not in STOP_WORDS] or asked
+
+
+def asked_pairs(question: str) -> list[tuple[str, str]]:
+    """Content words that stand side by side, each pair once."""
+    return list(dict.fromkeys(pair for pair in pairwise(words(question)) if not STOP_WORDS.intersection(pair)))
+
+
+def text_around(chunks: Sequence[Chunk], place: int) -> str:
+    """The text of the neighbours in the same document that the chunk itself does not hold. Chunks are in order."""
+    chunk = chunks[place]
+    before = chunks[place - 1] if place else None
+    behind = chunks[place + 1] if place + 1 < len(chunks) else None
+    pieces = []
+    if before is not None and before.document == chunk.document:
+        pieces.append(before.text[: max(0, chunk.start - before.start)])
+    if behind is not None and behind.document == chunk.document:
+        pieces.append(behind.text[max(0, chunk.end - behind.start) :])
+    return "\n".join(pieces)
 
 
 index_stores: Registry[IndexStore] = Registry("vector store", package="slipway.vectors")

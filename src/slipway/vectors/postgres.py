@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy
@@ -23,7 +24,16 @@ from slipway.embedders.base import Vectors
 from slipway.text.overlap import words
 from slipway.text.stems import stem
 from slipway.text.stop_words import STOP_WORDS
-from slipway.vectors.base import Candidate, IndexReader, index_stores
+from slipway.vectors.base import (
+    AROUND_WEIGHT,
+    PHRASE_WEIGHT,
+    Candidate,
+    IndexReader,
+    asked_pairs,
+    asked_words,
+    index_stores,
+    text_around,
+)
 
 VERSIONS = """
 create table if not exists slipway_index_version (
@@ -41,12 +51,12 @@ create table {schema}.chunk (
     heading text not null, vector vector
 );
 create table {schema}.word (
-    word text not null, chunk integer not null, times integer not null, length integer not null
+    word text not null, chunk integer not null, own boolean not null, times real not null, length integer not null
 );
 """
 INDEXES = """
 create index on {schema}.chunk (document);
-create index on {schema}.word (word) include (chunk, times, length);
+create index on {schema}.word (word) include (chunk, own, times, length);
 """
 # Okapi BM25 with k1 1.2 and b 0.75, as the SQLite store has it; Postgres' own ts_rank knows no document frequency.
 MATCH = """
@@ -184,13 +194,15 @@ class PostgresReader:
         return list(self._numbers)
 
     def lexical(self, question: str, *, limit: int, documents: Sequence[str] | None = None) -> list[Candidate]:
-        asked = list(dict.fromkeys(words(question)))
-        asked = [stem(word) for word in asked if word not in STOP_WORDS] or [stem(word) for word in asked]
+        stems = list(dict.fromkeys(stem(word) for word in asked_words(question)))
+        pairs = list(dict.fromkeys(f"{stem(a)} {stem(b)}" for a, b in asked_pairs(question)))
+        asked = stems + pairs
         if not asked or limit < 1:
             return []
         total = self.chunk_count
         # Never below a millionth, so that a word in most chunks still counts a little (as in SQLite's bm25).
-        idfs = [max(math.log((total - n + 0.5) / (n + 0.5)), 1e-6) for n in self.frequencies(asked)]
+        idfs = [max(math.log((total - n + 0.5) / (n + 0.5)), 1e-6) for n in self._frequencies(asked, "")]
+        idfs[len(stems) :] = [PHRASE_WEIGHT * idf for idf in idfs[len(stems) :]]
         values: dict[str, Any] = {"words": asked, "idfs": idfs, "mean": self._mean_words, "limit": limit}
         if documents is not None:
             values["documents"] = self._numbers_of(documents)
@@ -198,12 +210,13 @@ class PostgresReader:
         return [Candidate(int(chunk), float(score)) for chunk, score in rows]
 
     def frequencies(self, stems: Sequence[str]) -> list[int]:
-        rows = self._rows(
-            "select word, count(*) from {schema}.word where word = any(cast(:words as text[])) group by word",
-            {"words": list(stems)},
-        )
+        return self._frequencies(stems, "and own")
+
+    def _frequencies(self, asked: Sequence[str], which: str) -> list[int]:
+        counted = "select word, count(*) from {schema}.word where word = any(cast(:words as text[]))"
+        rows = self._rows(f"{counted} {which} group by word", {"words": list(asked)})
         found = {word: int(count) for word, count in rows}
-        return [found.get(stemmed, 0) for stemmed in stems]
+        return [found.get(word, 0) for word in asked]
 
     def dense(
         self, vector: Vectors, *, similarity: Similarity, limit: int, documents: Sequence[str] | None = None
@@ -335,10 +348,10 @@ def _copy_all(
     numbers = {document.id: number for number, document in enumerate(documents)}
     titles = {document.id: document.title for document in documents}
     counted = [
-        Counter(stem(word) for word in words(f"{_headings(titles[chunk.document], chunk.heading)} {chunk.text}"))
-        for chunk in chunks
+        _count(_headings(titles[chunk.document], chunk.heading), chunk.text, text_around(chunks, place))
+        for place, chunk in enumerate(chunks)
     ]
-    lengths = [count.total() for count in counted]
+    lengths = [length for _, _, length in counted]
     cursor: Any = connection.connection.cursor()
     with cursor.copy(f"copy {schema}.document from stdin") as copy:
         for document in documents:
@@ -348,11 +361,30 @@ def _copy_all(
             vector = None if vectors is None else _literal(vectors[number])
             copy.write_row((number, numbers[chunk.document], chunk.start, chunk.end, chunk.heading, vector))
     with cursor.copy(f"copy {schema}.word from stdin") as copy:
-        for number, (count, length) in enumerate(zip(counted, lengths, strict=True)):
-            for word, times in count.items():
-                copy.write_row((word, number, times, length))
+        for number, (own, around, length) in enumerate(counted):
+            for word in own.keys() | around.keys():
+                times = own[word] + AROUND_WEIGHT * around[word]
+                copy.write_row((word, number, own[word] > 0, times, length))
     cursor.close()
     return sum(lengths) / len(lengths) if lengths else 1.0
+
+
+def _count(heading: str, text: str, around: str) -> tuple[Counter[str], Counter[str], int]:
+    """Stems and pairs of stems of a chunk, those of the chunks around, and the number of words of all."""
+    own: Counter[str] = Counter()
+    beside: Counter[str] = Counter()
+    length = 0
+    for column, counter in ((heading, own), (text, own), (around, beside)):
+        found = words(column)
+        stems = [stem(word) for word in found]
+        length += len(stems)
+        counter.update(stems)
+        counter.update(
+            f"{stems[place]} {stems[place + 1]}"
+            for place, pair in enumerate(pairwise(found))
+            if not STOP_WORDS.intersection(pair)
+        )
+    return own, beside, length
 
 
 def _document_row(number: int, document: Document) -> tuple[Any, ...]:

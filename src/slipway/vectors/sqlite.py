@@ -21,12 +21,19 @@ from slipway.domain.errors import DiskFull, FileBroken, NotFound
 from slipway.domain.ids import ContentHash, SubjectId
 from slipway.domain.index import Similarity
 from slipway.embedders.base import Vectors
-from slipway.text.overlap import words
 from slipway.text.similarity import similarities
-from slipway.text.stop_words import STOP_WORDS
-from slipway.vectors.base import Candidate, IndexReader, index_stores
+from slipway.vectors.base import (
+    AROUND_WEIGHT,
+    PHRASE_WEIGHT,
+    Candidate,
+    IndexReader,
+    asked_pairs,
+    asked_words,
+    index_stores,
+    text_around,
+)
 
-FORMAT = 1
+FORMAT = 2
 ROWS_PER_BLOB = 4096
 VERSION_FILE = re.compile(r"[0-9a-f]{64}\.sqlite")
 
@@ -42,23 +49,31 @@ create table chunks (
 );
 create index chunks_of_document on chunks (document);
 create table vectors (first integer primary key, rows blob not null);
-create virtual table words using fts5(heading, text, content='', columnsize=1, tokenize='porter unicode61');
+create virtual table words using fts5(
+    heading, text, around, content='', columnsize=1, tokenize='porter unicode61'
+);
+create table terms (term text primary key, chunks integer not null) without rowid;
+"""
+# In how many chunks a word stands, the chunks around not counted.
+COUNT_TERMS = """
+insert into terms select term, count(distinct doc) from temp.instances where col != 'around' group by term
 """
 
-# The lexical score is BM25 over both columns; text under a heading is often about what the heading names.
-MATCH = """
-select rowid, -bm25(words, :heading, 1.0) as score from words where words match :query
-order by bm25(words, :heading, 1.0), rowid limit :limit
+# BM25 over all columns: text under a heading is often about what the heading names, and what a chunk is about is often
+# said beside it. A word of another column counts towards the same term frequency.
+RANK = f"bm25(words, 1.0, 1.0, {AROUND_WEIGHT})"
+MATCH = f"""
+select rowid, -{RANK} as score from words where words match :query
+order by {RANK}, rowid limit :limit
 """
-MATCH_IN_DOCUMENTS = """
-select rowid, -bm25(words, :heading, 1.0) as score from words where words match :query
+MATCH_IN_DOCUMENTS = f"""
+select rowid, -{RANK} as score from words where words match :query
 and rowid in (
     select chunks.number from chunks join documents on documents.number = chunks.document
     where documents.id in (select value from json_each(:documents))
 )
-order by bm25(words, :heading, 1.0), rowid limit :limit
+order by {RANK}, rowid limit :limit
 """
-HEADING_WEIGHT = 1.0
 
 
 @index_stores.register("sqlite")
@@ -167,19 +182,24 @@ class SQLiteReader:
         return list(self._numbers)
 
     def lexical(self, question: str, *, limit: int, documents: Sequence[str] | None = None) -> list[Candidate]:
-        query = match_any_word(question)
+        found = self._match(match_any_word(question), limit, documents)
+        pairs = self._match(match_any_pair(question), limit, documents)
+        if pairs:
+            found = {chunk: score + PHRASE_WEIGHT * pairs.get(chunk, 0.0) for chunk, score in found.items()}
+        order = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+        return [Candidate(chunk, score) for chunk, score in order]
+
+    def _match(self, query: str, limit: int, documents: Sequence[str] | None) -> dict[int, float]:
         if not query or limit < 1:
-            return []
-        values: dict[str, Any] = {"query": query, "limit": limit, "heading": HEADING_WEIGHT}
+            return {}
         if documents is None:
-            rows = self._rows(MATCH, values)
-        else:
-            rows = self._rows(MATCH_IN_DOCUMENTS, values | {"documents": json.dumps(list(documents))})
-        return [Candidate(number, score) for number, score in rows]
+            return dict(self._rows(MATCH, {"query": query, "limit": limit}))
+        inside = {"query": query, "limit": limit, "documents": json.dumps(list(documents))}
+        return dict(self._rows(MATCH_IN_DOCUMENTS, inside))
 
     def frequencies(self, stems: Sequence[str]) -> list[int]:
         rows = self._rows(
-            "select term, doc from temp.terms where term in (select value from json_each(?))",
+            "select term, chunks from terms where term in (select value from json_each(?))",
             (json.dumps(list(stems)),),
         )
         found = dict(rows)
@@ -292,9 +312,12 @@ class SQLiteReader:
 
 def match_any_word(question: str) -> str:
     """The FTS5 query that finds any of the question's content words; of a question of stop words only, all of them."""
-    asked = list(dict.fromkeys(words(question)))
-    kept = [word for word in asked if word not in STOP_WORDS] or asked
-    return " OR ".join(f'"{word}"' for word in kept)
+    return " OR ".join(f'"{word}"' for word in asked_words(question))
+
+
+def match_any_pair(question: str) -> str:
+    """The FTS5 query that finds two content words side by side; empty where no two stand so in the question."""
+    return " OR ".join(f'"{first} {second}"' for first, second in asked_pairs(question))
 
 
 def _write_file(path: Path, documents: Iterable[Document], chunks: Sequence[Chunk], vectors: Vectors | None) -> None:
@@ -319,9 +342,9 @@ def _write_file(path: Path, documents: Iterable[Document], chunks: Sequence[Chun
             ),
         )
         connection.executemany(
-            "insert into words (rowid, heading, text) values (?, ?, ?)",
+            "insert into words (rowid, heading, text, around) values (?, ?, ?, ?)",
             (
-                (number, _heading_words(titles[chunk.document], chunk.heading), chunk.text)
+                (number, _heading_words(titles[chunk.document], chunk.heading), chunk.text, text_around(chunks, number))
                 for number, chunk in enumerate(chunks)
             ),
         )
@@ -329,6 +352,8 @@ def _write_file(path: Path, documents: Iterable[Document], chunks: Sequence[Chun
         dimensions = 0 if vectors is None else vectors.shape[1]
         connection.execute("insert into facts values (?, ?, ?)", (FORMAT, dimensions, len(chunks)))
         connection.execute("insert into words (words) values ('optimize')")
+        connection.execute("create virtual table temp.instances using fts5vocab(main, words, instance)")
+        connection.execute(COUNT_TERMS)
         connection.execute("commit")
     finally:
         connection.close()
@@ -361,9 +386,7 @@ def _blobs(vectors: Vectors | None) -> Iterator[tuple[int, bytes]]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # `immutable` takes no locks and writes no side files: the file never changes once it has its name.
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
-    connection.execute("create virtual table temp.terms using fts5vocab(main, words, row)")
-    return connection
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
 
 
 def _sync(path: Path) -> None:

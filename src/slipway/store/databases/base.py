@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Engine, Table
 from sqlalchemy.exc import DBAPIError
 
 from slipway.domain.errors import StoreError
@@ -47,22 +47,14 @@ class Dialect(Protocol):
         """Ids for `count` new rows of a table with a numbered key, so that they can be written in one go."""
         ...
 
-    def create_word_index(self, connection: Connection) -> None: ...
-
-    def index_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
-        """Adds (page, words separated by spaces). Pages are new."""
+    def insert_rows(
+        self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Writes many rows the fastest way there is. Raises the driver's own errors."""
         ...
 
-    def forget_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
-        """Removes pages from the index; the words must be exactly those that were added."""
-        ...
-
-    def forget_all_words(self, connection: Connection, project: str) -> bool:
-        """Takes a project's words out of the index, to build it anew; True when other projects' went with them."""
-        ...
-
-    def pages_with(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
-        """A SQL select of the pages that hold every word, and its parameters. `word*` matches beginnings."""
+    def one_of(self, column: Column[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
+        """The condition that a column holds one of many numbers, given as one parameter: there may be a million."""
         ...
 
     def insert(self, table: Table) -> Any:
@@ -73,8 +65,16 @@ class Dialect(Protocol):
         """Whether rows can be claimed past rows that others hold."""
         ...
 
+    def settle(self) -> None:
+        """Returns when everything that was committed outlives a power cut. Raises `OSError`."""
+        ...
+
     def scrub(self, engine: Engine) -> str:
         """Makes sure that deleted content is in no file any more; returns what is left to others, or nothing."""
+        ...
+
+    def tidy(self, engine: Engine) -> None:
+        """What is good to do while nobody writes; never needed, never waited for."""
         ...
 
     def explain(self, error: DBAPIError) -> StoreError | None:
@@ -139,6 +139,19 @@ class Database:
             raise
 
     @contextmanager
+    def joining(self) -> Iterator[Connection]:
+        """The transaction that this task has open, without a savepoint, or one of its own.
+
+        For steps of a whole that is given up altogether when one of them fails.
+        """
+        open_here: _Open | None = getattr(self._local, "open", None)
+        if open_here is not None and open_here.task is _task():
+            yield open_here.connection
+            return
+        with self.transaction() as connection:
+            yield connection
+
+    @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One snapshot; inside a transaction of the same task, that transaction."""
         open_here: _Open | None = getattr(self._local, "open", None)
@@ -150,6 +163,27 @@ class Database:
                 yield connection
         except DBAPIError as error:
             raise self._explained(error) from error
+
+    def insert_rows(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Rows as tuples in the order of the columns: to prepare parameters one by one costs more than the insert."""
+        if not rows:
+            return
+        errors = self.engine.dialect.loaded_dbapi.Error
+        try:
+            self.dialect.insert_rows(connection, table.name, columns, rows)
+        except errors as wrong:
+            raise DBAPIError.instance(f"insert into {table.name}", None, wrong, errors) from wrong
+
+    def raw(self, connection: Connection, sql: str, parameters: Sequence[Any] = ()) -> CursorResult[Any]:
+        """Runs SQL as it is written, with `?` for parameters: for what runs so often that building it would cost more.
+
+        The SQL holds no other question mark and no per cent sign.
+        """
+        if connection.dialect.paramstyle != "qmark":
+            sql = sql.replace("?", "%s")
+        return connection.exec_driver_sql(sql, tuple(parameters))
 
     def when_rolled_back(self, forget: Callable[[], None]) -> None:
         """`forget` is called after any roll-back, so that what was kept in memory does not outlive its row."""

@@ -1,10 +1,10 @@
-"""Postgres for a server that several machines share: the same tables, words as tsvector under a GIN index."""
+"""Postgres for a server that several machines share: the same tables, written by COPY where it is hot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine
+from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, Connection, Engine, Table, any_, cast, create_engine
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -58,36 +58,17 @@ class Postgres:
         )
         return list(rows.scalars())
 
-    def create_word_index(self, connection: Connection) -> None:
-        connection.exec_driver_sql(
-            "create table if not exists trace_words (id bigint primary key "
-            "references trace_page (id) on delete cascade, words tsvector not null)"
-        )
-        connection.exec_driver_sql(
-            "create index if not exists ix_trace_words_words on trace_words using gin (words) with (fastupdate = off)"
-        )
+    def insert_rows(
+        self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        named = ", ".join(f'"{column}"' for column in columns)
+        raw: Any = connection.connection.driver_connection
+        with raw.cursor() as cursor, cursor.copy(f"copy {table} ({named}) from stdin") as copy:
+            for row in rows:
+                copy.write_row(row)
 
-    def index_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
-        # The words are cut already: an array becomes a tsvector without a dictionary changing them.
-        if rows:
-            connection.exec_driver_sql(
-                "insert into trace_words (id, words) values (%s, array_to_tsvector(%s::text[]))",
-                [(page, words.split()) for page, words in rows],
-            )
-
-    def forget_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
-        if rows:
-            connection.exec_driver_sql("delete from trace_words where id = any(%s)", ([page for page, _ in rows],))
-
-    def forget_all_words(self, connection: Connection, project: str) -> bool:
-        connection.exec_driver_sql(
-            "delete from trace_words where id in (select id from trace_page where project = %s)", (project,)
-        )
-        return False
-
-    def pages_with(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
-        terms = [f"'{word[:-1]}':*" if word.endswith("*") else f"'{word}'" for word in words]
-        return "select id from trace_words where words @@ cast(:words as tsquery)", {"words": " & ".join(terms)}
+    def one_of(self, column: Column[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
+        return column == any_(cast(list(numbers), ARRAY(BigInteger)))
 
     def insert(self, table: Table) -> Any:
         return insert(table)
@@ -95,15 +76,31 @@ class Postgres:
     def skip_locked(self) -> bool:
         return True
 
+    def settle(self) -> None:
+        # The server syncs its log with every commit.
+        return None
+
     def scrub(self, engine: Engine) -> str:
         # Deleted rows stay in the files until a vacuum; only a full one gives back every byte. It is run where content
         # or keys lie readable; sealed bodies are unreadable anyway.
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for table in ("trace_words", "data_key", "trace", "record_link"):
+            for table in ("word_block", "data_key", "trace", "record_link"):
                 connection.exec_driver_sql(f"vacuum full {table}")
-            for table in ("span", "trace_page", "record", "record_part", "derived", "job"):
+            for table in (
+                "span",
+                "trace_page",
+                "shared_page",
+                "word_members",
+                "record",
+                "record_part",
+                "derived",
+                "job",
+            ):
                 connection.exec_driver_sql(f"vacuum {table}")
         return "the server's write-ahead log and its backups keep old pages until they are recycled"
+
+    def tidy(self, engine: Engine) -> None:
+        """Nothing to do: the server looks after itself."""
 
     def explain(self, error: DBAPIError) -> StoreError | None:
         state = getattr(error.orig, "sqlstate", None) or ""

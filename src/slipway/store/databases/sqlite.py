@@ -1,14 +1,15 @@
-"""SQLite in one file beside the application: write-ahead log, secure delete, full-text index without content."""
+"""SQLite in one file beside the application: write-ahead log, secure delete."""
 
 import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, create_engine, event, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -75,31 +76,17 @@ class Sqlite:
         last = connection.exec_driver_sql(f"select coalesce(max(id), 0) from {table}").scalar_one()
         return range(last + 1, last + 1 + count)
 
-    def create_word_index(self, connection: Connection) -> None:
-        # detail=none keeps no positions: the words of a page come sorted and unique anyway. The ascii tokenizer takes
-        # every other letter as part of a word, so that it cuts exactly where `words.py` did.
-        connection.exec_driver_sql(
-            "create virtual table if not exists trace_words using fts5(words, content='', detail=none, "
-            "tokenize='ascii')"
-        )
+    def insert_rows(
+        self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        named = ", ".join(f'"{column}"' for column in columns)
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.executemany(f"insert into {table} ({named}) values ({', '.join('?' * len(columns))})", rows)
 
-    def index_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
-        if rows:
-            connection.exec_driver_sql("insert into trace_words(rowid, words) values (?, ?)", list(rows))
-
-    def forget_words(self, connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
-        if rows:
-            connection.exec_driver_sql(
-                "insert into trace_words(trace_words, rowid, words) values ('delete', ?, ?)", list(rows)
-            )
-
-    def forget_all_words(self, connection: Connection, project: str) -> bool:
-        connection.exec_driver_sql("insert into trace_words(trace_words) values ('delete-all')")
-        return True
-
-    def pages_with(self, words: Sequence[str]) -> tuple[str, dict[str, Any]]:
-        terms = [f'"{word[:-1]}"*' if word.endswith("*") else f'"{word}"' for word in words]
-        return "select rowid as id from trace_words where trace_words match :words", {"words": " AND ".join(terms)}
+    def one_of(self, column: Column[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
+        listed = f"[{','.join(map(str, numbers))}]"
+        return column.in_(select(func.json_each(listed).table_valued("value").c.value))
 
     def insert(self, table: Table) -> Any:
         return insert(table)
@@ -107,19 +94,37 @@ class Sqlite:
     def skip_locked(self) -> bool:
         return False
 
+    def settle(self) -> None:
+        # With `synchronous = normal` a commit is written to the log, but not synced. Checkpoints sync by themselves.
+        if self.path is not None:
+            with suppress(FileNotFoundError):
+                handle = os.open(f"{self.path}-wal", os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+
     def scrub(self, engine: Engine) -> str:
-        # secure_delete writes zeros over what rows leave behind. What is left are words of the index, which are only
-        # rewritten when its segments are merged, and old pages in the log.
+        # secure_delete writes zeros over what rows leave behind; what is left are old pages in the log.
         with engine.connect() as connection:
             raw = connection.connection.driver_connection
             assert isinstance(raw, sqlite3.Connection)
-            raw.execute("insert into trace_words(trace_words) values ('optimize')")
             for _ in range(50):
                 busy = raw.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
                 if not busy:
                     return ""
                 time.sleep(0.1)
         return "another process reads the database; its log is emptied when that process is done"
+
+    def tidy(self, engine: Engine) -> None:
+        # The log gives its space back; where somebody reads, it does so another time.
+        with engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            raw.execute("pragma busy_timeout = 0")
+            with suppress(sqlite3.OperationalError):
+                raw.execute("pragma wal_checkpoint(truncate)").fetchone()
+            raw.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
 
     def explain(self, error: DBAPIError) -> StoreError | None:
         reason = str(error.orig)
@@ -151,6 +156,18 @@ def _prepare(raw: sqlite3.Connection, _: object) -> None:
     raw.execute("pragma foreign_keys = on")
     raw.execute("pragma secure_delete = on")
     raw.execute("pragma temp_store = memory")
+    # 16 MB of log before it is written back, and 8 MB of pages at hand: what many batches change is written once.
+    raw.execute("pragma wal_autocheckpoint = 4000")
+    raw.execute("pragma cache_size = -8000")
+    raw.create_function("slipway_unhex", 1, _unhex, deterministic=True)
+
+
+def _unhex(text: str | None) -> bytes | None:
+    """SQLite has its own from 3.41 on only."""
+    try:
+        return None if text is None else bytes.fromhex(text)
+    except ValueError:
+        return None
 
 
 def _begin(connection: Connection) -> None:

@@ -1,0 +1,258 @@
+"""Measured points of serving speed, and how a row of a table becomes one: names, precision, how it was spread."""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from slipway.deploy.benchmark import ROUNDS, Protocol
+from slipway.domain.architecture import Architecture
+from slipway.domain.errors import FileBroken, FileMissing, NotFound, RowUnusable
+from slipway.domain.hardware import Hardware, Precision
+from slipway.models.architectures import find_model, list_models
+from slipway.models.calibrations import STEP_TOKENS, Setup
+from slipway.models.hardware import find_hardware, list_hardware
+from slipway.models.roofline import Split
+
+Load = Literal["closed", "offline"]
+PRECISION_NAMES: dict[str, Precision] = {
+    "bf16": "bf16",
+    "fp16": "bf16",
+    "f16": "bf16",
+    "float16": "bf16",
+    "bfloat16": "bf16",
+    "fp8": "fp8",
+    "int8": "fp8",
+    "int4": "int4",
+    "fp4": "int4",
+    "nvfp4": "int4",
+    "mxfp4": "int4",
+    "awq": "int4",
+    "gptq": "int4",
+}
+UNRECORDED = "unrecorded"
+VARIED = {(1024, 1024), (1024, 8192), (8192, 1024)}
+"""Lengths (prompt, answer) whose benchmark draws from 0.8 to 1 times the nominal ones. Source: InferenceX."""
+SHORTEST_VARIED = 0.8
+OFFLINE_REQUESTS = {(128, 128): 4000, (128, 2048): 3000, (500, 2000): 3000, (1000, 1000): 3000, (2048, 128): 3000}
+"""Requests of a run for the most throughput, by lengths; 1,500 for others. Source: TensorRT-LLM's overview."""
+NEAR_SIZE = 1.6
+"""A model that is not in the catalogue may borrow the shape of a relative that is larger or smaller by this factor."""
+_SUFFIXES = re.compile(r"[-_.](instruct|chat|base|it|hf|fp8|fp4|nvfp4|mxfp4|bf16|awq|gptq|int4|int8|\d{4})$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One measured or asked-for point: a setup under a benchmark. Times are seconds, 0 where nothing was measured."""
+
+    id: str
+    setup: Setup
+    protocol: Protocol
+    load: Load = "closed"
+    model: str = ""
+    measured: str = ""
+    first_s: float = 0.0
+    token_s: float = 0.0
+    tokens_per_second: float = 0.0
+    queued: bool = False
+    """The cache did not hold all users: the wait is a queue. Not fitted on."""
+    assumed: str = ""
+    """What the row did not say and was taken instead."""
+    source: str = ""
+
+
+def read_table(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header. Raises `FileMissing` or `FileBroken`."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            rows = [dict(row) for row in csv.DictReader(lines)]
+    except FileNotFoundError:
+        raise FileMissing(file) from None
+    except (OSError, UnicodeDecodeError, csv.Error) as wrong:
+        raise FileBroken(file, f"it is not a CSV file ({wrong})") from wrong
+    if not rows:
+        raise FileBroken(file, "it holds no row below its header")
+    return rows
+
+
+def read_points(file: Path) -> Iterator[Point | RowUnusable]:
+    """Each row of a table as a point, or why it cannot be one."""
+    for number, row in enumerate(read_table(file), 1):
+        try:
+            yield point_of(row, name=row.get("id") or f"row {number}")
+        except RowUnusable as unusable:
+            yield unusable
+
+
+def point_of(row: Mapping[str, str], *, name: str, folder: Path | None = None) -> Point:
+    """A row with the columns of a serving table (model, hardware, engine, weights, isl, osl, concurrency, tp, ...).
+
+    Raises `RowUnusable`.
+    """
+    try:
+        hardware = match_hardware(row.get("hardware") or "")
+        shape, borrowed = match_model(row.get("model") or "", folder=folder)
+        precision, assumed = _precision(row.get("weights") or "", shape, hardware)
+    except NotFound as unknown:
+        raise RowUnusable(name, str(unknown).splitlines()[0]) from unknown
+    asked = _positive(row, "isl", name)
+    said = _positive(row, "osl", name)
+    offline = (row.get("load") or "closed") == "offline"
+    split = split_of(row, name)
+    setup = Setup(
+        shape=shape,
+        hardware=hardware,
+        engine=(row.get("engine") or "vllm").lower().replace("tensorrt-llm", "trtllm"),
+        precision=precision,
+        split=split,
+        version=row.get("engine_version") or "",
+    )
+    if offline:
+        users = (2048 if shape.parameters < 2e10 else 1024) * split.pipeline
+        requests = OFFLINE_REQUESTS.get((int(asked), int(said)), 1500)
+        protocol = Protocol(input_tokens=int(asked), output_tokens=int(said), users=users, requests=requests)
+    else:
+        users = round(_positive(row, "concurrency", name))
+        if users < 1:
+            raise RowUnusable(name, f"concurrency is {row.get('concurrency')}; at least one user has to ask")
+        protocol = Protocol(
+            input_tokens=max(1, round(asked)),
+            output_tokens=max(2, round(said)),
+            users=users,
+            requests=users * ROUNDS,
+            shortest=SHORTEST_VARIED if (asked, said) in VARIED else 1.0,
+        )
+    first, token = _number(row, "ttft_ms", name), _number(row, "tpot_ms", name)
+    return Point(
+        id=name,
+        setup=setup,
+        protocol=protocol,
+        load="offline" if offline else "closed",
+        model=row.get("model") or "",
+        measured=row.get("measured") or "",
+        first_s=first / 1e3,
+        token_s=token / 1e3,
+        tokens_per_second=_number(row, "output_tok_s", name) or _number(row, "output_tok_s_derived", name),
+        queued=bool(row.get("suspect")),
+        assumed="; ".join(each for each in (borrowed, assumed) if each),
+        source=row.get("source") or "",
+    )
+
+
+def split_of(row: Mapping[str, str], name: str) -> Split:
+    """How a row says that its model was spread.
+
+    Some tables multiply the devices by the groups of experts although these lie on the same devices; that is undone.
+    """
+    tensor = max(1, round(_number(row, "tp", name) or 1))
+    pipeline = max(1, round(_number(row, "pp", name) or 1))
+    copies = max(1, round(_number(row, "attn_dp", name) or 1))
+    experts = max(1, round(_number(row, "ep", name) or 1))
+    if experts > 1 and tensor * copies == experts * experts:
+        copies = copies // experts if copies > 1 else 1
+        tensor = experts // copies
+    elif experts > 1 and tensor == copies and tensor > 1:
+        copies, experts = 1, tensor
+    return Split(tensor=tensor, pipeline=pipeline, attention_copies=max(1, copies), experts=experts)
+
+
+def match_hardware(name: str) -> Hardware:
+    """Hardware by a name as tables and vendors write it. Raises `NotFound`."""
+    plain = re.sub(r"[\s_]+", "-", name.strip().lower().replace("+", "")).removeprefix("nvidia-").removeprefix("amd-")
+    plain = plain.removeprefix("instinct-").removeprefix("geforce-")
+    known = [one.name for one in list_hardware()]
+    for each in (plain, f"{plain}-sxm", re.sub(r"-\d+gb$", "", plain), re.sub(r"-\d+gb$", "", plain) + "-sxm"):
+        if each in known:
+            return find_hardware(each)
+    starts = [each for each in known if plain.startswith(each) or (len(plain) >= 2 and each.startswith(plain + "-"))]
+    return find_hardware(max(starts, key=len) if starts else name)
+
+
+def match_model(name: str, *, folder: Path | None = None) -> tuple[Architecture, str]:
+    """A model by a name as tables write it, and what was assumed: the shape of a relative where it is unknown itself.
+
+    Raises `NotFound`.
+    """
+    plain = name.strip().lower().rsplit("/", 1)[-1] if not name.endswith(".json") else name
+    while True:
+        try:
+            return find_model(plain, folder=folder), ""
+        except NotFound as unknown:
+            shorter = _SUFFIXES.sub("", plain)
+            if shorter == plain:
+                relative = _relative(plain)
+                if relative is None:
+                    raise unknown
+                return relative, f"shape of {relative.source} scaled"
+            plain = shorter
+
+
+def _relative(name: str) -> Architecture | None:
+    """The nearest model of the same family and kind, scaled to the size that the name gives; None without any."""
+    sizes = re.search(r"(\d+(?:\.\d+)?)b(?:-a(\d+(?:\.\d+)?)b)?(?![a-z0-9])", name)
+    if sizes is None:
+        return None
+    wanted = float(sizes[1]) * 1e9
+    family = re.split(r"[-\d.]", name)[0]
+    kin = [
+        model
+        for model in list_models()
+        if family
+        and model.name.startswith(family)
+        and bool(model.experts) == bool(sizes[2])
+        and 1 / NEAR_SIZE <= wanted / model.parameters <= NEAR_SIZE
+    ]
+    if not kin:
+        return None
+    nearest = min(kin, key=lambda model: abs(model.parameters - wanted))
+    active = float(sizes[2]) * 1e9 if sizes[2] else nearest.active_parameters * wanted / nearest.parameters
+    layers = max(1, round(nearest.layers * wanted / nearest.parameters))
+    return replace(
+        nearest,
+        name=name,
+        parameters=round(wanted),
+        active_parameters=round(active),
+        layers=layers,
+        full_attention_layers=round(nearest.full_attention_layers * layers / nearest.layers),
+        source=nearest.name,
+    )
+
+
+def _precision(written: str, shape: Architecture, hardware: Hardware) -> tuple[Precision, str]:
+    plain = written.strip().lower()
+    if plain in ("", UNRECORDED):
+        taken: Precision = shape.native
+        return taken, f"weights taken as {taken}"
+    if plain not in PRECISION_NAMES:
+        raise NotFound("precision of weights", written, known=list(PRECISION_NAMES), next_step="Name one of them.")
+    precision = PRECISION_NAMES[plain]
+    if precision not in hardware.efficiency:
+        return "bf16", f"{hardware.name} does not multiply in {written}; taken as bf16"
+    return precision, ""
+
+
+def _number(row: Mapping[str, str], column: str, name: str) -> float:
+    written = (row.get(column) or "").strip()
+    if not written:
+        return 0.0
+    try:
+        value = float(written)
+    except ValueError:
+        raise RowUnusable(name, f"{column} is '{written}', not a number") from None
+    if value < 0 or value != value or value == float("inf"):
+        raise RowUnusable(name, f"{column} is {written}; it has to be zero or more")
+    return value
+
+
+def _positive(row: Mapping[str, str], column: str, name: str) -> float:
+    value = _number(row, column, name)
+    if value <= 0:
+        raise RowUnusable(name, f"{column} is missing or not above zero")
+    return value
+
+
+def step_tokens(setup: Setup) -> int:
+    """Tokens that the setup's engine works on in one step."""
+    return STEP_TOKENS.get(setup.engine, 8192)

@@ -1,0 +1,98 @@
+"""Answers "how many replicas?" from a trace and the names that a command line gives; what makes no sense is refused."""
+
+from pathlib import Path
+from typing import TypeAlias
+
+from slipway.deploy.points import PRECISION_NAMES, match_hardware, match_model
+from slipway.deploy.prediction import cache_tokens
+from slipway.deploy.replicas import Limits, ReplicaCount, count_replicas
+from slipway.deploy.simulation import ROUTERS, engine_of
+from slipway.deploy.traffic import Traffic, read_traffic
+from slipway.domain.errors import InputError, NotFound, NothingMeets
+from slipway.models.calibrations import STEP_TOKENS, Setup, calibration_in
+from slipway.models.memory import serving_bill
+from slipway.models.roofline import Split
+
+LimitsMs: TypeAlias = tuple[float | None, float | None, float | None]
+"""Most milliseconds to the first token, of each token after it, of the whole answer."""
+DEFAULT_FIRST_MS, DEFAULT_TOKEN_MS = 1000.0, 50.0
+
+
+def answer(
+    trace: Path,
+    *,
+    model: str,
+    hardware: str,
+    devices: int,
+    engine: str,
+    weights: str,
+    limits_ms: LimitsMs,
+    share: float,
+    rate: float,
+    router: str,
+    chunk: int,
+    sequences: int,
+    folder: Path,
+) -> ReplicaCount:
+    """The replicas that hold the limits on that trace.
+
+    Raises `FileMissing`, `FileBroken`, `NotFound` and `InputError` for what makes no sense, `NothingMeets` where the
+    model does not fit or no number of replicas holds.
+    """
+    _refuse(limits_ms, share=share, rate=rate, chunk=chunk)
+    if router not in ROUTERS:
+        raise NotFound("router", router, known=ROUTERS, next_step=f"Choose {' or '.join(ROUTERS)}.")
+    if engine not in STEP_TOKENS:
+        raise NotFound("engine", engine, known=list(STEP_TOKENS), next_step=f"Choose {', '.join(STEP_TOKENS)}.")
+    if weights not in PRECISION_NAMES:
+        raise NotFound("precision of weights", weights, known=list(PRECISION_NAMES))
+    traffic = read_traffic(trace)
+    if rate:
+        traffic = traffic.at_rate(rate)
+    shape, _ = match_model(model, folder=folder)
+    setup = Setup(
+        shape=shape,
+        hardware=match_hardware(hardware),
+        engine=engine,
+        precision=PRECISION_NAMES[weights],
+        split=Split(tensor=devices),
+    )
+    _refuse_unfit(setup, traffic)
+    tables = engine_of(
+        setup, mean_tokens=traffic.mean_tokens, calibration=calibration_in(folder), chunk=chunk, most=sequences
+    )
+    first, token, whole = (None if limit is None else limit / 1e3 for limit in _defaults(limits_ms))
+    limits = Limits(first_s=first, token_s=token, end_to_end_s=whole, share=share)
+    return count_replicas(traffic, tables, limits, router="least load" if router == "least load" else "round robin")
+
+
+def _defaults(limits: LimitsMs) -> LimitsMs:
+    return (DEFAULT_FIRST_MS, DEFAULT_TOKEN_MS, None) if limits == (None, None, None) else limits
+
+
+def _refuse(limits: tuple[float | None, ...], *, share: float, rate: float, chunk: int) -> None:
+    for limit in limits:
+        if limit is not None and not limit > 0:
+            raise InputError(f"A limit of {limit:g} ms cannot be held. Give more than 0.")
+    if not 0 < share < 1:
+        raise InputError(f"A share of {share:g} makes no sense. Give one between 0 and 1, such as 0.99.")
+    if rate < 0:
+        raise InputError(f"A rate of {rate:g} requests a second makes no sense. Give more than 0.")
+    if chunk < 0:
+        raise InputError(f"A step of {chunk} tokens makes no sense. Give more than 0.")
+
+
+def _refuse_unfit(setup: Setup, traffic: Traffic) -> None:
+    """Raises `NothingMeets` where weights and the longest request do not fit into the replica's memory."""
+    shape, hardware, devices = setup.shape, setup.hardware, setup.split.devices
+    if setup.precision not in hardware.efficiency:
+        does = ", ".join(hardware.efficiency)
+        raise InputError(f"{hardware.name} does not multiply in {setup.precision}. It does {does}.")
+    longest = int((traffic.input_tokens + traffic.output_tokens).max())
+    bill = serving_bill(shape, hardware, devices, setup.precision, sequences=0, tokens=longest)
+    if bill.total_gib >= bill.available_gib or cache_tokens(setup) < longest:
+        raise NothingMeets(
+            f"{shape.name} in {setup.precision} with a request of {longest:,} tokens does not fit on {devices} x "
+            f"{hardware.name}: weights {bill.weights_gib:,.0f} + reserve {bill.reserve_gib:,.0f} of "
+            f"{bill.available_gib:,.0f} GiB. Take more devices or fewer bits."
+        )

@@ -1,0 +1,153 @@
+"""How many replicas hold a limit at the 99th percentile: the fewest for which a replay of the traffic does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from slipway.deploy.simulation import Engine, Replay, Router, simulate
+from slipway.deploy.traffic import Traffic
+from slipway.domain.errors import InputError, NothingMeets
+
+MOST_REPLICAS = 4096
+ALIGNMENTS = (0, 1)
+"""A trace is replayed from its start and from its second request, so that a lucky distribution in turn is noticed."""
+LONGEST_WINDOW_S, WINDOWS = 300.0, 12
+"""The calmest twelfth of a trace, at most five minutes of it, gives the lower bound of an autoscaler."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most seconds at a share of the requests; None is no limit."""
+
+    first_s: float | None = None
+    token_s: float | None = None
+    end_to_end_s: float | None = None
+    share: float = 0.99
+
+    def held_by(self, replay: Replay) -> bool:
+        return not self.missed_by(replay)
+
+    def missed_by(self, replay: Replay) -> str:
+        """Which limits are missed and by how much, or nothing."""
+        missed = []
+        for what, limit, reached in (
+            ("first token", self.first_s, replay.quantile("first", self.share)),
+            ("a token", self.token_s, replay.quantile("token", self.share)),
+            ("whole answer", self.end_to_end_s, replay.quantile("end_to_end", self.share)),
+        ):
+            if limit is not None and reached > limit:
+                missed.append(f"{what} takes {1e3 * reached:,.0f} ms, the limit is {1e3 * limit:,.0f}")
+        return "; ".join(missed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaCount:
+    """The answer, beside the usual rule of thumb; times in seconds. `least` and `most` bound an autoscaler."""
+
+    replicas: int
+    least: int
+    most: int
+    by_rule: int
+    """ceil(rate / most throughput of a replica), which forgets that traffic comes in bursts."""
+    first_s: float
+    token_s: float
+    end_to_end_s: float
+    busy: float
+    cached_share: float
+    requests: int
+    per_second: float
+
+
+def count_replicas(
+    traffic: Traffic, engine: Engine, limits: Limits, *, router: Router = "round robin", compiled: bool = True
+) -> ReplicaCount:
+    """The fewest replicas whose replay holds the limits. Raises `NothingMeets` where no number does."""
+    if all(limit is None for limit in (limits.first_s, limits.token_s, limits.end_to_end_s)):
+        raise InputError("No limit was given. Name one of --ttft-ms, --tpot-ms, --end-to-end-ms.")
+    alone = simulate(_spread_out(traffic), engine, replicas=1, compiled=compiled)
+    if missed := limits.missed_by(alone):
+        raise NothingMeets(f"No number of replicas holds the limits: with one request at a time {missed}.")
+
+    def holds(replicas: int) -> bool:
+        return all(
+            limits.held_by(simulate(part, engine, replicas=replicas, router=router, compiled=compiled))
+            for part in _alignments(traffic)
+        )
+
+    found = fewest(holds)
+    if found is None:
+        best = simulate(traffic, engine, replicas=MOST_REPLICAS, router=router, compiled=compiled)
+        raise NothingMeets(f"{MOST_REPLICAS} replicas do not hold the limits: {limits.missed_by(best)}.")
+    replay = simulate(traffic, engine, replicas=found, router=router, compiled=compiled)
+    return ReplicaCount(
+        replicas=found,
+        least=_for_the_calmest(traffic, engine, limits, found, router=router, compiled=compiled),
+        most=found,
+        by_rule=ceil(traffic.per_second / throughput(traffic, engine)),
+        first_s=replay.quantile("first", limits.share),
+        token_s=replay.quantile("token", limits.share),
+        end_to_end_s=replay.quantile("end_to_end", limits.share),
+        busy=replay.busy,
+        cached_share=replay.cached_share,
+        requests=len(traffic),
+        per_second=traffic.per_second,
+    )
+
+
+def fewest(holds: Callable[[int], bool], *, most: int = MOST_REPLICAS) -> int | None:
+    """The least number that holds and whose next two hold as well: more replicas can by chance do worse in turn."""
+    high = 1
+    while not holds(high):
+        if high >= most:
+            return None
+        high = min(2 * high, most)
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    while high + 2 <= most and not (holds(high + 1) and holds(high + 2)):
+        high += 1
+        while high < most and not holds(high):
+            high += 1
+    return high
+
+
+def throughput(traffic: Traffic, engine: Engine) -> float:
+    """Requests a second of one replica that never waits for work."""
+    few = traffic.part(0, min(len(traffic), 2000))
+    rushed = Traffic(np.zeros(len(few)), few.input_tokens, few.output_tokens, few.blocks)
+    return len(few) / simulate(rushed, engine, replicas=1, compiled=False).span_s
+
+
+def _alignments(traffic: Traffic) -> list[Traffic]:
+    return [traffic.part(start, len(traffic)) for start in ALIGNMENTS if start < len(traffic)]
+
+
+def _spread_out(traffic: Traffic) -> Traffic:
+    """Some of the requests so far apart that none waits for another."""
+    few = traffic.part(0, min(len(traffic), 500))
+    apart = np.arange(len(few), dtype=np.float64) * 1e5
+    return Traffic(apart, few.input_tokens, few.output_tokens)
+
+
+def _for_the_calmest(
+    traffic: Traffic, engine: Engine, limits: Limits, most: int, *, router: Router, compiled: bool
+) -> int:
+    """Replicas that hold the limits in the calmest minutes, for the lower bound of an autoscaler."""
+    width = min(LONGEST_WINDOW_S, traffic.span_s / WINDOWS)
+    if most == 1 or width <= 0:
+        return most
+    windows = int(traffic.span_s // width)
+    starts = np.searchsorted(traffic.arrival_s, np.arange(windows + 1) * width)
+    sizes = np.diff(starts)
+    calmest = int(np.argmin(sizes))
+    if sizes[calmest] == 0:
+        return 1
+    part = traffic.part(int(starts[calmest]), int(starts[calmest + 1]))
+    found = fewest(
+        lambda number: limits.held_by(simulate(part, engine, replicas=number, router=router, compiled=compiled)),
+        most=most,
+    )
+    return min(most, found or most)
