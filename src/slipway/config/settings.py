@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from slipway.domain.trace import SpanKind
+
 Default = TypeVar("Default")
 
 
@@ -150,7 +152,7 @@ class RetrieveSettings(Table, frozen=True):
     ] = default({"kind": "auto"})
     similarity: Annotated[Literal["cosine", "dot", "euclid"], Meta(description="Similarity of vectors.")] = "cosine"
     alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.45
-    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.78
+    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.76
     limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 15
 
 
@@ -237,6 +239,14 @@ class WatchSettings(Table, frozen=True):
         ["error_rate > 0.05 over 15m", "unanswered_rate > 0.5 over 60m"]
     )
     quiet_hours: Annotated[str, Meta(description="Hours without notification, UTC, for example 22-07.")] = ""
+    projects: Annotated[
+        list[str],
+        Meta(description="Other projects that senders of traces may name by service.name or x-slipway-project."),
+    ] = default([])
+    most_waiting_mb: Annotated[
+        float,
+        Meta(gt=0, description="Megabytes of the journal that may wait for the store before senders are told to wait."),
+    ] = 1024.0
 
 
 class LearnSettings(Table, frozen=True):
@@ -249,6 +259,10 @@ class PrivacySettings(Table, frozen=True):
     """Retention and encryption."""
 
     keep_days: Annotated[int, Meta(ge=1, description="Days that content of traces is kept.")] = 90
+    keep_days_by_kind: Annotated[
+        dict[SpanKind, Count],
+        Meta(description="Days for traces of one kind, where they differ, such as `chat = 30`."),
+    ] = default({})
     master_key: Annotated[
         str, Meta(description="Master key as env:NAME or file:PATH; empty makes one in .slipway/master.key.")
     ] = ""
@@ -279,6 +293,9 @@ class ServerSettings(Table, frozen=True):
         str, Meta(description="Certificate chain (PEM file) to serve HTTPS with; empty serves plain HTTP.")
     ] = ""
     tls_key: Annotated[str, Meta(description="Private key (PEM file) of the certificate.")] = ""
+    otlp_grpc_port: Annotated[
+        int, Meta(ge=0, le=65535, description="Port for OTLP over gRPC, usually 4317; 0 is none. Extra `otel`.")
+    ] = 0
     journal_mb: Annotated[
         float, Meta(gt=0, description="Megabytes of waiting traces above which they are kept without what was said.")
     ] = 4096.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import math
 from collections.abc import Mapping
@@ -224,6 +225,12 @@ def _bearer(call: Call) -> str:
     given = call.headers.get(b"authorization")
     if given is not None and given[:7].lower() == b"bearer ":
         return given[7:].strip().decode("utf-8", "replace")
+    if given is not None and given[:6].lower() == b"basic ":
+        # Langfuse's SDK sends its secret key as the password.
+        try:
+            return base64.b64decode(given[6:], validate=True).partition(b":")[2].decode("utf-8", "replace")
+        except ValueError:
+            return ""
     return call.headers.get(b"x-api-key", b"").strip().decode("utf-8", "replace")
 
 

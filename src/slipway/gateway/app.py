@@ -26,11 +26,13 @@ from slipway.gateway.canaries import Canaries
 from slipway.gateway.chat import chat
 from slipway.gateway.embeddings import embed
 from slipway.gateway.feedback import take_feedback
+from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.messages import take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
-from slipway.gateway.otlp import take_traces
+from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
+from slipway.gateway.otlp_grpc import GrpcDoor
 from slipway.gateway.responses import respond
 from slipway.gateway.services import Services
 from slipway.gateway.shadows import Shadows
@@ -58,6 +60,9 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/models": ("GET", "chat", list_models),
     "/v1/feedback": ("POST", "feedback", take_feedback),
     "/v1/traces": ("POST", "traces", take_traces),
+    LANGFUSE: ("POST", "traces", take_traces),
+    "/v1/logs": ("POST", "traces", take_logs),
+    "/v1/metrics": ("POST", "traces", take_metrics),
 }
 RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"})
 LOOK_EVERY_S = 0.25
@@ -82,6 +87,8 @@ class Gateway:
         refresh_s: float = 1.0,
     ) -> None:
         self.fallback = fallback
+        self.grpc: GrpcDoor | None = None
+        """Takes OTLP over gRPC as well, where one is set before the server starts."""
         self._workspace = workspace
         self._worker = worker
         counts = self._counts = Counts()
@@ -106,6 +113,7 @@ class Gateway:
                 project=workspace.application,
                 keep_content=workspace.settings.privacy.store_content,
             ),
+            intake=Intake(self._journal),
             counts=counts,
             budget=RetryBudget(),
             cache=AnswerCache(workspace.store, now=workspace.now),
@@ -132,7 +140,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path: str = scope["path"]
-            if path.startswith("/v1/"):
+            if path.startswith("/v1/") or path == LANGFUSE:
                 await self._serve(Call(scope, receive, send, self._snapshot))
                 return
             probe = PROBES.get(path)
@@ -154,7 +162,11 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.start()
+                if self.grpc is not None:
+                    await self.grpc.start()
             elif message["type"] == "lifespan.shutdown":
+                if self.grpc is not None:
+                    await self.grpc.stop()
                 await self.stop()
             return message
 
@@ -294,6 +306,9 @@ class Gateway:
         status = error.http_status
         if status not in (401, 403, 429):
             self._record_failure(call, str(error))
+        if call.path in SIGNALS:
+            await otlp_error(call, status, str(error), more=more)
+            return
         await call.reply(status, write_slipway_error(error), more=more)
 
     async def _refuse(self, call: Call, status: int, message: str, code: str) -> None:

@@ -93,10 +93,6 @@ class Ledger:
             self.last_failure = str(wrong)
             log.error("traces are lost: %s", wrong)
 
-    def append(self, spans: Sequence[Span]) -> None:
-        """As `write`, for spans that somebody must be told about when they are lost. Raises `DiskFull`, `OSError`."""
-        self._journal.append(encode_spans(spans))
-
     def write_call(
         self,
         call: Call,

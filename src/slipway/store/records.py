@@ -59,7 +59,7 @@ KINDS: dict[type[Any], Kind] = {
     ReviewItem: Kind(kind="review_item", links=("release", "trace")),
     Review: Kind(kind="review", links=("item", "release")),
     SignOff: Kind(kind="sign_off", name="role", links=("release",)),
-    Feedback: Kind(kind="feedback", links=("trace",)),
+    Feedback: Kind(kind="feedback", links=("trace", "score", "name", "label")),
     Finding: Kind(kind="finding", links=("kind", "route", "release")),
     Draft: Kind(kind="draft", links=("finding", "route")),
     Alert: Kind(kind="alert", name="key", links=("release",)),
