@@ -362,3 +362,40 @@ def test_when_it_is_quiet_the_log_of_the_database_gives_its_space_back(store: St
     log = store.folder / "store.db-wal"
     assert log.stat().st_size == 0
     assert store.traces.count() == 3
+
+
+def test_the_journal_goes_only_when_the_store_would_outlive_a_power_cut(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = a_journal(store)
+    record(store, journal, 1)
+    (segment,) = segments(store.journal_folder)
+    synced: list[bool] = []
+    settle = type(store.database.dialect).settle
+
+    def settling(dialect: object) -> None:
+        # Committed, and still in the journal.
+        synced.append(store.traces.count() == 1 and b"number 0" in segment.path.read_bytes())
+        settle(dialect)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(store.database.dialect), "settle", settling)
+    drain(store)
+    assert synced == [True]
+    assert b"number 0" not in segment.path.read_bytes()
+
+
+def test_a_disk_that_cannot_settle_keeps_the_journal(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = a_journal(store)
+    record(store, journal, 1)
+    (segment,) = segments(store.journal_folder)
+
+    def broken(_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store.database.dialect), "settle", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            drain(store)
+    assert b"number 0" in segment.path.read_bytes()
+    drain(store)
+    assert store.traces.count() == 1

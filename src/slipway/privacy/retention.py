@@ -27,6 +27,7 @@ def run_retention(
     traces = store.traces.expire(before=before, other_than=tuple(of_kind))
     for kind, its_days in of_kind.items():
         traces += store.traces.expire(before=moment - timedelta(days=its_days), kind=kind)
+    store.span_events.forget()
     jobs = store.jobs.expire(before=before)
     notes: tuple[str, ...] = ()
     if traces or jobs:
