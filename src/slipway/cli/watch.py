@@ -29,6 +29,32 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 @app.command()
+def live(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Show what goes through the running gateway: rates, latency, errors and cost of the last half minute."""
+    from slipway.release.parts import list_releases
+    from slipway.watch.live import read_live
+
+    with open_here(folder) as workspace:
+        labels = {str(release.id): release.label for release in list_releases(workspace)}
+        found = read_live(workspace.state / "workers", labels=labels)
+    heads = ["channel", "release", "requests/s", "errors", "p50", "p95", "first token", "tokens/s", "dollars/h"]
+    rows = [
+        [
+            row.channel or "none",
+            row.release or "none",
+            f"{row.requests_per_second:.2f}",
+            *(f"{value:.3g}" if value is not None else "-" for value in (row.error_rate, row.p50_s, row.p95_s)),
+            f"{row.first_token_p50_s:.3g}" if row.first_token_p50_s is not None else "-",
+            f"{row.tokens_per_second:.3g}",
+            f"{row.dollars_per_hour:.3g}",
+        ]
+        for row in found.rows
+    ]
+    nothing = "Nothing came in the last half minute." if found.workers else "No gateway runs here: slipway serve"
+    show(found, as_json=as_json, text=f"{table(heads, rows)}\n{found.in_flight} in flight" if rows else nothing)
+
+
+@app.command()
 def upstreams(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """List the engines that fail, as the running gateway sees them."""
     from slipway.watch.upstreams import read_health

@@ -36,6 +36,7 @@ from slipway.gateway.steering import Steering
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
 from slipway.tracing.ingest import backlog
+from slipway.watch.live import LiveWriter
 from slipway.watch.upstreams import write_health
 from slipway.wire.errors import error_kind, write_error, write_slipway_error
 from slipway.workspace import Workspace
@@ -81,6 +82,7 @@ class Gateway:
         self._worker = worker
         counts = self._counts = Counts()
         self._shared = SharedCounts(workspace.state / "workers", worker)
+        self._live_traffic = LiveWriter(workspace.state / "workers", worker, started_s=time.monotonic())
         self._journal = Journal.open(workspace.store.journal_folder, worker=f"gateway{worker}")
         admission = Admission(
             required=keys_required,
@@ -171,6 +173,7 @@ class Gateway:
         await asyncio.to_thread(self._watcher.stop)
         self._journal.close()
         self._shared.remove()
+        self._live_traffic.remove()
         write_health(self._workspace.state / "workers", self._worker, [])
 
     def reload(self) -> None:
@@ -202,6 +205,9 @@ class Gateway:
         counts.breakers = self._services.breakers.health()
         try:
             self._shared.write(counts)
+            # By channel: what names none (a health check, a wrong path) is no traffic.
+            passing = [line.passing() for line in list(counts.lines.values()) if line.channel or line.release]
+            self._live_traffic.write(passing, in_flight=counts.in_flight, now_s=time.monotonic())
             write_health(self._workspace.state / "workers", self._worker, counts.breakers)
         except OSError as wrong:
             log.warning("the counts cannot be written: %s", wrong)

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from slipway.watch.live import SECONDS, Passing
 from slipway.watch.upstreams import WORST, UpstreamHealth
-
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-"""Upper bounds of the buckets of both histograms."""
 
 
 class Line(msgspec.Struct):
@@ -43,6 +41,20 @@ class Line(msgspec.Struct):
 
     def came_to(self, outcome: str) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+    def passing(self) -> Passing:
+        """What the page of live traffic shows of it."""
+        return Passing(
+            channel=self.channel,
+            release=self.release,
+            requests=sum(self.statuses.values()),
+            errors=sum(count for status, count in self.statuses.items() if status >= 500 or status == 429),
+            buckets=list(self.buckets),
+            first_buckets=list(self.first_buckets),
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cost_micros=self.cost_micros,
+        )
 
     def add(self, other: Line) -> None:
         for status, count in other.statuses.items():
