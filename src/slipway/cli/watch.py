@@ -155,10 +155,12 @@ def drift(
 @app.command()
 def resources(since: Since = "30d", folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Processor, memory and disk now; requests, tokens and money by release."""
-    from slipway.watch.resources import measure_machine, spending
+    from slipway.domain.money import Money
+    from slipway.watch.resources import measure_machine, saved_by_cache, spending
 
     with _drained(folder) as workspace:
         machine = measure_machine(workspace)
+        saved = saved_by_cache(workspace)
         spent = spending(workspace, since=_since(since, workspace.now()))
     lines = [
         f"load {machine.load:.1f} on {machine.cores} cores, {machine.memory_available / 1e9:.1f} GB of memory free",
@@ -181,7 +183,12 @@ def resources(since: Since = "30d", folder: Folder = HERE, as_json: AsJson = Fal
             ],
         ),
     ]
-    show({"machine": machine, "spending": spent}, as_json=as_json, text="\n".join(lines).rstrip())
+    if saved.requests:
+        lines += [
+            "",
+            f"the cache answered {saved.requests} requests in {saved.period} and saved {Money(micros=saved.micros)}",
+        ]
+    show({"machine": machine, "spending": spent, "saved": saved}, as_json=as_json, text="\n".join(lines).rstrip())
 
 
 @app.command()
@@ -199,6 +206,25 @@ def alerts(
         standing = open_alerts(workspace)
     rows = [[alert.created_at.strftime("%Y-%m-%d %H:%M"), alert.condition, alert.message] for alert in standing]
     show(standing, as_json=as_json, text=table(["since", "condition", "message"], rows) or "No alert is open.")
+
+
+@app.command()
+def parquet(
+    out: Annotated[Path, typer.Argument(help="Folder for the files, one a day.")],
+    since: Since = "7d",
+    content: Annotated[bool, typer.Option("--content", help="Write what was said too, in the clear.")] = False,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Write traces as Parquet files, one a day, for DuckDB, pandas or Spark."""
+    from slipway.tracing.parquet import export_days
+
+    with _drained(folder) as workspace:
+        now = workspace.now()
+        written = export_days(workspace.store, out, since=_since(since, now).date(), until=now.date(), content=content)
+    listed = [{"path": str(file.path), "spans": file.spans} for file in written]
+    shown = table(["file", "spans"], [[file.path, file.spans] for file in written])
+    show({"files": listed}, as_json=as_json, text=shown if written else "There are no traces in that time.")
 
 
 @app.command()

@@ -659,14 +659,14 @@ class RoleMissing(AccessDenied):
 
 
 class OverLimit(SlipwayError):
-    """A key has used up its requests, tokens or budget."""
+    """A key, a person or the project has used up its requests, tokens or budget."""
 
     http_status = 429
     code = "rate_limit_exceeded"
 
-    def __init__(self, what: str, *, retry_after_s: float) -> None:
+    def __init__(self, what: str, *, retry_after_s: float, why: str = "is used up") -> None:
         self.retry_after_s = retry_after_s
-        super().__init__(f"{what} is used up. Try again in {retry_after_s:.0f} s.")
+        super().__init__(f"{what} {why}. Try again in {retry_after_s:.0f} s.")
 
 
 # Decide and deploy -----------------------------------------------------------------------------------------------
@@ -716,6 +716,14 @@ class NothingMeets(SlipwayError):
     exit_code = 3
     http_status = 409
     code = "nothing_meets"
+
+
+class RowUnusable(InputError):
+    """A row of measured or asked-for points says too little or names something unknown."""
+
+    def __init__(self, row: str, why: str) -> None:
+        self.row, self.why = row, why
+        super().__init__(f"{row}: {why}")
 
 
 class ModelNotPlanned(InputError):

@@ -61,6 +61,18 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpanEvent:
+    """What a log record says of a span. It may come before its span or after it; its body is among `attributes`."""
+
+    trace: TraceId
+    span: SpanId
+    project: str = "default"
+    name: str
+    time_ns: int
+    attributes: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """The spans of one request, the root first, then by start time."""
 

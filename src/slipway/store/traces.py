@@ -17,7 +17,7 @@ from slipway.domain.trace_filter import Filter
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
 from slipway.store.rollups import forget_rollups, read_series
-from slipway.store.schema import erased, setting, shared_page, span, trace, trace_page
+from slipway.store.schema import erased, setting, shared_page, span, trace, trace_page, waiting_event
 from slipway.store.shared_pages import SharedPages
 from slipway.store.trace_contents import MOST_OPENED, list_by_content
 from slipway.store.trace_pages import Said, entry_of_said, press, said_in_entry, texts_in, unpress
@@ -221,6 +221,11 @@ class Traces:
                 connection.execute(delete(trace_page).where(trace_page.c.trace_id.in_(names)))
                 connection.execute(delete(span).where(span.c.trace_id.in_(names)))
                 connection.execute(delete(trace).where(trace.c.id.in_(names)))
+                connection.execute(
+                    delete(waiting_event).where(
+                        waiting_event.c.project == self.project, waiting_event.c.trace.in_([row.trace for row in found])
+                    )
+                )
                 removed += len(names)
                 if tombstones:
                     now = time.time_ns() // 1000
@@ -233,16 +238,21 @@ class Traces:
                     )
         return removed
 
-    def expire(self, *, before: datetime, at_once: int = 1000) -> int:
-        """Removes traces that started before a moment, a thousand in a transaction; returns how many."""
+    def expire(
+        self, *, before: datetime, kind: str | None = None, other_than: Sequence[str] = (), at_once: int = 1000
+    ) -> int:
+        """Removes traces that started before a moment, a thousand in a transaction; returns how many.
+
+        Only those of one kind, or all but those of some kinds, when these are given.
+        """
         removed = 0
+        where = [trace.c.project == self.project, trace.c.started_ns < _ns(before)]
+        if kind is not None:
+            where.append(trace.c.kind == kind)
+        if other_than:
+            where.append(trace.c.kind.not_in(other_than))
         while True:
-            statement = (
-                select(trace.c.trace)
-                .where(trace.c.project == self.project, trace.c.started_ns < _ns(before))
-                .order_by(trace.c.started_ns)
-                .limit(at_once)
-            )
+            statement = select(trace.c.trace).where(*where).order_by(trace.c.started_ns).limit(at_once)
             with self.database.reading() as connection:
                 ids = [found.hex() for found in connection.execute(statement).scalars()]
             if not ids:
@@ -256,13 +266,19 @@ class Traces:
 
     def rewrite(self, trace_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> bool:
         """Changes what the spans of a trace say, with its words and preview; whether anything changed."""
+        return self.amend(
+            trace_id, lambda said: [msgspec.structs.replace(one, content=change(one.content)) for one in said]
+        )
+
+    def amend(self, trace_id: str, change: Callable[[Many[Said]], Many[Said]]) -> bool:
+        """As `rewrite`, for changes that depend on the span, or that let one say what said nothing before."""
         with self.database.transaction() as connection:
             self.database.dialect.lock_project(connection, self.project)
             row = connection.execute(select(trace).where(*self._one(trace_id))).first()
             if row is None:
                 return False
             before = self._said_in(connection, row)
-            after = [msgspec.structs.replace(one, content=change(one.content)) for one in before]
+            after = change(before)
             if after == before:
                 return False
             if row.page is not None:

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,16 @@ class Sqlite:
     def skip_locked(self) -> bool:
         return False
 
+    def settle(self) -> None:
+        # With `synchronous = normal` a commit is written to the log, but not synced. Checkpoints sync by themselves.
+        if self.path is not None:
+            with suppress(FileNotFoundError):
+                handle = os.open(f"{self.path}-wal", os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+
     def scrub(self, engine: Engine) -> str:
         # secure_delete writes zeros over what rows leave behind; what is left are old pages in the log.
         with engine.connect() as connection:
@@ -104,6 +115,16 @@ class Sqlite:
                     return ""
                 time.sleep(0.1)
         return "another process reads the database; its log is emptied when that process is done"
+
+    def tidy(self, engine: Engine) -> None:
+        # The log gives its space back; where somebody reads, it does so another time.
+        with engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            raw.execute("pragma busy_timeout = 0")
+            with suppress(sqlite3.OperationalError):
+                raw.execute("pragma wal_checkpoint(truncate)").fetchone()
+            raw.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
 
     def explain(self, error: DBAPIError) -> StoreError | None:
         reason = str(error.orig)
