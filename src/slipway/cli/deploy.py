@@ -34,10 +34,14 @@ def plan(
     end_to_end_ms: Annotated[float | None, typer.Option(help="Most milliseconds of a whole answer, p99.")] = None,
     budget: Annotated[float | None, typer.Option(help="Most dollars a month.")] = None,
     own_racks: Annotated[bool, typer.Option("--own-racks", help="Buy accelerators instead of renting them.")] = False,
+    from_traces: Annotated[
+        str, typer.Option("--from-traces", help="Take requests and lengths from the traffic of this time, such as 30d.")
+    ] = "",
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Plan what to run on for [decide], and save the plan. Exit code 3: nothing holds the requirement."""
+    from slipway.cli.watch import measured
     from slipway.deploy.plan import make_plan, require_choice
     from slipway.deploy.requirement import Asked
     from slipway.deploy.traffic import read_traffic
@@ -60,7 +64,7 @@ def plan(
         own_racks=own_racks,
     )
     with open_here(folder) as workspace:
-        made = make_plan(workspace, model=model, hardware=hardware or [], asked=asked)
+        made = make_plan(measured(workspace, from_traces), model=model, hardware=hardware or [], asked=asked)
     show(made, as_json=as_json, text=_describe)
     if as_json and made.chosen is None:
         raise typer.Exit(3)

@@ -79,6 +79,8 @@ class Option:
     properties: dict[str, str] = field(default_factory=dict)
     criteria: dict[str, float] = field(default_factory=dict)
     """Numbers by which the front is drawn, by criterion."""
+    plan: "PlanOption | None" = None
+    """What it runs on at launch, where machines are ours to run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from slipway.decide.memo import ReplicaCurve
 from slipway.domain.deployment import DecisionRecord, Plan
 from slipway.domain.evaluation import Evaluation
 from slipway.domain.release import Measure
@@ -15,7 +16,7 @@ NEAR = 0.1
 """A break-even this near to the own traffic (in powers of ten) is not marked beside it."""
 
 
-def cost_chart(record: DecisionRecord) -> LineChart:
+def cost_chart(record: DecisionRecord, *, tall: int = 260) -> LineChart:
     """Monthly cost over traffic: the recommended option, then the cheapest of each road, both axes logarithmic."""
     demand = record.demand.requests_per_day
     marks = [Mark(demand, f"your traffic, {significant(demand)} a day")]
@@ -32,6 +33,7 @@ def cost_chart(record: DecisionRecord) -> LineChart:
         format=money,
         axis_format=lambda value: f"${compact(value)}",
         marks=marks,
+        tall=tall,
         series=[
             Series(name=name, points=[Point(point.requests_per_day, point.monthly.get(name)) for point in record.curve])
             for name in _curves(record)
@@ -72,6 +74,34 @@ def wait_chart(plan: Plan) -> LineChart:
         format=lambda value: seconds(value / 1000),
         axis_format=lambda value: seconds(value / 1000),
         series=lines,
+    )
+
+
+def replica_chart(curve: ReplicaCurve) -> LineChart:
+    """Replicas that the traffic needs and those that are paid, over the hours of a day or over shares of time."""
+    hours = curve.over == "hour"
+    return LineChart(
+        title="Replicas over the trace",
+        x_label="hour of the day, UTC" if hours else "share of time, quietest minutes first, %",
+        series=[
+            Series(name="needed", points=[Point(x, float(y)) for x, y in curve.needed], shape="step"),
+            Series(name="paid", points=[Point(x, float(curve.paid)) for x, _ in curve.needed], shape="step"),
+        ],
+        tall=160,
+    )
+
+
+def band_bars(record: DecisionRecord) -> BarChart:
+    """Cost of each option over the horizon with the band that holds four of five futures."""
+    return BarChart(
+        title=f"Cost over {record.demand.horizon_months} months",
+        bars=[
+            Bar(option.name, option.horizon_total, option.horizon_low, option.horizon_high)
+            for option in record.options
+            if option.lines
+        ],
+        format=lambda value: f"${compact(float(f'{value:.3g}'))}",
+        axis_format=lambda value: f"${compact(value)}",
     )
 
 
