@@ -81,6 +81,10 @@ class Counts(msgspec.Struct):
     retries: int = 0
     fallbacks: int = 0
     traces_lost: int = 0
+    cache_hits: int = 0
+    cache_saved_micros: int = 0
+    otlp: dict[str, int] = msgspec.field(default_factory=dict)
+    """What other programs sent, by signal and outcome, separated by a space."""
     bodies_shed: int = 0
     shadows: dict[str, int] = msgspec.field(default_factory=dict)
     """Copies of requests for shadows by what became of them: `sent`, `failed`, `dropped`."""
@@ -94,6 +98,11 @@ class Counts(msgspec.Struct):
         if line is None:
             line = self.lines[key] = Line(endpoint, channel, release)
         return line
+
+    def received(self, signal: str, outcome: str, count: int) -> None:
+        if count:
+            key = f"{signal} {outcome}"
+            self.otlp[key] = self.otlp.get(key, 0) + count
 
     def upstream_failed(self, engine: str, code: str) -> None:
         key = f"{engine} {code}"
@@ -126,9 +135,11 @@ class SharedCounts:
             total.retries += counts.retries
             total.fallbacks += counts.fallbacks
             total.traces_lost += counts.traces_lost
+            total.cache_hits += counts.cache_hits
+            total.cache_saved_micros += counts.cache_saved_micros
             total.bodies_shed += counts.bodies_shed
             total.breakers += counts.breakers
-            for field in ("upstream_failures", "shadows", "reloads"):
+            for field in ("upstream_failures", "shadows", "reloads", "otlp"):
                 into = getattr(total, field)
                 for key, count in getattr(counts, field).items():
                     into[key] = into.get(key, 0) + count
@@ -180,6 +191,10 @@ def write_page(counts: Counts, *, labels: Mapping[str, str], gauges: Mapping[str
     for key, count in sorted(counts.upstream_failures.items()):
         engine, _, code = key.rpartition(" ")
         page.sample("slipway_upstream_failures_total", {"engine": engine, "code": code}, count)
+    page.head("slipway_otlp_total", "counter", "Spans, log records and data points that other programs sent.")
+    for key, count in sorted(counts.otlp.items()):
+        signal, _, outcome = key.partition(" ")
+        page.sample("slipway_otlp_total", {"signal": signal, "outcome": outcome}, count)
     page.head("slipway_shadow_requests_total", "counter", "Copies of requests sent to shadows, by outcome.")
     for outcome, count in sorted(counts.shadows.items()):
         page.sample("slipway_shadow_requests_total", {"outcome": outcome}, count)
@@ -189,6 +204,11 @@ def write_page(counts: Counts, *, labels: Mapping[str, str], gauges: Mapping[str
     _write_breakers(page, counts.breakers)
     for name, (text, value) in {
         "slipway_retries_total": ("Calls of engines that were repeated.", float(counts.retries)),
+        "slipway_cache_hits_total": ("Requests that were answered from the cache.", float(counts.cache_hits)),
+        "slipway_cache_saved_dollars_total": (
+            "What answers from the cache would have cost.",
+            counts.cache_saved_micros / 1_000_000,
+        ),
         "slipway_fallbacks_total": ("Requests that another engine or release answered.", float(counts.fallbacks)),
         "slipway_bodies_shed_total": (
             "Requests whose trace was kept without what was said, for want of room.",

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 
 from slipway.decide.memo import ReplicaCurve
-from slipway.domain.deployment import DecisionRecord
+from slipway.domain.deployment import DecisionRecord, Plan
 from slipway.domain.evaluation import Evaluation
 from slipway.domain.release import Measure
 from slipway.web.charts import Bar, BarChart, LineChart, Mark, Point, Series
-from slipway.web.number import compact, money, significant
+from slipway.web.number import compact, money, seconds, significant
 
 MOST_CURVES = 5
 MOST_GROUP_CHARTS = 4
@@ -38,6 +38,42 @@ def cost_chart(record: DecisionRecord, *, tall: int = 260) -> LineChart:
             Series(name=name, points=[Point(point.requests_per_day, point.monthly.get(name)) for point in record.curve])
             for name in _curves(record)
         ],
+    )
+
+
+def replay_chart(plan: Plan) -> LineChart:
+    """Replicas that an autoscaler would run over the replayed traffic, under what arrived."""
+    return LineChart(
+        title="Replicas over the traffic",
+        x_label="seconds",
+        format=significant,
+        series=[
+            Series(
+                name="replicas",
+                shape="step",
+                points=[Point(window.seconds, window.replicas) for window in plan.replay],
+            ),
+            Series(
+                name="requests a second",
+                points=[Point(window.seconds, window.requests_per_second) for window in plan.replay],
+            ),
+        ],
+    )
+
+
+def wait_chart(plan: Plan) -> LineChart:
+    """The wait for the first token that 1 % exceeds, over the replayed traffic, with the limit."""
+    waits = [Point(window.seconds, window.first_token_ms) for window in plan.replay]
+    lines = [Series(name="99th percentile", points=waits)]
+    if plan.demand.first_token_ms is not None and waits:
+        ends = [Point(at.x, plan.demand.first_token_ms) for at in (waits[0], waits[-1])]
+        lines.append(Series(name="limit", points=ends))
+    return LineChart(
+        title="First token over the traffic",
+        x_label="seconds",
+        format=lambda value: seconds(value / 1000),
+        axis_format=lambda value: seconds(value / 1000),
+        series=lines,
     )
 
 
