@@ -3,7 +3,7 @@
 Tests load it into their process; the benchmark runs it as a program: python mock_upstream.py --port 0 prints its port.
 Models: `ok` and every unknown name answer; `slow-…`, `hang`, `late`, `stall`, `cut`, `short`, `drip`, `garbage`,
 `error-event`, `reset`, `no-usage`, `no-done`, `big`, `paced`, `filtered`, `400`, `429`, `500`, `503` do what they are
-called.
+called; `details` answers as OpenAI does, with cached and reasoning tokens and no null where a list belongs.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ import httptools
 WORDS = [f"word{number}" for number in range(50)]
 ANSWER = " ".join(WORDS)
 CACHED: dict[tuple[str, bool], bytes] = {}
-USAGE = {"prompt_tokens": 120, "completion_tokens": 50, "total_tokens": 170}
+USAGE: dict[str, Any] = {"prompt_tokens": 120, "completion_tokens": 50, "total_tokens": 170}
+DETAILED = USAGE | {
+    "prompt_tokens_details": {"cached_tokens": 40},
+    "completion_tokens_details": {"reasoning_tokens": 10},
+}
 
 
-def completion(model: str, text: str = ANSWER, usage: dict[str, int] | None = USAGE) -> bytes:
+def completion(model: str, text: str = ANSWER, usage: dict[str, Any] | None = USAGE) -> bytes:
     body: dict[str, Any] = {
         "id": "chatcmpl-mock",
         "object": "chat.completion",
@@ -57,7 +61,8 @@ def stream_events(model: str, *, usage: bool) -> list[bytes]:
     if usage:
         # As vLLM does: choices null beside the usage.
         last = {"id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 1, "model": f"{model}-2026"}
-        events.append(b"data: " + json.dumps(last | {"choices": None, "usage": USAGE}).encode() + b"\n\n")
+        told = {"choices": [], "usage": DETAILED} if model == "details" else {"choices": None, "usage": USAGE}
+        events.append(b"data: " + json.dumps(last | told).encode() + b"\n\n")
     events.append(b"data: [DONE]\n\n")
     return events
 
@@ -72,6 +77,8 @@ class State:
         self.headers: list[dict[bytes, bytes]] = []
         self.paths: list[str] = []
         self.keep = True
+        self.silent = False
+        """Whether requests are left unanswered."""
         self.broken: set[str] = set()
         """Models that answer 500 for as long as they are in here."""
         self.half_broken: set[str] = set()
@@ -138,6 +145,8 @@ class Upstream(asyncio.Protocol):
             return
         stream = bool(fields.get("stream"))
         usage = bool((fields.get("stream_options") or {}).get("include_usage"))
+        if state.silent:
+            return
         if model == "ok":
             self.transport.write(self.answer(model, stream, usage))
             return
@@ -150,7 +159,7 @@ class Upstream(asyncio.Protocol):
                 pieces = b"".join(b"%x\r\n%b\r\n" % (len(event), event) for event in stream_events(model, usage=usage))
                 CACHED[key] = STREAM_HEAD + pieces + b"0\r\n\r\n"
             else:
-                CACHED[key] = whole(200, completion(model))
+                CACHED[key] = whole(200, completion(model, usage=DETAILED if model == "details" else USAGE))
         return CACHED[key]
 
     def embeddings(self, fields: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from slipway.release.pipeline import answer, stream_answer
     from slipway.retrieve.index import build_index, load_index
     from slipway.retrieve.query import search_index
+    from slipway.tracing.client import init, span, traced, traceparent
     from slipway.workspace import Workspace, open_workspace
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ _ROOMS = {
     "build_index": "slipway.retrieve.index",
     "cut_release": "slipway.release.parts",
     "gate_release": "slipway.release.gate",
+    "init": "slipway.tracing.client",
     "init_application": "slipway.lifecycle.start",
     "load_index": "slipway.retrieve.index",
     "load_release": "slipway.release.parts",
@@ -33,7 +35,10 @@ _ROOMS = {
     "promote": "slipway.release.channels",
     "roll_back": "slipway.release.channels",
     "search_index": "slipway.retrieve.query",
+    "span": "slipway.tracing.client",
     "stream_answer": "slipway.release.pipeline",
+    "traced": "slipway.tracing.client",
+    "traceparent": "slipway.tracing.client",
 }
 __all__ = [
     "SlipwayError",
@@ -44,6 +49,7 @@ __all__ = [
     "build_index",
     "cut_release",
     "gate_release",
+    "init",
     "init_application",
     "load_index",
     "load_release",
@@ -51,7 +57,10 @@ __all__ = [
     "promote",
     "roll_back",
     "search_index",
+    "span",
     "stream_answer",
+    "traced",
+    "traceparent",
 ]
 
 

@@ -75,6 +75,11 @@ def serve(
         raise UnsafeAddress(host)
     if workers < 1:
         raise InputError(f"A server needs at least one worker; {workers} is none.")
+    if server.otlp_grpc_port:
+        from slipway.gateway.otlp_grpc import load_grpc
+
+        load_grpc()
+        bind(host, server.otlp_grpc_port).close()
     bound = bind(host, server.port if port is None else port, shared=workers > 1)
     shown = f"[{host}]" if ":" in host else host
     serving = Serving(
@@ -161,8 +166,18 @@ def _work(
             workspace,
             keys_required=serving.keys_required,
             worker=str(worker),
-            share=1 / serving.workers,
         )
+        server = workspace.settings.server
+        if server.otlp_grpc_port:
+            from slipway.gateway.otlp_grpc import GrpcDoor
+
+            host = bound.getsockname()[0]
+            gateway.grpc = GrpcDoor(
+                gateway,
+                f"[{host}]:{server.otlp_grpc_port}" if ":" in host else f"{host}:{server.otlp_grpc_port}",
+                largest=round(server.max_body_mb * 1_000_000),
+                tls=(Path(tls[0]).read_bytes(), Path(tls[1]).read_bytes()) if tls else None,
+            )
         if serving.pages:
             from slipway.web.app import create_app
 

@@ -27,6 +27,7 @@ from slipway.domain.release import Release
 from slipway.domain.trace import Span
 from slipway.gateway.app import Gateway
 from slipway.gateway.door import Door
+from slipway.gateway.otlp_grpc import GrpcDoor
 from slipway.prompt.starter import default_prompt_text
 from slipway.release.channels import promote
 from slipway.release.parts import cut_release, save_release
@@ -186,7 +187,10 @@ def patient(folder: Path) -> Iterator[Served]:
 
 @contextmanager
 def serving(workspace: Workspace, **options: Any) -> Iterator[Served]:
+    grpc = options.pop("grpc", False)
     gateway = Gateway(workspace, refresh_s=0.05, **options)
+    if grpc:
+        gateway.grpc = GrpcDoor(gateway, "127.0.0.1:0", largest=1_000_000)
     config = uvicorn.Config(
         gateway, interface="asgi3", http=Door, lifespan="on", log_config=None, access_log=False, ws="none"
     )

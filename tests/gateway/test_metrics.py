@@ -6,7 +6,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from slipway.gateway.metrics import SECONDS, Counts, SharedCounts, write_page
+from slipway.gateway.metrics import Counts, SharedCounts, write_page
+from slipway.release.channels import promote
+from slipway.watch.live import SECONDS, read_live
+from slipway.workspace import open_workspace
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -76,3 +79,34 @@ def test_labels_are_escaped():
     counts = Counts()
     counts.line("e", 'a"b\\c\nd', "r").answered(200, 1, None)
     assert any('channel=a"b\\c\nd' in key for key in samples(write_page(counts, labels={}, gauges={})))
+
+
+def test_the_last_half_minute_is_there_for_other_processes(two_channels, until):
+    served = two_channels
+    for _ in range(3):
+        served.chat("plain")
+    served.chat("spoilt")
+
+    def seen() -> dict[str, float]:
+        live = read_live(served.workspace.state / "workers")
+        return {row.channel: row.requests_per_second for row in live.rows}
+
+    assert until(lambda: len(seen()) == 2)
+    live = read_live(served.workspace.state / "workers", labels={})
+    plain, spoilt = live.rows
+    assert (plain.channel, plain.error_rate) == ("plain", 0)
+    assert (spoilt.channel, spoilt.error_rate) == ("spoilt", 1)
+    assert plain.p50_s is not None
+    assert 0 < plain.p50_s <= plain.p95_s
+    assert plain.tokens_per_second > 0
+    assert (live.workers, live.in_flight) == (1, 0)
+
+
+@pytest.fixture
+def two_channels(folder, tools):
+    with open_workspace(folder) as workspace:
+        promote(workspace, tools.plain_release(workspace), "plain", force=True)
+        promote(workspace, tools.plain_release(workspace, model="500"), "spoilt", force=True)
+        with tools.serving(workspace) as served:
+            yield served
+        assert read_live(workspace.state / "workers").workers == 0

@@ -76,7 +76,7 @@ def ready(folder, tools) -> Path:
 def trace_ids(folder: Path) -> set[str]:
     with open_workspace(folder) as workspace:
         drain(workspace.store, wait_s=60)
-        return {row.id for row in workspace.store.traces.list(limit=500).rows}
+        return set(workspace.store.traces.ids())
 
 
 def test_it_tells_its_address_serves_pages_and_endpoint_reads_settings_again_and_ends_in_order(ready, until):
@@ -185,6 +185,38 @@ def test_kill_9_right_after_the_last_byte_loses_no_trace(ready):
             thread.join(60)
     assert len(answered) >= 60
     assert answered <= trace_ids(ready)
+
+
+def test_kill_9_of_everything_loses_no_span_that_a_sender_was_told_of(ready):
+    told: set[str] = set()
+    with run(ready, "--no-pages") as server:
+        first = ingesters(server.told["pid"])
+
+        def keep_sending() -> None:
+            with httpx.Client() as client:
+                for _ in range(10_000):
+                    trace, span = os.urandom(16).hex(), os.urandom(8).hex()
+                    one = {"traceId": trace, "spanId": span, "name": "step", "startTimeUnixNano": "1790000000000000000"}
+                    body = {"resourceSpans": [{"scopeSpans": [{"spans": [one]}]}]}
+                    try:
+                        answer = client.post(f"{server.told['endpoint']}/traces", json=body, timeout=60)
+                    except httpx.HTTPError:
+                        return
+                    if answer.status_code == 200:
+                        told.add(trace)
+
+        threads = [threading.Thread(target=keep_sending) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while len(told) < 60:
+            time.sleep(0.01)
+        # The ingester in the middle of its work, and then the server in the middle of its answers.
+        for pid in (*first, server.told["pid"]):
+            os.kill(pid, signal.SIGKILL)
+        for thread in threads:
+            thread.join(60)
+    assert len(told) >= 60
+    assert told <= trace_ids(ready)
 
 
 def test_nothing_outlives_a_server_that_is_killed_while_it_starts(ready, until):

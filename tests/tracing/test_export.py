@@ -1,11 +1,12 @@
 """Export and import: a file of OTLP JSON lines holds everything, and taking it in twice changes nothing."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from slipway.config.secrets import Secret
-from slipway.domain.errors import FileBroken, FileMissing
+from slipway.domain.errors import DiskFull, FileBroken, FileMissing
 from slipway.domain.ids import ReleaseId, SubjectId
 from slipway.store.store import Store, open_store
 from slipway.tracing.export import all_traces, export_file, import_file
@@ -39,6 +40,57 @@ def test_a_file_takes_every_trace_to_another_store(store: Store, tmp_path: Path)
 def test_only_what_meets_the_filters_is_exported(store: Store, tmp_path: Path) -> None:
     fill(store, 4)
     assert export_file(store, tmp_path / "some.jsonl", release="r1") == 2
+
+
+def test_a_compressed_file_and_one_that_is_cut_off(store: Store, tmp_path: Path) -> None:
+    fill(store, 5)
+    path = tmp_path / "traces.jsonl.gz"
+    assert export_file(store, path) == 5
+    assert import_file(store, path).lines == 5
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(FileBroken, match="after line"):
+        import_file(store, path)
+
+
+def test_a_file_is_there_when_it_is_whole(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store, 1)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("slipway.tracing.export.export_lines", full)
+    with pytest.raises(DiskFull):
+        export_file(store, tmp_path / "traces.jsonl")
+    assert [one for one in tmp_path.iterdir() if "traces" in one.name] == []
+
+
+def test_what_a_collector_writes_is_taken_in(store: Store, tmp_path: Path) -> None:
+    recordings = Path(__file__).parents[1] / "wire" / "captured" / "openai_v2.jsonl"
+    lines = [json.dumps(json.loads(line)["body"]) for line in recordings.read_text().splitlines()]
+    path = tmp_path / "collector.jsonl"
+    path.write_text("\n".join([*reversed(lines), '{"resourceMetrics": []}']), encoding="utf-8")
+    done = import_file(store, path)
+    assert (done.lines, done.spans, done.events, done.rejected) == (3, 2, 6, 0)
+    assert {row.preview for row in store.traces.list().rows} == {"What does express shipping cost?"}
+
+
+def test_commands(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from slipway.cli.main import app
+
+    (tmp_path / "slipway.toml").write_text('[application]\nname = "lamps"\n', encoding="utf-8")
+    recording = Path(__file__).parents[1] / "wire" / "captured" / "traceloop.jsonl"
+    lines = [json.dumps(json.loads(line)["body"]) for line in recording.read_text().splitlines()]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    run = CliRunner().invoke
+    there = ["--dir", str(tmp_path), "--json"]
+    taken = run(app, ["watch", "import", str(tmp_path / "in.jsonl"), *there])
+    assert json.loads(taken.output)["spans"] == 2
+    out = tmp_path / "out.jsonl"
+    written = run(app, ["watch", "export", str(out), "--query", 'model = "details"', *there])
+    assert json.loads(written.output) == {"path": str(out), "traces": 2}
+    assert json.loads(run(app, ["watch", "export", str(out), "--text", "nowhere", *there]).output)["traces"] == 0
 
 
 def test_wrong_files_are_named(store: Store, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ STAGE_PAGES = [
     "/review",
     "/deploy",
     "/watch",
+    "/watch/live",
     "/learn",
 ]
 

@@ -18,7 +18,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from slipway.domain.errors import OtlpRefused
 from slipway.domain.ids import ReleaseId, SpanId, SubjectId, TraceId
 from slipway.domain.trace import Span
-from slipway.wire.otlp import JSON, PROTOBUF, decode_traces, encode_error, encode_response, encode_traces
+from slipway.wire.otlp import decode_traces, encode_error, encode_response, encode_traces
+from slipway.wire.otlp_raw import JSON, PROTOBUF
 
 START = 1_780_000_000_000_000_000
 TRACE, SPAN, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7"

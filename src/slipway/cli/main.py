@@ -43,6 +43,8 @@ def root(
 
 
 def _mount() -> None:
+    # Commands of `watch` that have a file of their own.
+    importlib.import_module("slipway.cli.trace_files")
     for stage in STAGES:
         if importlib.util.find_spec(f"slipway.cli.{stage}"):
             room = importlib.import_module(f"slipway.cli.{stage}")

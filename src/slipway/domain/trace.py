@@ -11,7 +11,7 @@ SpanKind = Literal[
 ]
 SHADOW = "shadow"
 """Channel of copies of users' requests whose answers nobody sees."""
-OWN_CHANNELS = frozenset({"evaluate", "learn", SHADOW})
+OWN_CHANNELS = frozenset({"evaluate", "learn", "replay", SHADOW})
 """Channels of Slipway's own requests: they are no traffic of users, and watching leaves them out."""
 Status = Literal["ok", "error", "blocked", "abstained", "cancelled", "unset"]
 
@@ -58,6 +58,18 @@ class Span:
     @property
     def seconds(self) -> float:
         return (self.end_ns - self.start_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanEvent:
+    """What a log record says of a span. It may come before its span or after it; its body is among `attributes`."""
+
+    trace: TraceId
+    span: SpanId
+    project: str = "default"
+    name: str
+    time_ns: int
+    attributes: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,28 +14,35 @@ from typing import Any
 import msgspec
 
 from slipway.access.budgets import Meter
+from slipway.access.counters import Counters
 from slipway.access.limits import RateLimiter
 from slipway.domain.access import Scope as KeyScope
 from slipway.domain.errors import EngineResting, OverLimit, RequestTooLarge, SlipwayError
 from slipway.gateway.admission import Admission, limit_headers
 from slipway.gateway.breakers import Breakers
+from slipway.gateway.cache import AnswerCache
 from slipway.gateway.call import Call, ClientLeft, Receive, Scope, Send
 from slipway.gateway.canaries import Canaries
 from slipway.gateway.chat import chat
 from slipway.gateway.embeddings import embed
 from slipway.gateway.feedback import take_feedback
+from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
+from slipway.gateway.messages import take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
-from slipway.gateway.otlp import take_traces
+from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
+from slipway.gateway.otlp_grpc import GrpcDoor
 from slipway.gateway.responses import respond
 from slipway.gateway.services import Services
 from slipway.gateway.shadows import Shadows
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
 from slipway.gateway.steering import Steering
+from slipway.gateway.translation import MessagesDialect, answer_in
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
 from slipway.tracing.ingest import backlog
+from slipway.watch.live import LiveWriter
 from slipway.watch.upstreams import write_health
 from slipway.wire.errors import error_kind, write_error, write_slipway_error
 from slipway.workspace import Workspace
@@ -47,13 +54,17 @@ Handler = Callable[[Call, Services], Awaitable[None]]
 
 HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/chat/completions": ("POST", "chat", chat),
+    "/v1/messages": ("POST", "chat", take_messages),
     "/v1/responses": ("POST", "chat", respond),
     "/v1/embeddings": ("POST", "chat", embed),
     "/v1/models": ("GET", "chat", list_models),
     "/v1/feedback": ("POST", "feedback", take_feedback),
     "/v1/traces": ("POST", "traces", take_traces),
+    LANGFUSE: ("POST", "traces", take_traces),
+    "/v1/logs": ("POST", "traces", take_logs),
+    "/v1/metrics": ("POST", "traces", take_metrics),
 }
-RECORDED = frozenset({"/v1/chat/completions", "/v1/responses", "/v1/embeddings"})
+RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"})
 LOOK_EVERY_S = 0.25
 """Calls that run longer than this are watched for clients that leave: sooner, and each short call would pay for it."""
 STALE_AFTER_S = 30.0
@@ -62,8 +73,8 @@ STALE_AFTER_S = 30.0
 class Gateway:
     """One worker's gateway. `fallback` is the application of the pages.
 
-    `keys_required` asks every call of /v1 for an API key. `worker` names the journal's segments and the counts;
-    `share` is this worker's part of every limit a minute.
+    `keys_required` asks every call of /v1 for an API key. `worker` names the journal's segments and the counts. Limits
+    are counted together with the other workers of the same folder.
     """
 
     def __init__(
@@ -73,19 +84,24 @@ class Gateway:
         fallback: Application | None = None,
         keys_required: bool = False,
         worker: str = "0",
-        share: float = 1.0,
         refresh_s: float = 1.0,
     ) -> None:
         self.fallback = fallback
+        self.grpc: GrpcDoor | None = None
+        """Takes OTLP over gRPC as well, where one is set before the server starts."""
         self._workspace = workspace
         self._worker = worker
         counts = self._counts = Counts()
         self._shared = SharedCounts(workspace.state / "workers", worker)
+        self._live_traffic = LiveWriter(workspace.state / "workers", worker, started_s=time.monotonic())
         self._journal = Journal.open(workspace.store.journal_folder, worker=f"gateway{worker}")
+        counters = self._counters = Counters(
+            workspace.state / "workers" / "limits", worker=int(worker) if worker.isdigit() else 0
+        )
         admission = Admission(
             required=keys_required,
-            limiter=RateLimiter(share=share),
-            meter=Meter(workspace.store, flush_s=float("inf")),
+            limiter=RateLimiter(counters),
+            meter=Meter(workspace.store, counters, flush_s=float("inf")),
         )
         self._services = Services(
             http=workspace.http,
@@ -97,8 +113,10 @@ class Gateway:
                 project=workspace.application,
                 keep_content=workspace.settings.privacy.store_content,
             ),
+            intake=Intake(self._journal),
             counts=counts,
             budget=RetryBudget(),
+            cache=AnswerCache(workspace.store, now=workspace.now),
             breakers=Breakers(),
             shadows=Shadows(counts, most=0),
         )
@@ -122,7 +140,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path: str = scope["path"]
-            if path.startswith("/v1/"):
+            if path.startswith("/v1/") or path == LANGFUSE:
                 await self._serve(Call(scope, receive, send, self._snapshot))
                 return
             probe = PROBES.get(path)
@@ -144,7 +162,11 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.start()
+                if self.grpc is not None:
+                    await self.grpc.start()
             elif message["type"] == "lifespan.shutdown":
+                if self.grpc is not None:
+                    await self.grpc.stop()
                 await self.stop()
             return message
 
@@ -171,6 +193,8 @@ class Gateway:
         await asyncio.to_thread(self._watcher.stop)
         self._journal.close()
         self._shared.remove()
+        self._counters.close()
+        self._live_traffic.remove()
         write_health(self._workspace.state / "workers", self._worker, [])
 
     def reload(self) -> None:
@@ -202,11 +226,16 @@ class Gateway:
         counts.breakers = self._services.breakers.health()
         try:
             self._shared.write(counts)
+            # By channel: what names none (a health check, a wrong path) is no traffic.
+            passing = [line.passing() for line in list(counts.lines.values()) if line.channel or line.release]
+            self._live_traffic.write(passing, in_flight=counts.in_flight, now_s=time.monotonic())
             write_health(self._workspace.state / "workers", self._worker, counts.breakers)
         except OSError as wrong:
             log.warning("the counts cannot be written: %s", wrong)
-        if self._snapshot.keys:
-            self._services.admission.settle_up()
+        self._services.admission.settle_up(self._snapshot)
+        cache = self._snapshot.workspace.settings.cache
+        if cache.enabled:
+            self._services.cache.refresh(cache)
 
     # One call -------------------------------------------------------------------------------------------------------
 
@@ -228,6 +257,8 @@ class Gateway:
             call.outcome = "cancelled"
         finally:
             call.finished = True
+            if call.account is not None:
+                self._services.admission.finish(call.account)
             self._running.discard(call)
             counts.in_flight -= 1
             line = call.line or counts.line(_endpoint(call.path), call.channel, call.release)
@@ -241,6 +272,8 @@ class Gateway:
                 self._watcher.look_soon()
 
     async def _handle(self, call: Call) -> None:
+        if call.path == "/v1/messages":
+            answer_in(call, MessagesDialect(call))
         try:
             method, scope, handler = _find_handler(call)
             if call.scope["method"] != method:
@@ -273,6 +306,9 @@ class Gateway:
         status = error.http_status
         if status not in (401, 403, 429):
             self._record_failure(call, str(error))
+        if call.path in SIGNALS:
+            await otlp_error(call, status, str(error), more=more)
+            return
         await call.reply(status, write_slipway_error(error), more=more)
 
     async def _refuse(self, call: Call, status: int, message: str, code: str) -> None:

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from slipway.watch.live import SECONDS, Passing
 from slipway.watch.upstreams import WORST, UpstreamHealth
-
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-"""Upper bounds of the buckets of both histograms."""
 
 
 class Line(msgspec.Struct):
@@ -44,6 +42,20 @@ class Line(msgspec.Struct):
     def came_to(self, outcome: str) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
+    def passing(self) -> Passing:
+        """What the page of live traffic shows of it."""
+        return Passing(
+            channel=self.channel,
+            release=self.release,
+            requests=sum(self.statuses.values()),
+            errors=sum(count for status, count in self.statuses.items() if status >= 500 or status == 429),
+            buckets=list(self.buckets),
+            first_buckets=list(self.first_buckets),
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cost_micros=self.cost_micros,
+        )
+
     def add(self, other: Line) -> None:
         for status, count in other.statuses.items():
             self.statuses[status] = self.statuses.get(status, 0) + count
@@ -69,6 +81,10 @@ class Counts(msgspec.Struct):
     retries: int = 0
     fallbacks: int = 0
     traces_lost: int = 0
+    cache_hits: int = 0
+    cache_saved_micros: int = 0
+    otlp: dict[str, int] = msgspec.field(default_factory=dict)
+    """What other programs sent, by signal and outcome, separated by a space."""
     bodies_shed: int = 0
     shadows: dict[str, int] = msgspec.field(default_factory=dict)
     """Copies of requests for shadows by what became of them: `sent`, `failed`, `dropped`."""
@@ -82,6 +98,11 @@ class Counts(msgspec.Struct):
         if line is None:
             line = self.lines[key] = Line(endpoint, channel, release)
         return line
+
+    def received(self, signal: str, outcome: str, count: int) -> None:
+        if count:
+            key = f"{signal} {outcome}"
+            self.otlp[key] = self.otlp.get(key, 0) + count
 
     def upstream_failed(self, engine: str, code: str) -> None:
         key = f"{engine} {code}"
@@ -114,9 +135,11 @@ class SharedCounts:
             total.retries += counts.retries
             total.fallbacks += counts.fallbacks
             total.traces_lost += counts.traces_lost
+            total.cache_hits += counts.cache_hits
+            total.cache_saved_micros += counts.cache_saved_micros
             total.bodies_shed += counts.bodies_shed
             total.breakers += counts.breakers
-            for field in ("upstream_failures", "shadows", "reloads"):
+            for field in ("upstream_failures", "shadows", "reloads", "otlp"):
                 into = getattr(total, field)
                 for key, count in getattr(counts, field).items():
                     into[key] = into.get(key, 0) + count
@@ -168,6 +191,10 @@ def write_page(counts: Counts, *, labels: Mapping[str, str], gauges: Mapping[str
     for key, count in sorted(counts.upstream_failures.items()):
         engine, _, code = key.rpartition(" ")
         page.sample("slipway_upstream_failures_total", {"engine": engine, "code": code}, count)
+    page.head("slipway_otlp_total", "counter", "Spans, log records and data points that other programs sent.")
+    for key, count in sorted(counts.otlp.items()):
+        signal, _, outcome = key.partition(" ")
+        page.sample("slipway_otlp_total", {"signal": signal, "outcome": outcome}, count)
     page.head("slipway_shadow_requests_total", "counter", "Copies of requests sent to shadows, by outcome.")
     for outcome, count in sorted(counts.shadows.items()):
         page.sample("slipway_shadow_requests_total", {"outcome": outcome}, count)
@@ -177,6 +204,11 @@ def write_page(counts: Counts, *, labels: Mapping[str, str], gauges: Mapping[str
     _write_breakers(page, counts.breakers)
     for name, (text, value) in {
         "slipway_retries_total": ("Calls of engines that were repeated.", float(counts.retries)),
+        "slipway_cache_hits_total": ("Requests that were answered from the cache.", float(counts.cache_hits)),
+        "slipway_cache_saved_dollars_total": (
+            "What answers from the cache would have cost.",
+            counts.cache_saved_micros / 1_000_000,
+        ),
         "slipway_fallbacks_total": ("Requests that another engine or release answered.", float(counts.fallbacks)),
         "slipway_bodies_shed_total": (
             "Requests whose trace was kept without what was said, for want of room.",

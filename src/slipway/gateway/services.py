@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from slipway.gateway.admission import Admission
 from slipway.gateway.breakers import Breakers
+from slipway.gateway.cache import AnswerCache
+from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.metrics import Counts
 from slipway.gateway.shadows import Shadows
@@ -18,7 +20,9 @@ class Services:
     http: HttpClient
     admission: Admission
     ledger: Ledger
+    intake: Intake
     counts: Counts
     budget: RetryBudget
+    cache: AnswerCache
     breakers: Breakers
     shadows: Shadows

@@ -73,6 +73,18 @@ class Journal:
                 raise DiskFull(self.folder)
             self._size += written
 
+    def sync(self) -> None:
+        """Returns when everything that was appended before lies on the disk. Raises `OSError`."""
+        with self._lock:
+            if self._handle < 0:
+                return
+            # Its own handle: others go on appending while the disk is at work. Segments that ended were synced then.
+            handle = os.dup(self._handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
     def close(self) -> None:
         """Syncs and ends the current segment; a later `append` opens another."""
         with self._lock:

@@ -247,6 +247,19 @@ word_block = Table(
     comment="Words of a block by first letter, as hashes with the slots of the traces that hold them.",
 )
 
+waiting_event = Table(
+    "waiting_event",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("project", Text, nullable=False),
+    Column("trace", LargeBinary, nullable=False),
+    Column("span", LargeBinary, nullable=False),
+    Column("arrived_us", Number, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index(None, "project", "trace"),
+    comment="Log records that came before their span, sealed; they are joined to it, or dropped after a day.",
+)
+
 rollup = Table(
     "rollup",
     metadata,

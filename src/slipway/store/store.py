@@ -17,6 +17,7 @@ from slipway.store.opening import open_database
 from slipway.store.plain_records import PlainRecords
 from slipway.store.positions import Positions
 from slipway.store.records import Records
+from slipway.store.span_events import SpanEvents
 from slipway.store.spending import SpendingBook
 from slipway.store.traces import Traces
 
@@ -34,6 +35,7 @@ class Store:
     records: Records
     plain_records: PlainRecords
     traces: Traces
+    span_events: SpanEvents
     positions: Positions
     spending: SpendingBook
     audit: AuditLog
@@ -90,6 +92,7 @@ def _handles(database: Database, project: str, folder: Path, master: bytes, *, s
     keys = Keys(database, project, master)
     keys.check_master(source)
     lineage = Lineage(database, project)
+    traces = Traces(database, project, keys)
     return Store(
         database=database,
         project=project,
@@ -98,7 +101,8 @@ def _handles(database: Database, project: str, folder: Path, master: bytes, *, s
         lineage=lineage,
         records=Records(database, project, keys, lineage),
         plain_records=PlainRecords(database, project, keys),
-        traces=Traces(database, project, keys),
+        traces=traces,
+        span_events=SpanEvents(database, project, keys, traces),
         positions=Positions(database, project),
         spending=SpendingBook(database, project),
         audit=AuditLog(database, project),

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,13 +16,16 @@ from types import FrameType
 from slipway.config.reader import load_settings
 from slipway.config.secrets import read_secret
 from slipway.domain.errors import DiskFull, SlipwayError, StoreError
-from slipway.domain.trace import Span
+from slipway.domain.trace import Span, SpanEvent
 from slipway.store.journal import Record, Segment, only_reader, overwrite, read_segment, segments
 from slipway.store.store import Store, open_store
-from slipway.tracing.cost import PriceOf, catalog_price, with_cost
-from slipway.tracing.recorder import read_spans
+from slipway.tracing.cost import PriceOf, catalog_price
+from slipway.tracing.intake import decode_record, take_in
 
 BATCH_BYTES = 2 << 20
+QUIET_PASSES = 25
+"""So many looks without a record, five seconds, and the database gets time to tidy up."""
+FORGET_EVERY_S = 3600.0
 A_FEW = 20
 MANY = 2000
 """Records of one pass from which on there is no time to wait."""
@@ -90,16 +93,22 @@ def run(
     sleep: Callable[[float], object] = time.sleep,
 ) -> Drained:
     """Drains again and again until `stop` says so, then once more. A store that fails is tried again, ever slower."""
-    total, pause = Drained(), idle_s
+    total, pause, quiet, forget_at = Drained(), idle_s, 0, time.monotonic()
     while not stop():
         try:
             pass_ = drain(store)
-        except (StoreError, DiskFull) as wrong:
+            if time.monotonic() >= forget_at:
+                store.span_events.forget()
+                forget_at += FORGET_EVERY_S
+        except (StoreError, DiskFull, OSError) as wrong:
             log.warning("the journal waits: %s", wrong)
             pause = min(pause * 2, 30.0)
         else:
             total += pass_
             pause = next_pause(pass_.records, idle_s=idle_s)
+            quiet = 0 if pass_.records else quiet + 1
+            if quiet == QUIET_PASSES and total.records:
+                store.database.dialect.tidy(store.database.engine)
         sleep(pause)
     return total + drain(store, wait_s=2.0)
 
@@ -120,6 +129,8 @@ def _drain_segment(store: Store, segment: Segment, price_of: PriceOf) -> Drained
         reading = read_segment(segment, position, most_bytes=BATCH_BYTES)
         if reading.records or reading.damaged or reading.end != position:
             done += _take_in(store, segment, reading.records, reading.end, reading.damaged, price_of)
+            # The journal was synced before its sender was told; it may go only when the store outlives a power cut too.
+            store.database.dialect.settle()
             if not reading.finished:
                 overwrite(segment, position, reading.end)
         if reading.finished:
@@ -141,54 +152,54 @@ def _take_in(
     price_of: PriceOf,
 ) -> Drained:
     spans: list[Span] = []
+    events: list[SpanEvent] = []
     for record in records:
         try:
-            read = read_spans(record.payload)
+            some, told = decode_record(record.payload)
         except ValueError:
             damaged += 1
         else:
-            spans += [span if span.cost_micros else with_cost(span, price_of=price_of) for span in read]
+            spans += some
+            events += told
     try:
         with store.transaction():
-            new = _add(store, spans)
+            new = take_in(store, spans, events, price_of=price_of)
             store.positions.move(segment.name, end, damaged=damaged)
     except SlipwayError:
         raise
     except Exception:
         # One span that the store cannot take must not hold up all others for ever: they go in one by one.
         log.exception("a batch of %d spans was refused", len(spans))
-        new, refused = _one_by_one(store, spans)
+        new, refused = _one_by_one(store, spans, events, price_of)
         damaged += refused
         store.positions.move(segment.name, end, damaged=damaged)
     return Drained(records=len(records), spans=new, damaged=damaged)
 
 
-def _add(store: Store, spans: Iterable[Span]) -> int:
-    by_project: dict[str, list[Span]] = {}
-    for span in spans:
-        by_project.setdefault(span.project, []).append(span)
-    return sum(
-        (store if project == store.project else store.of(project)).traces.add(members)
-        for project, members in by_project.items()
-    )
-
-
-def _one_by_one(store: Store, spans: Sequence[Span]) -> tuple[int, int]:
+def _one_by_one(store: Store, spans: Sequence[Span], events: Sequence[SpanEvent], price_of: PriceOf) -> tuple[int, int]:
     """(taken in, refused). Spans of the same trace and batch go together, so that what belongs together stays so."""
-    traces: dict[tuple[str, str], list[Span]] = {}
+    traces: dict[tuple[str, str], tuple[list[Span], list[SpanEvent]]] = {}
     for span in spans:
-        traces.setdefault((span.project, span.trace), []).append(span)
+        traces.setdefault((span.project, span.trace), ([], []))[0].append(span)
+    for event in events:
+        traces.setdefault((event.project, event.trace), ([], []))[1].append(event)
     new = refused = 0
-    for members in traces.values():
+    for (_, trace), (members, told) in traces.items():
         try:
-            with store.transaction():
-                new += _add(store, members)
+            new += take_in(store, members, told, price_of=price_of)
         except SlipwayError:
             raise
         except Exception:
-            log.exception("trace %s was refused", members[0].trace)
-            refused += len(members)
+            log.exception("trace %s was refused", trace)
+            refused += len(members) + len(told)
     return new, refused
+
+
+def calm_collector() -> None:
+    """What was taken in is let go of without the collector's help: it looks seldom, and never at what stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 def open_for_ingest(folder: Path) -> Store:
@@ -236,9 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Answers come first: the ingester takes what the machine has left. Only from here on, because a busy machine
         # would keep a process that starts at low priority from ever getting ready to empty the journal.
         os.nice(10)
-        # What was taken in is let go of without the collector's help: it looks seldom, and never at what stays.
-        gc.freeze()
-        gc.set_threshold(100_000, 20, 100)
+        calm_collector()
         try:
             store.traces.rebuild_words_if_needed()
         except StoreError as wrong:

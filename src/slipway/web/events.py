@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -13,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from slipway.domain.feedback import Alert, Finding
 from slipway.domain.release import Channel, Evidence, Release
 from slipway.domain.review import Review, ReviewItem, SignOff
+from slipway.watch.live import read_live
 from slipway.workspace import Workspace
 
 EVERY_S = 1.0
@@ -84,6 +86,8 @@ def _mark(workspace: Workspace, topic: str) -> str:
             return f"{records.count(ReviewItem)} {records.count(Review)}"
         case "alerts":
             return str(records.count(Alert))
+        case "live":
+            return str(hash(msgspec.json.encode(read_live(workspace.state / "workers"))))
         case _:
             return ""
 

@@ -1,56 +1,47 @@
-"""OpenTelemetry over HTTP: bodies of /v1/traces, protobuf or JSON, to spans and back."""
+"""OpenTelemetry over HTTP: bodies of /v1/traces, /v1/logs and /v1/metrics to spans and back, and the answers."""
 
-import base64
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import msgspec
-import zstandard
 
-from slipway.domain.errors import OtlpRefused
 from slipway.domain.ids import SpanId, TraceId
-from slipway.domain.trace import Span
-from slipway.wire.dialects import Event, columns, content, error_text
+from slipway.domain.trace import Span, SpanEvent
+from slipway.wire import otlp_json, otlp_protobuf
+from slipway.wire.compression import LARGEST_BODY, decompress
+from slipway.wire.dialects.columns import columns
+from slipway.wire.dialects.content import content, error_text
+from slipway.wire.otlp_raw import JSON, PROTOBUF, UNREADABLE, RawRecord, RawSpan, media_type
 
-PROTOBUF = "application/x-protobuf"
-JSON = "application/json"
-LARGEST_BODY = 64 << 20
-"""Bytes of one body after decompression. Exporters send some hundred spans at a time; more is a bomb."""
-DEEPEST_VALUE = 32
-UNREADABLE = (TypeError, ValueError, OverflowError, AttributeError, RecursionError)
-"""What reading values of unexpected types may raise: such a span is counted, and the others are taken."""
+Signal = Literal["traces", "logs", "metrics"]
+ProjectOf = Callable[[Mapping[str, Any]], str]
+"""Attributes of a resource to the project that its spans belong to."""
 OWN_SPAN = "slipway.span"
 """Attribute with everything about a span that OpenTelemetry has no name for, as JSON."""
+LONGEST_VALUE = 1 << 20
+"""Characters of one attribute that are kept."""
+AHEAD_NS = 3600 * 10**9
+"""How far a sender's clock may be ahead. What lies further in the future would stand above everything for ever."""
+_HEXADECIMAL = re.compile("[0-9a-f]+")
 _BESIDE = frozenset({"trace", "span", "parent", "name", "start_ns", "end_ns", "project"})
+_REJECTED: Mapping[Signal, str] = {
+    "traces": "rejectedSpans",
+    "logs": "rejectedLogRecords",
+    "metrics": "rejectedDataPoints",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedTraces:
-    """Spans that can be stored; how many could not, and why."""
+class Decoded:
+    """What of a body can be kept; how many members cannot, and why. With none rejected, `message` is a warning."""
 
-    spans: list[Span]
+    spans: list[Span] = field(default_factory=list)
+    events: list[SpanEvent] = field(default_factory=list)
+    points: int = 0
     rejected: int = 0
     message: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Raw:
-    """A span as OTLP has it, whichever way it was written. Ids are hexadecimal."""
-
-    trace: str
-    span: str
-    parent: str
-    name: str
-    start_ns: int
-    end_ns: int
-    code: int
-    message: str
-    attributes: Mapping[str, Any]
-    events: Sequence[Event]
-    resource: Mapping[str, Any]
-    scope: str
 
 
 def decode_traces(
@@ -58,20 +49,21 @@ def decode_traces(
     content_type: str,
     content_encoding: str = "",
     *,
-    project: str,
+    project: str | ProjectOf,
     largest: int = LARGEST_BODY,
-) -> DecodedTraces:
+    now_ns: int | None = None,
+) -> Decoded:
     """Spans of a request to /v1/traces. A span that cannot be used is counted; the others are taken.
 
-    Raises `OtlpRefused` with the HTTP status when nothing of the body can be used: unknown type or encoding (415), too
-    large once decompressed (413), broken (400).
+    With `now_ns`, spans of a clock that is more than an hour ahead are moved back to now, each by the same time. Raises
+    `OtlpRefused` with the HTTP status when nothing of the body can be used: unknown type or encoding (415), too large
+    once decompressed (413), broken (400).
     """
     raw = decompress(body, content_encoding, largest=largest)
-    kind = media_type(content_type)
-    entries = _from_protobuf(raw) if kind == PROTOBUF else _from_json(raw)
+    read = otlp_protobuf.read_spans if media_type(content_type) == PROTOBUF else otlp_json.read_spans
     spans: list[Span] = []
-    rejected, reason = 0, ""
-    for entry in entries:
+    rejected, reason, cut = 0, "", 0
+    for entry in read(raw):
         if isinstance(entry, str):
             rejected, reason = rejected + 1, entry
             continue
@@ -79,26 +71,72 @@ def decode_traces(
             rejected, reason = rejected + 1, problem
             continue
         try:
-            spans.append(_span(entry, project))
+            span, shortened = _span(entry, _project(project, entry.resource))
         except UNREADABLE as wrong:
             rejected, reason = rejected + 1, f"span {entry.span} cannot be read: {wrong}"
-    return DecodedTraces(spans=spans, rejected=rejected, message=reason)
+        else:
+            spans.append(span)
+            cut += shortened
+    warnings = [f"{cut} values were cut to {LONGEST_VALUE} characters"] if cut else []
+    if now_ns is not None and (ahead := [span for span in spans if span.start_ns > now_ns + AHEAD_NS]):
+        spans = _moved_back(spans, now_ns)
+        warnings.append(f"{len(ahead)} spans begin in the future and were moved to now; set the sender's clock")
+    if rejected:
+        warnings.insert(0, f"{rejected} spans were not taken, the last because {reason}")
+    return Decoded(spans=spans, rejected=rejected, message="; ".join(warnings))
 
 
-def encode_response(content_type: str, rejected: int, message: str) -> tuple[str, bytes]:
-    """Content type and body of the answer, in the kind of the request; says how many spans were not taken."""
+def decode_logs(
+    body: bytes,
+    content_type: str,
+    content_encoding: str = "",
+    *,
+    project: str | ProjectOf,
+    largest: int = LARGEST_BODY,
+) -> Decoded:
+    """Events of a request to /v1/logs that name their span. Plain lines of a log are counted as rejected.
+
+    Raises `OtlpRefused` as `decode_traces` does.
+    """
+    raw = decompress(body, content_encoding, largest=largest)
+    read = otlp_protobuf.read_records if media_type(content_type) == PROTOBUF else otlp_json.read_records
+    events: list[SpanEvent] = []
+    rejected, reason = 0, ""
+    for entry in read(raw):
+        if isinstance(entry, str):
+            rejected, reason = rejected + 1, entry
+        elif not (_is_id(entry.trace, 32) and _is_id(entry.span, 16)):
+            rejected, reason = rejected + 1, "it names no span"
+        elif (event := _event(entry, _project(project, entry.resource))) is None:
+            rejected, reason = rejected + 1, "it is a plain line of a log, no named event of a span"
+        else:
+            events.append(event)
+    message = f"{rejected} log records were not taken, the last because {reason}" if rejected else ""
+    return Decoded(events=events, rejected=rejected, message=message)
+
+
+def decode_metrics(
+    body: bytes, content_type: str, content_encoding: str = "", *, largest: int = LARGEST_BODY
+) -> Decoded:
+    """How many data points a request to /v1/metrics has. Raises `OtlpRefused` as `decode_traces` does."""
+    raw = decompress(body, content_encoding, largest=largest)
+    count = otlp_protobuf.count_points if media_type(content_type) == PROTOBUF else otlp_json.count_points
+    return Decoded(points=count(raw))
+
+
+def encode_response(content_type: str, rejected: int, message: str, *, signal: Signal = "traces") -> tuple[str, bytes]:
+    """Content type and body of the answer, in the kind of the request; says how many members were not taken."""
     if media_type(content_type) == JSON:
         told: dict[str, Any] = {}
         if rejected or message:
-            told = {"partialSuccess": {"rejectedSpans": str(rejected), "errorMessage": message}}
+            told = {"partialSuccess": {_REJECTED[signal]: str(rejected), "errorMessage": message}}
         return JSON, msgspec.json.encode(told)
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-
-    answer = ExportTraceServiceResponse()
-    if rejected or message:
-        answer.partial_success.rejected_spans = rejected
-        answer.partial_success.error_message = message
-    return PROTOBUF, answer.SerializeToString()
+    if not (rejected or message):
+        return PROTOBUF, b""
+    # The three answers are alike: field 1 holds how many were rejected (1, varint) and why (2, text).
+    text = message.encode()
+    partial = (b"\x08" + _varint(rejected) if rejected else b"") + b"\x12" + _varint(len(text)) + text
+    return PROTOBUF, b"\x0a" + _varint(len(partial)) + partial
 
 
 def encode_traces(spans: Iterable[Span], *, service: str) -> bytes:
@@ -124,204 +162,11 @@ def encode_error(content_type: str, code: int, message: str) -> tuple[str, bytes
     return PROTOBUF, b"\x08" + _varint(code) + b"\x12" + _varint(len(text)) + text
 
 
-def media_type(content_type: str) -> str:
-    """`PROTOBUF` or `JSON`. Raises `OtlpRefused`."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind in (PROTOBUF, "application/protobuf"):
-        return PROTOBUF
-    if kind == JSON:
-        return JSON
-    raise OtlpRefused(f"the content type is '{kind}'; send {PROTOBUF} or {JSON}", http_status=415)
+def _project(project: str | ProjectOf, resource: Mapping[str, Any]) -> str:
+    return project if isinstance(project, str) else project(resource)
 
 
-def decompress(body: bytes, encoding: str, *, largest: int = LARGEST_BODY) -> bytes:
-    """The body without gzip, deflate or zstd, never more than `largest` bytes. Raises `OtlpRefused`."""
-    match encoding.strip().lower():
-        case "" | "identity":
-            raw = body
-        case "gzip" | "x-gzip":
-            raw = _inflate(body, 16 + zlib.MAX_WBITS, largest)
-        case "deflate":
-            # The header says zlib; some senders leave it out.
-            zlib_header = len(body) >= 2 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
-            raw = _inflate(body, zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS, largest)
-        case "zstd":
-            try:
-                reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(body)
-                raw = reader.read(largest + 1)
-            except zstandard.ZstdError as wrong:
-                raise OtlpRefused(f"the body is no zstd ({wrong})", http_status=400) from wrong
-        case _:
-            raise OtlpRefused(f"the encoding '{encoding}' is not known; send gzip, deflate or zstd", http_status=415)
-    if len(raw) > largest:
-        raise OtlpRefused(f"the body is larger than {largest >> 20} MiB; send fewer spans at a time", http_status=413)
-    return raw
-
-
-def _inflate(body: bytes, window: int, largest: int) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    rest = body
-    while rest:
-        inflater = zlib.decompressobj(window)
-        try:
-            piece = inflater.decompress(rest, largest + 1 - size)
-        except zlib.error as wrong:
-            raise OtlpRefused(f"the body cannot be decompressed ({wrong})", http_status=400) from wrong
-        pieces.append(piece)
-        size += len(piece)
-        if size > largest:
-            break
-        if not inflater.eof:
-            raise OtlpRefused("the compressed body is cut off", http_status=400)
-        # A gzip body may have several members.
-        rest = inflater.unused_data
-    return b"".join(pieces)
-
-
-def _from_protobuf(raw: bytes) -> Iterator[_Raw | str]:
-    from google.protobuf.message import DecodeError
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-    request = ExportTraceServiceRequest()
-    try:
-        request.ParseFromString(raw)
-    except DecodeError as wrong:
-        raise OtlpRefused(f"the body is no OTLP protobuf ({wrong})", http_status=400) from wrong
-    for resource_spans in request.resource_spans:
-        resource = _pairs(resource_spans.resource.attributes)
-        for scope_spans in resource_spans.scope_spans:
-            for span in scope_spans.spans:
-                yield _Raw(
-                    trace=span.trace_id.hex(),
-                    span=span.span_id.hex(),
-                    parent=span.parent_span_id.hex(),
-                    name=span.name,
-                    start_ns=span.start_time_unix_nano,
-                    end_ns=span.end_time_unix_nano,
-                    code=span.status.code,
-                    message=span.status.message,
-                    attributes=_pairs(span.attributes),
-                    events=[
-                        Event(name=event.name, time_ns=event.time_unix_nano, attributes=_pairs(event.attributes))
-                        for event in span.events
-                    ],
-                    resource=resource,
-                    scope=scope_spans.scope.name,
-                )
-
-
-def _pairs(attributes: Iterable[Any]) -> dict[str, Any]:
-    return {pair.key: _value(pair.value, 0) for pair in attributes}
-
-
-def _value(value: Any, depth: int) -> Any:
-    kind = value.WhichOneof("value")
-    match kind:
-        case None:
-            return None
-        case "array_value" | "kvlist_value" if depth >= DEEPEST_VALUE:
-            return "…"
-        case "array_value":
-            return [_value(one, depth + 1) for one in value.array_value.values]
-        case "kvlist_value":
-            return {pair.key: _value(pair.value, depth + 1) for pair in value.kvlist_value.values}
-        case "bytes_value":
-            return base64.b64encode(value.bytes_value).decode()
-        case _:
-            return getattr(value, kind)
-
-
-def _from_json(raw: bytes) -> Iterator[_Raw | str]:
-    try:
-        request = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raise OtlpRefused(f"the body is no JSON ({wrong})", http_status=400) from wrong
-    if not isinstance(request, dict):
-        raise OtlpRefused("the body is no JSON object with resourceSpans", http_status=400)
-    for resource_spans in _objects(request, "resourceSpans"):
-        try:
-            resource = _json_pairs(_object(resource_spans, "resource"))
-        except UNREADABLE:
-            resource = {}
-        for scope_spans in _objects(resource_spans, "scopeSpans"):
-            scope = str(_object(scope_spans, "scope").get("name", ""))
-            for span in _objects(scope_spans, "spans"):
-                try:
-                    yield _json_span(span, resource, scope)
-                except UNREADABLE as wrong:
-                    yield f"a span cannot be read: {wrong}"
-
-
-def _json_span(span: Mapping[str, Any], resource: Mapping[str, Any], scope: str) -> _Raw:
-    status = _object(span, "status")
-    code = status.get("code", 0)
-    return _Raw(
-        trace=str(span.get("traceId", "")).lower(),
-        span=str(span.get("spanId", "")).lower(),
-        parent=str(span.get("parentSpanId") or "").lower(),
-        name=str(span.get("name", "")),
-        start_ns=int(span.get("startTimeUnixNano") or 0),
-        end_ns=int(span.get("endTimeUnixNano") or 0),
-        code={"STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}.get(code, 0) if isinstance(code, str) else int(code),
-        message=str(status.get("message", "")),
-        attributes=_json_pairs(span),
-        events=[
-            Event(
-                name=str(event.get("name", "")),
-                time_ns=int(event.get("timeUnixNano") or 0),
-                attributes=_json_pairs(event),
-            )
-            for event in _objects(span, "events")
-        ],
-        resource=resource,
-        scope=scope,
-    )
-
-
-def _json_pairs(holder: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(pair.get("key", "")): _json_value(pair.get("value"), 0) for pair in _objects(holder, "attributes")}
-
-
-def _json_value(value: Any, depth: int) -> Any:
-    """An `AnyValue`: 64-bit integers are written as strings."""
-    if not isinstance(value, dict):
-        return None
-    match value:
-        case {"stringValue": found} | {"boolValue": found} | {"bytesValue": found}:
-            return found
-        case {"intValue": found}:
-            return int(found)
-        case {"doubleValue": found}:
-            return float(found)
-        case {"arrayValue": dict(array)}:
-            if depth >= DEEPEST_VALUE:
-                return "…"
-            return [_json_value(one, depth + 1) for one in array.get("values") or []]
-        case {"kvlistValue": dict(pairs)}:
-            if depth >= DEEPEST_VALUE:
-                return "…"
-            return {
-                str(pair.get("key", "")): _json_value(pair.get("value"), depth + 1)
-                for pair in _objects(pairs, "values")
-            }
-        case _:
-            return None
-
-
-def _objects(holder: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:
-    found = holder.get(key)
-    for one in found if isinstance(found, list) else []:
-        if isinstance(one, dict):
-            yield one
-
-
-def _object(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = holder.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _problem(raw: _Raw) -> str:
+def _problem(raw: RawSpan) -> str:
     if not _is_id(raw.trace, 32):
         return f"'{raw.trace[:40]}' is no trace id (32 hexadecimal digits, not all zero)"
     if not _is_id(raw.span, 16):
@@ -332,34 +177,86 @@ def _problem(raw: _Raw) -> str:
 
 
 def _is_id(text: str, length: int) -> bool:
-    return len(text) == length and all(digit in "0123456789abcdef" for digit in text) and text.strip("0") != ""
+    return len(text) == length and _HEXADECIMAL.fullmatch(text) is not None and text.strip("0") != ""
 
 
-def _span(raw: _Raw, project: str) -> Span:
+def _span(raw: RawSpan, project: str) -> tuple[Span, int]:
+    """The span, and how many of its values were cut."""
     if (own := _own_span(raw, project)) is not None:
-        return own
-    said = content(raw.attributes, raw.events)
+        return own, 0
+    attributes, cut = _bounded(raw.attributes)
+    said = content(attributes, raw.events)
     if raw.resource:
         said["resource"] = dict(raw.resource)
     if raw.scope:
         said["scope"] = raw.scope
-    return Span(
+    told = columns(attributes, raw.events, raw.resource, start_ns=raw.start_ns)
+    span = Span(
         trace=TraceId(raw.trace),
         span=SpanId(raw.span),
         parent=SpanId(raw.parent) if _is_id(raw.parent, 16) else None,
-        name=raw.name,
+        name=told.pop("name", raw.name),
         start_ns=raw.start_ns,
         end_ns=max(raw.end_ns, raw.start_ns),
         # OpenTelemetry leaves the status of what went well unset.
         status="error" if raw.code == 2 else "ok",
         project=project,
-        error=error_text(raw.attributes, raw.events, raw.message) if raw.code == 2 else "",
+        error=error_text(attributes, raw.events, raw.message) if raw.code == 2 else "",
         content=said,
-        **columns(raw.attributes, raw.events, raw.resource, start_ns=raw.start_ns),
+        **told,
+    )
+    return span, cut
+
+
+def _bounded(attributes: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
+    """The attributes, none longer than `LONGEST_VALUE`, and how many were."""
+    long = [name for name, value in attributes.items() if isinstance(value, str) and len(value) > LONGEST_VALUE]
+    if not long:
+        return attributes, 0
+    short = {name: f"{attributes[name][:LONGEST_VALUE]}… ({len(attributes[name])} characters)" for name in long}
+    return {**attributes, **short}, len(long)
+
+
+def _moved_back(spans: list[Span], now_ns: int) -> list[Span]:
+    """Spans of a clock that is ahead end now; how they lie to each other stays, and so does what their clock said."""
+    ahead = [span for span in spans if span.start_ns > now_ns + AHEAD_NS]
+    by_ns = max(span.end_ns for span in ahead) - now_ns
+    moved = {id(span) for span in ahead}
+    return [
+        replace(
+            span,
+            start_ns=max(1, span.start_ns - by_ns),
+            end_ns=max(1, span.end_ns - by_ns),
+            content={**span.content, "clock": {"start_ns": span.start_ns, "end_ns": span.end_ns}},
+        )
+        if id(span) in moved
+        else span
+        for span in spans
+    ]
+
+
+def _event(raw: RawRecord, project: str) -> SpanEvent | None:
+    """A named event; None for a plain line. Before 1.30 the name was an attribute."""
+    attributes = dict(raw.attributes)
+    name = raw.name or str(attributes.pop("event.name", "") or "")
+    if not name:
+        return None
+    if isinstance(raw.body, dict):
+        attributes |= {str(key): value for key, value in raw.body.items()}
+    elif raw.body not in (None, ""):
+        attributes["body"] = raw.body
+    bounded, _ = _bounded(attributes)
+    return SpanEvent(
+        trace=TraceId(raw.trace),
+        span=SpanId(raw.span),
+        project=project,
+        name=name,
+        time_ns=raw.time_ns,
+        attributes=dict(bounded),
     )
 
 
-def _own_span(raw: _Raw, project: str) -> Span | None:
+def _own_span(raw: RawSpan, project: str) -> Span | None:
     """A span that Slipway itself exported, as it was; None for everybody else's."""
     told = raw.attributes.get(OWN_SPAN)
     if not isinstance(told, str):

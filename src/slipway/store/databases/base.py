@@ -65,8 +65,16 @@ class Dialect(Protocol):
         """Whether rows can be claimed past rows that others hold."""
         ...
 
+    def settle(self) -> None:
+        """Returns when everything that was committed outlives a power cut. Raises `OSError`."""
+        ...
+
     def scrub(self, engine: Engine) -> str:
         """Makes sure that deleted content is in no file any more; returns what is left to others, or nothing."""
+        ...
+
+    def tidy(self, engine: Engine) -> None:
+        """What is good to do while nobody writes; never needed, never waited for."""
         ...
 
     def explain(self, error: DBAPIError) -> StoreError | None:

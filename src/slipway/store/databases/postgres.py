@@ -76,6 +76,10 @@ class Postgres:
     def skip_locked(self) -> bool:
         return True
 
+    def settle(self) -> None:
+        # The server syncs its log with every commit.
+        return None
+
     def scrub(self, engine: Engine) -> str:
         # Deleted rows stay in the files until a vacuum; only a full one gives back every byte. It is run where content
         # or keys lie readable; sealed bodies are unreadable anyway.
@@ -94,6 +98,9 @@ class Postgres:
             ):
                 connection.exec_driver_sql(f"vacuum {table}")
         return "the server's write-ahead log and its backups keep old pages until they are recycled"
+
+    def tidy(self, engine: Engine) -> None:
+        """Nothing to do: the server looks after itself."""
 
     def explain(self, error: DBAPIError) -> StoreError | None:
         state = getattr(error.orig, "sqlstate", None) or ""

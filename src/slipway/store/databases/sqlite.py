@@ -4,6 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,16 @@ class Sqlite:
     def skip_locked(self) -> bool:
         return False
 
+    def settle(self) -> None:
+        # With `synchronous = normal` a commit is written to the log, but not synced. Checkpoints sync by themselves.
+        if self.path is not None:
+            with suppress(FileNotFoundError):
+                handle = os.open(f"{self.path}-wal", os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+
     def scrub(self, engine: Engine) -> str:
         # secure_delete writes zeros over what rows leave behind; what is left are old pages in the log.
         with engine.connect() as connection:
@@ -104,6 +115,16 @@ class Sqlite:
                     return ""
                 time.sleep(0.1)
         return "another process reads the database; its log is emptied when that process is done"
+
+    def tidy(self, engine: Engine) -> None:
+        # The log gives its space back; where somebody reads, it does so another time.
+        with engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            raw.execute("pragma busy_timeout = 0")
+            with suppress(sqlite3.OperationalError):
+                raw.execute("pragma wal_checkpoint(truncate)").fetchone()
+            raw.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
 
     def explain(self, error: DBAPIError) -> StoreError | None:
         reason = str(error.orig)
@@ -138,6 +159,15 @@ def _prepare(raw: sqlite3.Connection, _: object) -> None:
     # 16 MB of log before it is written back, and 8 MB of pages at hand: what many batches change is written once.
     raw.execute("pragma wal_autocheckpoint = 4000")
     raw.execute("pragma cache_size = -8000")
+    raw.create_function("slipway_unhex", 1, _unhex, deterministic=True)
+
+
+def _unhex(text: str | None) -> bytes | None:
+    """SQLite has its own from 3.41 on only."""
+    try:
+        return None if text is None else bytes.fromhex(text)
+    except ValueError:
+        return None
 
 
 def _begin(connection: Connection) -> None:

@@ -1,0 +1,80 @@
+"""Takes spans and the log records of spans into the store, each joined to the other whichever came first."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from slipway.domain.trace import Span, SpanEvent
+from slipway.store.journal_spans import with_values
+from slipway.store.span_events import Place
+from slipway.store.store import Store
+from slipway.store.trace_pages import plain
+from slipway.tracing.cost import PriceOf, catalog_price, with_cost
+from slipway.tracing.recorder import read_spans
+from slipway.wire.dialects.joining import join_events
+
+_EVENTS = 0x81
+"""First byte of a record of events: a mapping of one entry. Spans begin as a list does."""
+
+
+def encode_events(events: Sequence[SpanEvent]) -> bytes:
+    """What a journal record of log records holds."""
+    try:
+        return msgspec.msgpack.encode({"events": events}, enc_hook=str)
+    except (OverflowError, TypeError, ValueError):
+        told = [{name: getattr(one, name) for name in SpanEvent.__slots__} for one in events]
+        return msgspec.msgpack.encode({"events": plain(told)})
+
+
+def decode_record(payload: bytes) -> tuple[list[Span], list[SpanEvent]]:
+    """Spans and log records of a journal record. Raises `ValueError` (of msgspec)."""
+    if payload[:1] == bytes((_EVENTS,)):
+        return [], _events.decode(payload)["events"]
+    return read_spans(payload), []
+
+
+def take_in(
+    store: Store, spans: Iterable[Span], events: Iterable[SpanEvent] = (), *, price_of: PriceOf = catalog_price
+) -> int:
+    """Stores what came, in one transaction; returns how many spans were new. Each goes to its own project.
+
+    A log record whose span is not there yet waits for it, for a day at most.
+    """
+    by_project: dict[str, tuple[list[Span], list[SpanEvent]]] = {}
+    for span in spans:
+        by_project.setdefault(span.project, ([], []))[0].append(span)
+    for event in events:
+        by_project.setdefault(event.project, ([], []))[1].append(event)
+    with store.transaction():
+        return sum(
+            _take_in(store if project == store.project else store.of(project), some, told, price_of)
+            for project, (some, told) in by_project.items()
+        )
+
+
+def _take_in(store: Store, spans: list[Span], events: list[SpanEvent], price_of: PriceOf) -> int:
+    told: dict[Place, list[SpanEvent]] = {}
+    for event in events:
+        told.setdefault((event.trace, event.span), []).append(event)
+    new = 0
+    if spans:
+        if store.span_events.any_wait():
+            for place, some in store.span_events.claim((span.trace, span.span) for span in spans).items():
+                told.setdefault(place, [])[:0] = some
+        if told:
+            spans = [
+                join_events(with_values(span), told[place]) if (place := (span.trace, span.span)) in told else span
+                for span in spans
+            ]
+        new = store.traces.add([span if span.cost_micros else with_cost(span, price_of=price_of) for span in spans])
+    if new and new == len(spans):
+        # Joined above. A span that was there before changed nothing, though: its records go the other way.
+        for span in spans:
+            told.pop((span.trace, span.span), None)
+    if told:
+        attached = store.span_events.attach(told, join=join_events)
+        store.span_events.hold({place: some for place, some in told.items() if place not in attached})
+    return new
+
+
+_events = msgspec.msgpack.Decoder(dict[str, list[SpanEvent]])

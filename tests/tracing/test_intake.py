@@ -1,0 +1,86 @@
+"""Spans and their log records in every order: the stored trace is the same."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from slipway.domain.ids import SpanId, TraceId
+from slipway.domain.trace import Span, SpanEvent
+from slipway.store.journal import Journal
+from slipway.store.store import Store
+from slipway.tracing.ingest import drain
+from slipway.tracing.intake import decode_record, encode_events, take_in
+from slipway.tracing.recorder import encode_spans
+
+TRACE, SPAN, PARENT = TraceId(f"{7:032x}"), SpanId(f"{9:016x}"), SpanId(f"{8:016x}")
+START = 1_780_000_000_000_000_000
+
+
+def event(name: str, at: int, **attributes: Any) -> SpanEvent:
+    return SpanEvent(trace=TRACE, span=SPAN, project="shop", name=name, time_ns=at, attributes=attributes)
+
+
+def a_span(id: SpanId, **fields: Any) -> Span:
+    return Span(trace=TRACE, span=id, name="step", start_ns=START, end_ns=START + 9, project="shop", **fields)
+
+
+PARTS = {
+    "root": ([a_span(PARENT)], []),
+    "chat": ([a_span(SPAN, kind="chat", parent=PARENT)], []),
+    "question": ([], [event("gen_ai.user.message", 1, content="Why?")]),
+    "answer": ([], [event("gen_ai.choice", 2, message={"content": "Because."}, finish_reason="stop")]),
+}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(PARTS)), ids="-".join)
+def test_every_order_gives_the_same_trace(store: Store, order: tuple[str, ...]) -> None:
+    shop = store.of("shop")
+    for name in order:
+        spans, events = PARTS[name]
+        # Twice: senders repeat what was not acknowledged.
+        take_in(shop, spans, events)
+        take_in(shop, spans, events)
+    root, chat = shop.traces.get(TRACE).spans
+    assert (root.span, chat.parent, chat.finish) == (PARENT, PARENT, "stop")
+    assert sorted(one["text"] for one in chat.content["messages"]) == ["Why?"]  # type: ignore[attr-defined,index]
+    assert chat.content["output"] == [{"role": "assistant", "text": "Because."}]
+    assert shop.span_events.claim([(TRACE, SPAN)]) == {}
+
+
+def test_tokens_that_only_a_record_tells_are_counted_and_priced(store: Store) -> None:
+    details = event(
+        "gen_ai.client.inference.operation.details",
+        3,
+        **{"gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o-mini", "gen_ai.usage.input_tokens": 10**6},
+    )
+    take_in(store, [a_span(SPAN, kind="chat")], [details])
+    chat = store.of("shop").traces.get(TRACE).root
+    assert (chat.model, chat.input_tokens) == ("gpt-4o-mini", 10**6)
+    assert chat.cost_micros > 0
+
+
+def test_evaluation_results_become_scores(store: Store) -> None:
+    result = event(
+        "gen_ai.evaluation.result", 4, **{"gen_ai.evaluation.name": "helpful", "gen_ai.evaluation.score.value": 0.5}
+    )
+    take_in(store, [], [result])
+    take_in(store, [a_span(SPAN, kind="chat")])
+    assert store.of("shop").traces.get(TRACE).root.content["scores"] == [{"name": "helpful", "value": 0.5}]
+
+
+def test_records_go_through_the_journal(store: Store) -> None:
+    journal = Journal.open(store.journal_folder, worker="w")
+    journal.append(encode_events(PARTS["question"][1]))
+    journal.append(encode_spans(PARTS["chat"][0]))
+    journal.append(encode_events(PARTS["answer"][1]))
+    done = drain(store)
+    assert (done.records, done.spans, done.damaged) == (3, 1, 0)
+    assert store.of("shop").traces.get(TRACE).root.content["messages"] == [{"role": "user", "text": "Why?"}]
+
+
+def test_odd_values_of_a_record_are_kept_as_text() -> None:
+    odd = event("x", 1, big=2**70, lone="\ud800")
+    spans, (back,) = decode_record(encode_events([odd]))
+    assert spans == []
+    assert back.attributes["big"] == str(2**70)
