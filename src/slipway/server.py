@@ -27,7 +27,7 @@ GRACE_S = 30
 """How long running requests may take to end after SIGTERM."""
 START_WITHIN_S = 60.0
 QUICK_DEATH_S = 5.0
-YOUNG_OBJECTS = 20_000
+YOUNG_OBJECTS = 5_000
 """How many new objects the collector lets pass before it looks for cycles among them."""
 log = logging.getLogger("slipway.server")
 
@@ -150,7 +150,7 @@ def _work(
             # leaves next to no cycles behind, so looking after every few of them finds nothing either.
             gc.collect()
             gc.freeze()
-            gc.set_threshold(YOUNG_OBJECTS, 20, 20)
+            gc.set_threshold(YOUNG_OBJECTS, 10, 20)
             if told_to_end:
                 self.should_exit = True
             elif self.started:

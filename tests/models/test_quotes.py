@@ -10,7 +10,7 @@ from slipway.domain.errors import FileBroken
 from slipway.models.architectures import list_models
 from slipway.models.catalog import batch_factor_of, price_of
 from slipway.models.own_prices import NOTHING_OWN, read_own_prices
-from slipway.models.quotes import list_second, quote
+from slipway.models.quotes import quote
 from tests.decide.test_futures import demand_of
 
 TODAY = date(2026, 11, 29)
@@ -83,19 +83,26 @@ def test_without_a_file_nothing_is_own(tmp_path: Path) -> None:
     assert read_own_prices(tmp_path / "prices.toml") == NOTHING_OWN
 
 
-def test_sources_that_disagree_are_flagged_and_those_that_agree_are_not() -> None:
-    agreeing, flagged = 0, []
-    for name in list_second().models:
-        found = quote(name, today=TODAY)
-        if found is None:
-            continue
-        if found.flags:
-            flagged.append(found)
-        else:
-            agreeing += 1
-    assert agreeing > 200, "most prices of the two lists are the same"
-    assert flagged, "some are not"
-    assert all(list_second().source in found.flags[0] for found in flagged)
+def test_sources_that_disagree_are_flagged_and_those_that_agree_are_not(tmp_path: Path) -> None:
+    listed = price_of("openai", "gpt-5-mini", at=TODAY)
+    assert listed is not None
+    second = """[second."openai/gpt-5-mini"]
+input = {input}
+output = {output}
+as_of = 2026-11-01
+source = "a reseller's list"
+"""
+    flags = []
+    for factor in (1.0, 1.005, 1.2):
+        given = {"input": listed.input_per_million * factor, "output": listed.output_per_million}
+        (tmp_path / "prices.toml").write_text(second.format(**given))
+        found = quote("openai/gpt-5-mini", today=TODAY, own=read_own_prices(tmp_path / "prices.toml"))
+        assert found is not None
+        assert found.price == listed, "a second source is set beside the list, never taken"
+        flags.append(found.flags)
+    assert flags[:2] == [(), ()]
+    assert len(flags[2]) == 1
+    assert "sources disagree: a reseller's list of 2026-11-01 says" in flags[2][0]
 
 
 def test_a_long_request_pays_the_tier_that_it_reaches() -> None:

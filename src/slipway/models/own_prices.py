@@ -58,15 +58,20 @@ class PriceFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The whole file."""
 
     models: dict[str, OwnModelPrice] = msgspec.field(default_factory=dict)
+    second: dict[str, OwnModelPrice] = msgspec.field(default_factory=dict)
     hardware: dict[str, OwnHardwarePrice] = msgspec.field(default_factory=dict)
     licences: dict[str, OwnLicence] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnPrices:
-    """Own prices by `provider/model`, by accelerator, own licences by model; and the file they come from."""
+    """Own prices by `provider/model`, by accelerator, own licences by model; and the file they come from.
+
+    `second` is what another source says about published prices: set beside them, never taken.
+    """
 
     models: dict[str, OwnModelPrice] = field(default_factory=dict)
+    second: dict[str, OwnModelPrice] = field(default_factory=dict)
     hardware: dict[str, OwnHardwarePrice] = field(default_factory=dict)
     licences: dict[str, Licence] = field(default_factory=dict)
     file: str = ""
@@ -90,6 +95,7 @@ def read_own_prices(path: Path) -> OwnPrices:
         raise FileBroken(path, str(wrong)) from wrong
     return OwnPrices(
         models=read.models,
+        second=read.second,
         hardware=read.hardware,
         licences={name: one.licence() for name, one in read.licences.items()},
         file=path.name,

@@ -3,10 +3,6 @@
 import re
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
-from importlib.resources import files
-
-import msgspec
 
 from slipway.domain.model import Price
 from slipway.models.catalog import batch_factor_of, context_of, price_of
@@ -28,19 +24,11 @@ class Quote:
     flags: tuple[str, ...] = ()
 
 
-class SecondSource(msgspec.Struct, frozen=True):
-    """Another price list, thinned: input, output, cached input in dollars per million tokens, batch factor."""
-
-    source: str
-    as_of: date
-    models: dict[str, tuple[float, float, float | None, float | None]]
-
-
 def quote(name: str, *, today: date, input_tokens: float = 0.0, own: OwnPrices = NOTHING_OWN) -> Quote | None:
     """The price of `provider/model`, or None when nobody is known to sell it.
 
-    `input_tokens` is the mean length of a request, for models that charge more for long contexts. Flags say when a
-    second source disagrees by more than 1 %, and when the list has a dearer tier above the base price.
+    `input_tokens` is the mean length of a request, for models that charge more for long contexts. A flag says when the
+    second source of `own` disagrees with the list by more than 1 %.
     """
     provider, slash, model = name.partition("/")
     if name in own.models:
@@ -56,34 +44,18 @@ def quote(name: str, *, today: date, input_tokens: float = 0.0, own: OwnPrices =
     listed = price_of(provider, model, at=today, input_tokens=input_tokens) if slash else None
     if listed is None:
         return None
-    second = _second(provider, model)
+    second = own.second.get(name) or own.second.get(DAY.sub("", name))
     flags = []
     if second is not None and not input_tokens > LONG:
-        theirs = (second[0], second[1])
         ours = (listed.input_per_million, listed.output_per_million)
-        if any(abs(a - b) > AGREE * max(a, b) for a, b in zip(ours, theirs, strict=True)):
+        if any(abs(a - b) > AGREE * max(a, b) for a, b in zip(ours, (second.input, second.output), strict=True)):
             flags.append(
-                f"sources disagree: {list_second().source} of {list_second().as_of} says ${theirs[0]:g} in and "
-                f"${theirs[1]:g} out a million; look at the provider's page"
+                f"sources disagree: {second.source} of {second.as_of} says ${second.input:g} in and "
+                f"${second.output:g} out a million; look at the provider's page"
             )
-    batch = second[3] if second is not None and second[3] is not None else batch_factor_of(provider)
+    batch = second.batch if second is not None and second.batch is not None else batch_factor_of(provider)
     return Quote(model=name, price=listed, batch=batch, context=context_of(provider, model), flags=tuple(flags))
 
 
 LONG = 100_000
 """Tokens from which providers charge for long contexts at the earliest; the second list has base prices only."""
-
-
-def _second(provider: str, model: str) -> tuple[float, float, float | None, float | None] | None:
-    known = list_second().models
-    for name in (f"{provider}/{model}", f"{provider}/{DAY.sub('', model)}"):
-        if name in known:
-            return known[name]
-    return None
-
-
-@cache
-def list_second() -> SecondSource:
-    """The second list."""
-    data = files("slipway.models").joinpath("data", "second_prices.json").read_bytes()
-    return msgspec.json.decode(data, type=SecondSource)
