@@ -25,6 +25,7 @@ source = "our contract"
 [hardware.h100-sxm]
 on_demand = 2.1
 three_years = 1.4
+spot = 0.8
 purchase = 25000
 as_of = 2026-10-01
 
@@ -54,6 +55,9 @@ def test_own_rents_and_licences_reach_the_roads(tmp_path: Path) -> None:
     roads = {one.name: one for one in list_candidates(demand, settings, folder=tmp_path)}
     assert roads["llama-3.1-8b on rented h100-sxm"].rent.hourly == 2.1  # type: ignore[attr-defined]
     assert roads["llama-3.1-8b on reserved h100-sxm"].reserved.hourly == 1.4  # type: ignore[attr-defined]
+    waiting, waits, basis = demand_of(gpu_hourly=None, batch_share=1.0)
+    spot = {one.name: one for one in list_candidates(waiting, waits, folder=tmp_path)}["llama-3.1-8b on spot h100-sxm"]
+    assert spot.bill(waiting, basis).lines[0].formula.endswith("x $0.80 x 730.5 h")
     assert roads["llama-3.1-8b on own h100-sxm"].purchase.purchase == 25000  # type: ignore[attr-defined]
     licence = roads["llama-3.1-8b on rented h100-sxm"].shape.licence  # type: ignore[attr-defined]
     assert (licence.name, licence.checked) == ("agreement with Meta", "own")

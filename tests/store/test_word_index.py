@@ -1,16 +1,19 @@
 """The word index: whatever is cut, shared, merged and taken out, it finds exactly the traces that hold a word."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from sqlalchemy import Connection, func, select
 
+from slipway.domain.trace import Span
 from slipway.store.schema import word_block, word_members
 from slipway.store.store import Store
 from slipway.store.word_blocks import MOST_SLOTS, cut_in_buckets, decode, encode, find_in, postings_of, wanted
 from slipway.store.word_index import LOOSE_BLOCKS, LOOSE_TRACES, WordIndex
 from slipway.store.words import query_words, words_of
+
+MakeSpan = Callable[..., Span]
 
 VOCABULARY = [
     *("a", "to", "tea", "team", "teams", "zebra", "42", "4200", "parcel", "parcels", "internationalisation"),
@@ -125,3 +128,22 @@ def test_words_of_one_trace_may_come_in_several_batches(store: Store) -> None:
         store.traces.words.remove(connection, [1])
         assert store.traces.words.find(connection, ["milk"])[0].tolist() == []
         assert store.traces.words.find(connection, ["green"])[0].tolist() == [2]
+
+
+def test_of_many_traces_that_hold_a_word_the_newest_are_listed_page_by_page(
+    store: Store, make_span: MakeSpan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slipway.store.traces.MANY_FOUND", 3)
+    said = ["tea" if number % 3 else "milk" for number in range(1, 61)]
+    store.traces.add([make_span(number, content={"question": one}) for number, one in enumerate(said, start=1)])
+    seen: list[int] = []
+    after = None
+    while True:
+        page = store.traces.list(text="tea", limit=7, after=after)
+        seen += [int(row.id, 16) for row in page.rows]
+        if page.next is None:
+            break
+        after = page.next
+    assert seen == [number for number in range(60, 0, -1) if number % 3]
+    assert store.traces.list(text="tea milk").rows == ()
+    assert store.traces.count(text="tea") == 40

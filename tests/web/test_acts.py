@@ -187,7 +187,7 @@ def test_settings_are_compared_from_the_page(client: TestClient, workspace: Work
     send(client, "/retrieve/compare")
     assert work(client) == 1
     text = Page(client.get("/retrieve").text).text
-    for words in ("Settings compared", "nDCG@10", "chunker.size"):
+    for words in ("Settings compared", "nDCG@10", "chunker = {"):
         assert words in text
 
 

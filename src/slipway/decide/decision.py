@@ -190,7 +190,7 @@ def prices_of(candidates: Sequence[Candidate], rent: Rent | None, settings: Deci
             if one.price.cached_input_per_million is not None:
                 found[f"{one.model}, a million cached tokens in"] = one.price.cached_input_per_million
         if isinstance(one, Hosted) and one.reserved is not None:
-            found[f"{one.hardware}, a reserved hour"] = one.reserved.hourly
+            found[f"{one.hardware}, a {one.commitment} hour"] = one.reserved.hourly
     if rent is not None and settings.open_models:
         found[f"{settings.gpu}, an hour"] = rent.hourly
     found["an engineer a month"] = settings.engineer_monthly

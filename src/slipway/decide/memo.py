@@ -336,7 +336,7 @@ def _latency(plan: PlanOption, demand: Demand) -> Iterator[tuple[str, str, str]]
 
     yield "First token, 99th percentile", f"{plan.first_token_ms:,.0f} ms", limit(demand.first_token_ms)
     yield "Whole answer, 99th percentile", f"{plan.end_to_end_ms:,.0f} ms", limit(demand.end_to_end_ms)
-    yield "Between tokens, mean", f"{plan.token_ms:,.1f} ms", "no limit"
+    yield "Between tokens, mean", f"{plan.token_ms:,.1f} ms", limit(demand.token_ms)
 
 
 def _replicas(record: DecisionRecord) -> ReplicaCurve | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from slipway.config.settings import DecideSettings
 from slipway.decide.front import CONTROL as CONTROL_ORDER
 from slipway.decide.mixed import Mixed, Phased
-from slipway.decide.rents import own_prices, purchase_for, rent_for, reserved_for
+from slipway.decide.rents import own_prices, purchase_for, rent_for, reserved_for, spot_for
 from slipway.decide.roads import (
     Api,
     Basis,
@@ -81,7 +81,10 @@ def list_candidates(
             for shape in shapes
         ]
     if demand.batch_share >= 1:
-        found += [Hosted(shape=shape, hardware=hardware, rent=rent, commitment="spot") for shape in shapes]
+        spot = spot_for(settings, own)
+        found += [
+            Hosted(shape=shape, hardware=hardware, rent=rent, commitment="spot", reserved=spot) for shape in shapes
+        ]
     purchase = purchase_for(settings, own)
     if purchase is not None:
         found += [Owned(shape=shape, hardware=hardware, purchase=purchase) for shape in shapes]

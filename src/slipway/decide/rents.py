@@ -59,6 +59,14 @@ def reserved_for(settings: DecideSettings, own: OwnPrices, rent: Rent) -> Rent |
     return replace(rent, hourly=price, low=price, high=price, source=source, as_of=cheapest.as_of)
 
 
+def spot_for(settings: DecideSettings, own: OwnPrices) -> Rent | None:
+    """One's own price of an hour that may end at any time; None takes the usual share of the hour on demand."""
+    mine = own.hardware.get(settings.gpu)
+    if mine is None or mine.spot is None:
+        return None
+    return Rent(hourly=mine.spot, low=mine.spot, high=mine.spot, source=f"{own.file}: {mine.source}", as_of=mine.as_of)
+
+
 def purchase_for(settings: DecideSettings, own: OwnPrices) -> HardwarePrice | None:
     """What buying one costs: own first, else the newest published price."""
     mine = own.hardware.get(settings.gpu)

@@ -133,8 +133,8 @@ Commitment = Literal["on demand", "reserved", "spot"]
 class Hosted:
     """An open model on rented accelerators: day and night, or as many as each hour needs.
 
-    `reserved` is the agreed hour of a commitment over the horizon; spot hours can end at any time, so they serve only
-    requests that may wait.
+    `reserved` is the agreed hour of a commitment over the horizon, or one's own price of a spot hour. Spot hours can
+    end at any time, so they serve only requests that may wait.
     """
 
     shape: Architecture
@@ -188,7 +188,7 @@ class Hosted:
         )
 
     def agreed_hourly(self, basis: Basis) -> tuple[float, Rent]:
-        if self.commitment == "reserved" and self.reserved is not None:
+        if self.commitment != "on demand" and self.reserved is not None:
             return self.reserved.hourly, self.reserved
         if self.commitment == "spot":
             return basis.hourly * basis.assumptions.spot_share, self.rent

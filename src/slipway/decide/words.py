@@ -180,11 +180,11 @@ def list_assumptions(
         listed.append(
             (f"One hour of one {settings.gpu}", f"${rent.hourly:.2f} (${rent.low:.2f} to ${rent.high:.2f})", dated)
         )
-        reserved = next((one.reserved for one in candidates if isinstance(one, Hosted) and one.reserved), None)
-        if reserved is not None:
-            when = f", {reserved.as_of}{_age(reserved.as_of, today)}" if reserved.as_of else ""
+        agreed = {one.commitment: one.reserved for one in candidates if isinstance(one, Hosted) and one.reserved}
+        for commitment, price in agreed.items():
+            when = f", {price.as_of}{_age(price.as_of, today)}" if price.as_of else ""
             listed.append(
-                (f"One reserved hour of one {settings.gpu}", f"${reserved.hourly:.2f}", f"{reserved.source}{when}")
+                (f"One {commitment} hour of one {settings.gpu}", f"${price.hourly:.2f}", f"{price.source}{when}")
             )
         if bought is not None:
             listed.append(

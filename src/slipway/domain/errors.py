@@ -6,6 +6,8 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+from slipway.domain.routing import FailureKind
+
 
 class SlipwayError(Exception):
     """Root of the tree. The message is for the person; the attributes are for programs."""
@@ -240,16 +242,16 @@ class EngineRefused(EngineError):
 
 
 class EngineResting(EngineError):
-    """An engine failed so often in a row that it is left alone for a while; `last` is its last failure."""
+    """An engine is left alone for a while, since it failed too often; `kind` is what its last failure was."""
 
     http_status = 503
     code = "engine_resting"
 
-    def __init__(self, engine: str, address: str, *, retry_after_s: float, last: EngineError) -> None:
-        self.engine, self.address, self.retry_after_s, self.last = engine, address, retry_after_s, last
+    def __init__(self, engine: str, address: str, *, retry_after_s: float, kind: FailureKind, reason: str) -> None:
+        self.engine, self.address, self.retry_after_s, self.kind = engine, address, retry_after_s, kind
         super().__init__(
             f"Engine '{engine}' at {address} keeps failing and is not asked for {max(retry_after_s, 0.1):.1f} s. "
-            f"Its last failure: {last}"
+            f"Its last failure: {reason}"
         )
 
 

@@ -354,6 +354,7 @@ class Gateway:
 
     async def metrics(self, call: Call) -> None:
         waiting = await asyncio.to_thread(backlog, self._workspace.store)
+        self._counts.breakers = self._services.breakers.health()
         page = write_page(
             self._shared.with_others(self._counts),
             labels={id: target.label for id, target in self._snapshot.targets.items()},

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from slipway.domain.errors import EngineError, EngineResting, EngineTimeout, EngineUnreachable
+from slipway.domain.routing import FailureKind
+from slipway.gateway.failures import failure_kind
 from slipway.watch.upstreams import BreakerState, UpstreamHealth
 
 OPEN_S = 5.0
@@ -31,7 +33,9 @@ class Upstream(NamedTuple):
 class Breaker:
     """What is known about one upstream since it last failed."""
 
-    last: EngineError
+    kind: FailureKind = "server_error"
+    reason: str = ""
+    """Of the last failure; the error itself would hold on to the request that met it."""
     in_a_row: int = 0
     asked: int = 0
     failed: int = 0
@@ -76,7 +80,7 @@ class Breakers:
                 state=self._state(breaker, now),
                 opened=breaker.opened,
                 retry_after_s=max(0.0, breaker.open_until - now) if breaker.open_s else 0.0,
-                reason=str(breaker.last),
+                reason=breaker.reason,
             )
             for upstream, breaker in list(self._breakers.items())
         ]
@@ -91,18 +95,17 @@ class Breakers:
         whole, one = self._pair(engine, address, model)
         for breaker in (whole, one):
             if breaker is not None and breaker.open_s and (now < breaker.open_until or breaker.probing):
-                return EngineResting(
-                    engine, address, retry_after_s=max(0.0, breaker.open_until - now), last=breaker.last
-                )
+                return _resting(engine, address, breaker, max(0.0, breaker.open_until - now))
         for breaker in (whole, one):
             if breaker is not None and breaker.open_s:
                 breaker.probing = True
         return None
 
-    def resting(self, engine: str, address: str, model: str) -> EngineError | None:
+    def resting(self, engine: str, address: str, model: str) -> EngineResting | None:
         """The refusal whose Retry-After is not over yet: with another way to go, this one is spared."""
         breaker = self._breakers.get(Upstream(engine, address, model))
-        return breaker.last if breaker is not None and self._clock() < breaker.rest_until else None
+        left_s = breaker.rest_until - self._clock() if breaker is not None else 0.0
+        return _resting(engine, address, breaker, left_s) if breaker is not None and left_s > 0 else None
 
     def succeeded(self, engine: str, address: str, model: str) -> None:
         for upstream in (Upstream(engine, address, ""), Upstream(engine, address, model)):
@@ -185,6 +188,10 @@ class Breakers:
             if len(self._breakers) >= MOST_BREAKERS:
                 # Names of models may come from clients: the one that failed first is forgotten.
                 del self._breakers[next(iter(self._breakers))]
-            breaker = self._breakers[upstream] = Breaker(failure, window_from=self._clock())
-        breaker.last = failure
+            breaker = self._breakers[upstream] = Breaker(window_from=self._clock())
+        breaker.kind, breaker.reason = failure_kind(failure), str(failure)
         return breaker
+
+
+def _resting(engine: str, address: str, breaker: Breaker, left_s: float) -> EngineResting:
+    return EngineResting(engine, address, retry_after_s=left_s, kind=breaker.kind, reason=breaker.reason)

@@ -14,7 +14,7 @@ def failure_kind(failure: EngineError) -> FailureKind:
     """The kind of a failure; one that was not asked again counts as what it failed with last."""
     match failure:
         case EngineResting():
-            return failure_kind(failure.last)
+            return failure.kind
         case EngineTimeout():
             return "timeout"
         case EngineUnreachable():

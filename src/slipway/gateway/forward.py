@@ -304,6 +304,8 @@ class Passage:
             content={"messages": asked, "reply": shortened(reply)},
             attempts=self._attempts,
         )
+        # Errors hold on to where they were raised, and so to this object.
+        self._attempts.clear()
 
     def _reply(self) -> tuple[str, str, Usage | None, str]:
         """Text, finish, usage and model of what came back, as far as it can be read."""

@@ -116,7 +116,10 @@ class Asking:
             if attempt >= ATTEMPTS or wait is None or not self._budget.take():
                 if answer is not None:
                     return answer
-                raise failure
+                try:
+                    raise failure
+                finally:
+                    failure = None  # else its traceback leads back to it, and all of it waits for the collector
             self._counts.retries += 1
             await asyncio.sleep(wait)
 

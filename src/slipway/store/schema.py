@@ -165,9 +165,9 @@ trace = Table(
     Index(None, "project", "status", "started_ns"),
     Index(None, "project", "release", "started_ns"),
     Index(None, "project", "model", "started_ns"),
-    Index(None, "project", "session"),
+    Index(None, "project", "session", "started_ns"),
     # Most traces of many applications are about nobody: they need no line here.
-    Index(None, "project", "subject", sqlite_where=text(KNOWN), postgresql_where=text(KNOWN)),
+    Index(None, "project", "subject", "started_ns", sqlite_where=text(KNOWN), postgresql_where=text(KNOWN)),
     comment="One line a trace: what lists and filters read.",
 )
 

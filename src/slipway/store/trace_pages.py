@@ -19,7 +19,9 @@ LARGE = 32 << 10
 SEARCHED_CHARACTERS = 16_000
 """Of each text, so many are searched; what follows in longer ones is kept and shown, but not found."""
 # Raw attributes repeat what the other keys say, and passages belong to the documents, which have their own search.
-NOT_SEARCHED = frozenset({"attributes", "resource", "scope", "passages", "citations", "documents", "chunks"})
+NOT_SEARCHED = frozenset(
+    {"attributes", "resource", "scope", "parameters", "tools", "passages", "citations", "documents", "chunks"}
+)
 PREVIEW_CHARACTERS = 160
 
 

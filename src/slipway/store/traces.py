@@ -29,6 +29,8 @@ from slipway.store.words import query_words, words_of
 Many = list
 """`list` under a name that the method `Traces.list` does not hide."""
 AT_ONCE = 2000
+MANY_FOUND = 5000
+"""So many traces that hold a word are named to the database; of more, the newest are looked for one by one."""
 REBUILD = "words_to_rebuild"
 """Setting that a migration leaves behind where the word index lacks what was there before."""
 
@@ -120,7 +122,7 @@ class Traces:
                     said_in=lambda some: self.said_in(connection, some),
                     summarise=lambda some: self._summaries(connection, some),
                 )
-            rows = connection.execute(self._holding(connection, text, statement)).all()
+            rows = self._rows(connection, text, statement, limit + 1)
             shown = tuple(self._summaries(connection, rows[:limit]))
         more = f"{rows[limit - 1].started_ns}-{rows[limit - 1].id}" if len(rows) > limit else None
         return TracePage(rows=shown, next=more)
@@ -368,13 +370,39 @@ class Traces:
             return statement.where(mine)
         return statement.where(mine, self.holding(connection, words))
 
+    def _rows(self, connection: Connection, words: str, statement: Select[Any], limit: int) -> Sequence[Row[Any]]:
+        """The first lines of a statement over lines of `trace`, newest first, whose traces hold every word."""
+        mine = statement.where(trace.c.project == self.project)
+        if not words.strip():
+            return connection.execute(mine).all()
+        numbers = self._found(connection, words)
+        if len(numbers) <= MANY_FOUND:
+            return connection.execute(mine.where(self._one_of(numbers))).all() if numbers else []
+        # Of many, the newest are found soon by going back in time: to name them all to the database takes longer.
+        held, rows, some = set(numbers), Many[Row[Any]](), 4 * limit
+        here = mine
+        while len(rows) < limit:
+            page = connection.execute(here.limit(some)).all()
+            rows += [row for row in page if row.id in held]
+            if len(page) < some:
+                break
+            here = mine.where(tuple_(trace.c.started_ns, trace.c.id) < tuple_(page[-1].started_ns, page[-1].id))
+            some = min(2 * some, 5000)
+        return rows[:limit]
+
     def holding(self, connection: Connection, words: str) -> ColumnElement[bool]:
         """The condition that a line of `trace` is of a trace that holds every word; nothing holds no word at all."""
-        numbers, exact = self.words.find(connection, query_words(words))
+        return self._one_of(self._found(connection, words))
+
+    def _found(self, connection: Connection, words: str) -> Many[int]:
+        """Numbers of the traces that hold every word."""
+        wanted = query_words(words)
+        numbers, exact = self.words.find(connection, wanted)
         found: Many[int] = numbers.tolist()
-        if not exact:
-            found = self._with_beginnings(connection, found, query_words(words))
-        return self.database.dialect.one_of(trace.c.id, found) if found else false()
+        return found if exact else self._with_beginnings(connection, found, wanted)
+
+    def _one_of(self, numbers: Many[int]) -> ColumnElement[bool]:
+        return self.database.dialect.one_of(trace.c.id, numbers) if numbers else false()
 
     def _with_beginnings(self, connection: Connection, numbers: Many[int], words: Many[str]) -> Many[int]:
         """Those of the traces that do hold words with these beginnings: the index tells four letters apart."""

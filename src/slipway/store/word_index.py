@@ -1,6 +1,7 @@
 """The word index of a project's traces: blocks of postings, small ones merged as they add up, read bucket by bucket."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +16,8 @@ from slipway.store.word_blocks import (
     MOST_SLOTS,
     Postings,
     Slots,
+    Wanted,
+    count_in,
     cut_in_buckets,
     decode,
     encode,
@@ -34,6 +37,7 @@ LOOSE_BLOCKS = 32
 WORTH_SHARING = 24
 """Characters from which on a text that several traces say, such as a system prompt, gets a slot of its own."""
 Numbers = NDArray[np.int64]
+_NOBODY: Numbers = np.empty(0, np.int64)
 _MEMBERS = ("project", "block", "loose", "lowest", "highest", "body")
 _BLOCK = ("project", "bucket", "block", "body")
 
@@ -87,22 +91,38 @@ class WordIndex:
 
         `words` are those of `query_words`; none finds nothing.
         """
-        found: Numbers | None = None
-        members: dict[int, Members] = {}
-        exact = True
-        for word in words:
-            what = wanted(word)
-            exact = exact and what.exact
+        hits: list[tuple[int, dict[int, bytes], Wanted]] = []
+        for what in map(wanted, words):
             sql = "select block, body from word_block where project = ? and bucket in (?, ?)"
             rows = self.database.raw(connection, sql, (self.project, WHOLE, what.bucket))
-            hits = {row.block: slots for row in rows if len(slots := find_in(row.body, what))}
-            members |= {line.block: line.members for line in self._members(connection, hits.keys() - members.keys())}
-            here = [members[block].traces_of(slots) for block, slots in hits.items()]
-            numbers = np.unique(np.concatenate(here)) if here else np.empty(0, np.int64)
+            counts = [(row, count) for row in rows if (count := count_in(row.body, what))]
+            hits.append((sum(count for _, count in counts), {row.block: row.body for row, _ in counts}, what))
+        # The rarest word first: of the others, only blocks that hold one of its traces are looked into.
+        hits.sort(key=itemgetter(0))
+        found: Numbers | None = None
+        members: dict[int, Members] = {}
+        for _, bodies, what in hits:
+            blocks = set(bodies)
+            if found is not None:
+                blocks &= self._blocks_with(connection, found)
+            members |= {line.block: line.members for line in self._members(connection, blocks - members.keys())}
+            here = [members[block].traces_of(find_in(bodies[block], what)) for block in blocks]
+            numbers = np.unique(np.concatenate(here)) if here else _NOBODY
             found = numbers if found is None else np.intersect1d(found, numbers, assume_unique=True)
             if not len(found):
                 break
-        return np.empty(0, np.int64) if found is None else found, exact
+        return _NOBODY if found is None else found, all(what.exact for _, _, what in hits)
+
+    def _blocks_with(self, connection: Connection, numbers: Numbers) -> set[int]:
+        """Blocks that may hold one of these traces."""
+        sql = "select block, lowest, highest from word_members where project = ?"
+        rows = self.database.raw(connection, sql, (self.project,)).all()
+        if not rows:
+            return set()
+        blocks, lowest, highest = np.array([tuple(row) for row in rows], dtype=np.int64).T
+        at = np.searchsorted(numbers, lowest)
+        near = numbers[np.minimum(at, len(numbers) - 1)]
+        return set(blocks[(at < len(numbers)) & (near <= highest)].tolist())
 
     def remove(self, connection: Connection, numbers: Iterable[int]) -> None:
         """Takes traces out of the index; blocks that held them are written anew without their postings."""

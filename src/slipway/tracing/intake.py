@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from slipway.domain.trace import Span, SpanEvent
-from slipway.store.journal_spans import with_values
 from slipway.store.span_events import Place
 from slipway.store.store import Store
 from slipway.store.trace_pages import plain
@@ -45,7 +44,7 @@ def take_in(
         by_project.setdefault(span.project, ([], []))[0].append(span)
     for event in events:
         by_project.setdefault(event.project, ([], []))[1].append(event)
-    with store.transaction():
+    with store.database.joining():
         return sum(
             _take_in(store if project == store.project else store.of(project), some, told, price_of)
             for project, (some, told) in by_project.items()
@@ -63,8 +62,7 @@ def _take_in(store: Store, spans: list[Span], events: list[SpanEvent], price_of:
                 told.setdefault(place, [])[:0] = some
         if told:
             spans = [
-                join_events(with_values(span), told[place]) if (place := (span.trace, span.span)) in told else span
-                for span in spans
+                join_events(span, told[place]) if (place := (span.trace, span.span)) in told else span for span in spans
             ]
         new = store.traces.add([span if span.cost_micros else with_cost(span, price_of=price_of) for span in spans])
     if new and new == len(spans):

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Engine, Table
@@ -120,8 +120,16 @@ class Database:
             raise RuntimeError("a transaction of another task is open in this thread: it must not span an await")
         try:
             if open_here is not None:
-                with open_here.connection.begin_nested():
+                savepoint = open_here.connection.begin_nested()
+                try:
                     yield open_here.connection
+                except BaseException:
+                    # A full disk makes SQLite give up the whole transaction: then there is no savepoint to go back to,
+                    # and the first error is the one to tell.
+                    with suppress(DBAPIError):
+                        savepoint.rollback()
+                    raise
+                savepoint.commit()
                 return
             with self.engine.connect() as connection:
                 connection = connection.execution_options(slipway_writes=True)

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -14,6 +14,8 @@ from slipway.wire.dialects.content import conversation, gather
 
 JOINED = "log_records"
 """Key of the content that holds a checksum of every record that was joined."""
+FIELDS = tuple(field.name for field in fields(Span))
+TELLING = ("provider", "model", "input_tokens", "output_tokens", "finish")
 FILLED = ("provider", "model", "response_model", "finish", "input_tokens", "output_tokens", "cached_tokens")
 
 
@@ -30,7 +32,10 @@ def join_events(span: Span, records: Sequence[SpanEvent]) -> Span:
         return span
     said = gather(fresh)
     told: dict[str, Any] = dict(span.content)
-    told_in, told_out = conversation(said.details)
+    # Most who send details send them with the span as well: then there is nothing to read in them.
+    complete = all(told.get(key) for key in ("messages", "output")) and all(getattr(span, name) for name in TELLING)
+    details = {} if complete else said.details
+    told_in, told_out = conversation(details) if details else ([], [])
     for key, by_message, by_details in (("messages", said.messages, told_in), ("output", said.output, told_out)):
         if not told.get(key):
             told[key] = by_message or by_details
@@ -42,12 +47,16 @@ def join_events(span: Span, records: Sequence[SpanEvent]) -> Span:
         if more:
             told[key] = [*told.get(key, ()), *more]
     told[JOINED] = joined
-    known = columns(said.details, (), {}, start_ns=span.start_ns) if said.details else {}
+    known = columns(details, (), {}, start_ns=span.start_ns) if details else {}
     known.setdefault("finish", said.finish)
     filled = {name: known[name] for name in FILLED if known.get(name) and not getattr(span, name)}
-    return replace(span, content=told, **filled)
+    # Whatever kind of span came in, as long as it has the fields of one.
+    return Span(**({name: getattr(span, name) for name in FIELDS} | filled | {"content": told}))
 
 
 def _checksum(record: SpanEvent) -> int:
-    body = msgspec.json.encode([record.time_ns, record.name, record.attributes], enc_hook=str, order="sorted")
+    try:
+        body = msgspec.msgpack.encode([record.time_ns, record.name, record.attributes], enc_hook=str)
+    except (OverflowError, TypeError, ValueError):
+        body = repr([record.time_ns, record.name, record.attributes]).encode("utf-8", "backslashreplace")
     return zlib.crc32(body)

@@ -12,10 +12,16 @@ def upgrade() -> None:
     op.execute("drop table if exists trace_words")
     op.drop_column("trace_page", "indexed")
     op.add_column("trace", sa.Column("page", Number, nullable=True))
-    op.drop_index("ix_trace_project_subject", table_name="trace")
+    for name in ("session", "subject"):
+        op.drop_index(f"ix_trace_project_{name}", table_name="trace")
+    op.create_index("ix_trace_project_session_started_ns", "trace", ["project", "session", "started_ns"])
     where = sa.text("subject is not null")
     op.create_index(
-        "ix_trace_project_subject", "trace", ["project", "subject"], sqlite_where=where, postgresql_where=where
+        "ix_trace_project_subject_started_ns",
+        "trace",
+        ["project", "subject", "started_ns"],
+        sqlite_where=where,
+        postgresql_where=where,
     )
     op.create_table(
         "shared_page",
