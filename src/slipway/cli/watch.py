@@ -1,6 +1,6 @@
 """`slipway watch`: traces, quality, drift, resources, alerts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slipway.cli.output import HERE, AsJson, Folder, open_here, run, show, table
+from slipway.cli.watch_text import comparison_text, costs_text, groups_table, traffic_text
 
 if TYPE_CHECKING:
-    from slipway.domain.expense import Costs, TraceGroup, TrafficShape
     from slipway.domain.trace import Trace, TraceSummary
     from slipway.store.trace_sums import GroupedBy
     from slipway.watch.quality import Quality
-    from slipway.watch.trace_comparison import TraceComparison
     from slipway.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True)
@@ -298,7 +297,7 @@ def diff(
     with _drained(folder) as workspace:
         traces = workspace.store.traces
         compared = compare_traces(workspace, traces.get(before), traces.get(after))
-    show(compared, as_json=as_json, text=_comparison_text)
+    show(compared, as_json=as_json, text=comparison_text)
 
 
 @app.command()
@@ -318,7 +317,7 @@ def replay(
         old = traces.get(id)
         made = run(replay_(workspace, old, load_release(workspace, release)))
         compared = compare_traces(workspace, old, traces.get(made))
-    show({"trace": made, "comparison": compared}, as_json=as_json, text=lambda _: _comparison_text(compared))
+    show({"trace": made, "comparison": compared}, as_json=as_json, text=lambda _: comparison_text(compared))
 
 
 @app.command()
@@ -392,7 +391,7 @@ def costs(
 
     with _drained(folder) as workspace:
         read = read_costs(workspace, since=_since(since, workspace.now()), most=most)
-    show(read, as_json=as_json, text=_costs_text)
+    show(read, as_json=as_json, text=costs_text)
 
 
 @app.command()
@@ -414,7 +413,7 @@ def traffic(
         shape = measure_traffic(workspace, since=begins)
     if write:
         write_answers(folder, demand_of(shape))
-    show(shape, as_json=as_json, text=lambda shape: _traffic_text(shape, csv, written=write))
+    show(shape, as_json=as_json, text=lambda shape: traffic_text(shape, csv, written=write))
 
 
 def measured(workspace: "Workspace", since: str) -> "Workspace":
@@ -443,7 +442,7 @@ def _show_groups(
             after=after or None,
         )
     what = "session" if by == "session" else "person"
-    text = _groups_table(what, page.rows) or f"No trace of this time names a {what}."
+    text = groups_table(what, page.rows) or f"No trace of this time names a {what}."
     if page.next:
         text += f"\nMore: --after {page.next}"
     show({"groups": page.rows, "next": page.next}, as_json=as_json, text=text)
@@ -476,105 +475,6 @@ def _line(row: "TraceSummary") -> list[object]:
         row.input_tokens + row.output_tokens,
         row.preview[:60],
     ]
-
-
-def _groups_table(what: str, groups: "Sequence[TraceGroup]") -> str:
-    return table(
-        [what, "requests", "errors", "tokens in", "tokens out", "cost $", "last"],
-        [
-            [
-                group.key or "–",
-                group.traces,
-                group.errors,
-                group.input_tokens,
-                group.output_tokens,
-                group.cost_micros / 1e6,
-                group.last_at.strftime("%m-%d %H:%M:%S"),
-            ]
-            for group in groups
-        ],
-    )
-
-
-def _comparison_text(compared: "TraceComparison") -> Iterator[str]:
-    yield f"before {compared.before.id}\nafter  {compared.after.id}\n"
-    changes = [change for change in (*compared.parts, *compared.facts) if change.changed]
-    rows: list[list[object]] = [[change.part, change.before or "–", change.after or "–", ""] for change in changes]
-    rows += [
-        [f"{figure.name} {figure.unit}".strip(), figure.before, figure.after, _signed(figure.difference)]
-        for figure in compared.figures
-        if figure.before or figure.after
-    ]
-    yield table(["what", "before", "after", "difference"], rows)
-    for change in compared.said:
-        if not change.changed:
-            yield f"\n{change.what}: the same"
-            continue
-        marks = {"same": "{}", "del": "[-{}-]", "ins": "{{+{}+}}"}
-        yield f"\n{change.what}:{' (only its beginning was compared)' if change.cut else ''}"
-        yield "".join(marks[piece.kind].format(piece.text) for piece in change.pieces)
-
-
-def _signed(difference: float | None) -> str:
-    return "" if not difference else f"{difference:+.3g}"
-
-
-def _costs_text(read: "Costs") -> Iterator[str]:
-    yield f"{read.requests} requests of users cost ${read.cost_micros / 1e6:.4g} since {read.since:%Y-%m-%d %H:%M}."
-    for title, groups in (("release", read.by_release), ("model", read.by_model), ("person", read.by_user)):
-        if groups:
-            yield f"\n{_groups_table(title, groups)}"
-    if read.by_operation:
-        head = ["operation", "kind", "steps", "errors", "tokens in", "tokens out", "cost $", "time s"]
-        yield "\n" + table(
-            head,
-            [
-                [
-                    one.name,
-                    one.kind,
-                    one.count,
-                    one.errors,
-                    one.input_tokens,
-                    one.output_tokens,
-                    one.cost_micros / 1e6,
-                    one.seconds,
-                ]
-                for one in read.by_operation
-            ],
-        )
-    repeats = read.repeats
-    share = f" (the newest {repeats.looked_at} of {repeats.of})" if repeats.looked_at < repeats.of else ""
-    yield (
-        f"\nOf {repeats.looked_at} calls{share}, {repeats.repeated} repeated an earlier one word for word. A cache "
-        f"would have saved {repeats.tokens_saved} tokens and ${repeats.saved_micros / 1e6:.4g}; kept apart by person, "
-        f"{repeats.own_repeated} calls and ${repeats.own_saved_micros / 1e6:.4g}."
-    )
-    if repeats.most:
-        yield table(
-            ["for example trace", "calls", "saved $"],
-            [[one.example, one.calls, one.saved_micros / 1e6] for one in repeats.most],
-        )
-
-
-def _traffic_text(shape: "TrafficShape", csv: Path | None, *, written: bool) -> Iterator[str]:
-    yield f"{shape.requests} requests of users from {shape.since:%Y-%m-%d %H:%M} to {shape.until:%Y-%m-%d %H:%M}:"
-    yield table(
-        ["", "measured"],
-        [
-            ["requests a day", shape.requests_per_day],
-            ["input tokens a request", shape.input_tokens],
-            ["output tokens a request", shape.output_tokens],
-            ["longest request, tokens", shape.longest_tokens],
-            ["busiest minute / mean minute", shape.peak_factor],
-            ["cached share of input", shape.cached_share],
-        ],
-    )
-    if csv is not None:
-        yield f"Wrote {csv}."
-    if written:
-        yield "Wrote [decide] of slipway.toml. Decide now: slipway decide run"
-    else:
-        yield "Decide with it: slipway decide run --traces"
 
 
 def _trace_text(trace: "Trace") -> Iterator[str]:
