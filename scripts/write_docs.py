@@ -105,6 +105,8 @@ def plain_default(field: Any) -> str:
         return f"`{json.dumps(field.default_factory(), ensure_ascii=False)}`"
     if field.default is msgspec.NODEFAULT:
         return "required"
+    if isinstance(field.default, msgspec.Struct):
+        return "none"  # a table inside the table: its own keys have the defaults
     return "none" if field.default is None else f"`{json.dumps(field.default, ensure_ascii=False)}`"
 
 

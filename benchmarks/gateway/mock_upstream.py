@@ -77,6 +77,8 @@ class State:
         self.headers: list[dict[bytes, bytes]] = []
         self.paths: list[str] = []
         self.keep = True
+        self.silent = False
+        """Whether requests are left unanswered."""
         self.broken: set[str] = set()
         """Models that answer 500 for as long as they are in here."""
         self.half_broken: set[str] = set()
@@ -143,6 +145,8 @@ class Upstream(asyncio.Protocol):
             return
         stream = bool(fields.get("stream"))
         usage = bool((fields.get("stream_options") or {}).get("include_usage"))
+        if state.silent:
+            return
         if model == "ok":
             self.transport.write(self.answer(model, stream, usage))
             return

@@ -32,6 +32,7 @@ FAULTS = ("429", "500", "reset", "garbage", "short", "cut", "error-event", "no-d
 STREAMED = ("cut", "error-event", "no-done", "late", "stall")
 GROWTH_LIMIT = 5.0
 """Per cent of the memory at a third of the time."""
+MOST_AT_ONCE = 800
 DESCRIPTOR_LIMIT = 16
 """More open descriptors at the end, when nothing runs, than before the first request."""
 
@@ -79,12 +80,13 @@ async def one_request(battery: Battery, fault: str, came: Counter[str]) -> None:
 
 
 async def load(battery: Battery, pid: int, options: argparse.Namespace) -> tuple[Counter[str], float]:
-    """Requests at a steady rate, whether or not earlier ones have ended; memory at a third of the time."""
+    """Requests at a steady rate, whether or not earlier ones have ended, up to what a driver can hold; memory at a
+    third of the time."""
     came: Counter[str] = Counter()
     running: set[asyncio.Task[None]] = set()
     began, sent, early_mb = time.monotonic(), 0, 0.0
     while (passed := time.monotonic() - began) < options.seconds:
-        while sent < passed * options.rate:
+        while sent < passed * options.rate and len(running) < MOST_AT_ONCE:
             fault = random.choice(FAULTS) if random.random() < options.faults else ""
             task = asyncio.create_task(one_request(battery, fault, came))
             running.add(task)

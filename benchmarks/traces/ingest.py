@@ -1,7 +1,11 @@
 """What it costs to take a trace from the journal into the store: CPU microseconds a span, in all and by part.
 
 A journal of traces of one span, as the gateway writes them (a prompt of 600 bytes, an answer of 750), is drained into
+<<<<<<< HEAD
+a fresh SQLite store with all that a stored trace has: lines and narrow rows, cost, roll-ups, words, sealed content.
+=======
 a fresh SQLite store with everything that a stored trace has: lines and narrow rows, cost, roll-ups, words, content.
+>>>>>>> main
 
 `python benchmarks/traces/ingest.py [--count 6000] [--people 0] [--profile]`
 """
@@ -10,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import gc
 import pstats
 import sys
 import tempfile
@@ -25,7 +28,7 @@ from spans import gateway_spans  # noqa: E402
 from slipway.config.secrets import Secret  # noqa: E402
 from slipway.store.journal import Journal  # noqa: E402
 from slipway.store.store import Store, open_store  # noqa: E402
-from slipway.tracing.ingest import drain  # noqa: E402
+from slipway.tracing.ingest import calm_collector, drain  # noqa: E402
 from slipway.tracing.recorder import encode_spans  # noqa: E402
 
 MASTER = Secret("0f" * 32)
@@ -35,7 +38,12 @@ def fill(store: Store, count: int, *, first: int = 0, **options: int) -> int:
     """Journals spans; returns how many bytes they are."""
     with Journal.open(store.journal_folder, worker="bench") as journal:
         size = 0
+        same = options.pop("same", 0)
+        content = None
         for span in gateway_spans(count, seed=count + first, first=first, **options):
+            content = content or span["content"]
+            if same:
+                span["content"] = content
             record = encode_spans([span])  # type: ignore[list-item]
             journal.append(record)
             size += len(record)
@@ -49,8 +57,7 @@ def measure(folder: Path, count: int, *, profile: bool = False, **options: int) 
         fill(store, 500, **options)
         drain(store)
         size = fill(store, count, first=500, **options)
-        gc.collect()
-        gc.freeze()
+        calm_collector()
         profiler = cProfile.Profile(time.process_time)
         if profile:
             profiler.enable()
@@ -73,6 +80,7 @@ def main() -> int:
     options = parser.parse_args()
     figures = []
     cases = {"nobody known": {}, "a person each": {"people": options.count}}
+    cases["nobody known, all ask the same"] = {"same": 1}
     cases["200 KB prompts"] = {"prompt": 200_000}
     if options.profile:
         cases = {"profiled": {"people": options.people}}

@@ -21,6 +21,7 @@ PIP_LINES = {
     "safetensors": "pip install 'slipway[local]'",
     "onnxruntime": "pip install 'slipway[local]'",
     "psycopg": "pip install 'slipway[postgres]'",
+    "pyarrow": "pip install 'slipway[analytics]'",
     "torch": "slipway doctor --fix train",
     "transformers": "pip install 'slipway[train]'",
     "peft": "pip install 'slipway[train]'",

@@ -166,7 +166,6 @@ def _work(
             workspace,
             keys_required=serving.keys_required,
             worker=str(worker),
-            share=1 / serving.workers,
         )
         server = workspace.settings.server
         if server.otlp_grpc_port:

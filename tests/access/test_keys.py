@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from slipway.access.keys import check_key, create_key, find_key, list_keys, revoke_key
+from slipway.access.keys import (
+    change_limits,
+    check_key,
+    create_key,
+    find_key,
+    list_keys,
+    revoke_key,
+    rotate_key,
+)
 from slipway.domain.access import ApiKey, Limits
 from slipway.domain.errors import AccessDenied, Conflict, InputError, NameInvalid, NotFound, ScopeMissing
 from slipway.store.store import Store
@@ -106,3 +114,37 @@ def test_making_and_revoking_is_logged_without_the_key(store: Store) -> None:
         ("cli", "keys.revoke", "shop"),
     ]
     assert text not in repr(events)
+
+
+def test_limits_of_a_key_change_and_the_log_says_so(store: Store) -> None:
+    key, text = create_key(store, "shop", limits=Limits(requests_per_minute=5), now=NOON)
+    changed = change_limits(store, "shop", Limits(tokens_per_minute=100))
+    assert changed.id == key.id
+    assert check_key(store, text, now=NOON).limits == Limits(tokens_per_minute=100)
+    with pytest.raises(NotFound, match="Did you mean 'shop'"):
+        change_limits(store, "shpo", Limits())
+
+
+def test_a_rotated_key_keeps_what_it_is_and_gets_a_new_text(store: Store) -> None:
+    key, old = create_key(store, "shop", scopes=["chat", "read"], limits=Limits(monthly_requests=5), now=NOON)
+    rotated, new = rotate_key(store, "shop", now=NOON)
+    assert (rotated.id, rotated.limits, rotated.scopes) == (key.id, key.limits, key.scopes)
+    assert check_key(store, new, now=NOON).id == key.id
+    with pytest.raises(AccessDenied):
+        check_key(store, old, now=NOON)
+    assert new.startswith(rotated.prefix)
+
+
+def test_both_texts_work_while_they_overlap_and_count_as_one(store: Store) -> None:
+    key, old = create_key(store, "shop", now=NOON)
+    _, new = rotate_key(store, "shop", overlap=timedelta(hours=1), now=NOON)
+    before = check_key(store, old, now=NOON + timedelta(minutes=59))
+    assert before.name == "shop-before"
+    assert before.holder == check_key(store, new, now=NOON).holder == key.id
+    with pytest.raises(AccessDenied):
+        check_key(store, old, now=NOON + timedelta(hours=1))
+    rotate_key(store, "shop", overlap=timedelta(hours=1), now=NOON)
+    assert find_key(store, "shop-before-2") is not None
+    revoke_key(store, "shop", now=NOON)
+    with pytest.raises(Conflict, match="revoked"):
+        rotate_key(store, "shop", now=NOON)

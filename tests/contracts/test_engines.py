@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from slipway.config.secrets import Secret
 from slipway.domain.document import Passage
 from slipway.domain.errors import BackendSettingInvalid, PackageMissing
 from slipway.domain.message import Delta, Message, Request
 from slipway.engines.base import Engine, Tools, engines
 from slipway.upstream.client import HttpClient
 
-MOCK = Path(__file__).parents[2] / "benchmarks" / "gateway" / "mock_upstream.py"
+GATEWAY = Path(__file__).parents[2] / "benchmarks" / "gateway"
+MOCK, DIALECTS = GATEWAY / "mock_upstream.py", GATEWAY / "mock_dialects.py"
+TRANSLATED = ("anthropic", "bedrock", "gemini", "responses")
 PASSAGE = Passage(
     document="shipping.md",
     title="Shipping",
@@ -40,6 +43,12 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         settings: dict[str, Any] = {}
         if request.param == "openai":
             settings["base_url"] = stack.enter_context(runpy.run_path(str(MOCK))["MockUpstream"]()).url
+        elif request.param in TRANSLATED:
+            mock = stack.enter_context(runpy.run_path(str(DIALECTS))["MockDialects"]())
+            secrets = {"api_key", "access_key", "secret_key"}
+            settings = {
+                key: Secret(value) if key in secrets else value for key, value in mock.settings(request.param).items()
+            }
         try:
             yield engines.make(request.param, settings)
         except PackageMissing as missing:

@@ -45,6 +45,7 @@ def test_an_api_bill_is_its_formula() -> None:
     by_name = {line.name: line.monthly for line in option.lines}
     assert by_name["Input tokens"] == pytest.approx(requests * 1200 * 0.5 * 0.25 / 1e6)
     assert by_name["Cached input tokens"] == pytest.approx(requests * 1200 * 0.5 * 0.025 / 1e6)
+    assert by_name["Evaluation"] == pytest.approx(5000 * (1200 * 0.5 * (0.25 + 0.025) + 150 * 2.0) / 1e6)
     assert by_name["Output tokens"] == pytest.approx(requests * 150 * 2.0 / 1e6)
 
 
@@ -109,7 +110,7 @@ def test_a_hard_constraint_rules_out_with_its_reason(changed: dict[str, object],
 def test_nothing_meets_names_the_nearest_misses() -> None:
     record = decided({"monthly_budget": 10.0})
     assert record.recommended == ""
-    with pytest.raises(NothingMeets, match=r"gpt-5-mini by API: \$1,291 a month is over the budget") as nothing:
+    with pytest.raises(NothingMeets, match=r"gpt-5-mini by API: \$1,294 a month is over the budget") as nothing:
         require_recommendation(record)
     assert nothing.value.exit_code == 3
 

@@ -13,8 +13,9 @@ from slipway.decide.demand import read_demand
 from slipway.decide.mixed import Mixed, Phased
 from slipway.decide.options import combine, list_candidates
 from slipway.decide.roads import Api, Basis, Hosted, Owned, levels
-from slipway.decide.sensitivity import FACTORS, draw_futures, find_flips, spread_of, try_futures
+from slipway.decide.sensitivity import FACTORS, Flip, draw_futures, find_flips, spread_of, try_futures
 from slipway.decide.terms import Terms, monthly_costs, one_future, overflow_share, total_costs, vary
+from slipway.decide.words import say_flips
 from slipway.domain.decision import Traffic
 from slipway.domain.deployment import DecisionRecord, Demand
 
@@ -206,3 +207,20 @@ def test_the_input_that_decides_is_named_first() -> None:
     assert set(names[:3]) >= {"Traffic a year later over now", "People needed over the assumed"}
     people = next(driver for driver in found.drivers if driver.what.startswith("People"))
     assert people.weight > 0, "dearer people speak for the road that needs none"
+
+
+def test_an_answer_inside_the_error_of_the_prediction_asks_for_measurements() -> None:
+    demand, settings, basis = demand_of(requests_per_day=900_000.0)
+    candidates = list_candidates(demand, settings, folder=Path())
+    record = compare_roads("lamps", demand, settings, candidates, now=NOW)
+    pairs = list(zip(record.options, candidates, strict=False))
+    chosen = next(option for option, _ in pairs if option.name == record.recommended)
+
+    def said(name: str, factor: float) -> str:
+        flip = Flip(name=name, factor=factor, option="another road")
+        flips = say_flips(chosen, [(chosen, candidates[0])], (), demand, basis, None, [flip], record.sensitivity)
+        return next(line for line in flips if "another road costs less" in line)
+
+    assert said("throughput", 0.95).endswith("measure four points first, slipway deploy calibrate.")
+    assert "measure" not in said("throughput", 0.3), "no error is that large"
+    assert "measure" not in said("staff", 0.95), "people are not measured by a benchmark"

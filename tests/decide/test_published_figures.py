@@ -111,6 +111,32 @@ def test_dated_rents_of_a_seller_are_found_by_the_words_of_the_question() -> Non
     assert evaluate_case({**case, "expected": [4.1, 2.4, 1.9], "tolerance_rel": 0.01}).within is False
 
 
+RENTS = [
+    pytest.param(
+        "GCP H100 SXM: on demand, 1 y, 3 y", {"date": "2025-03"}, [11.06, 7.67, 4.86], "", id="a month for a day"
+    ),
+    pytest.param("H100 SXM, RunPod to GCP", {"date": "2025-03-17"}, [2.99, 11.06], "", id="two sellers"),
+    pytest.param("H100 SXM between RunPod and GCP", {}, 3.7, "x", id="how far two sellers are apart"),
+    pytest.param("street price, purchase", {"gpu": "H100 SXM"}, 28750, "USD", id="buying one"),
+    pytest.param("an hour", {"gpu": "A100-80GB", "vendor": "azure"}, 3.67, "USD", id="one seller by a key"),
+]
+
+
+@pytest.mark.parametrize(("question", "inputs", "published", "unit"), RENTS)
+def test_rents_are_found_as_they_are_asked_for(
+    question: str, inputs: dict[str, object], published: object, unit: str
+) -> None:
+    case = {"id": "x", "kind": "gpu_price", "question": question, "inputs": inputs, "unit": unit}
+    outcome = evaluate_case({**case, "expected": published, "tolerance_rel": 0.01})
+    assert outcome.within, outcome
+
+
+def test_runs_on_chips_that_nobody_serves_on_are_reckoned_too() -> None:
+    # PaLM 540B: 780 billion tokens, 6,144 TPU v4 for about 1,200 hours and 3,072 for 336 (PaLM paper, 2022).
+    hours = pretraining_hours(540e9, 780e9, find_published_hardware("TPU v4"))
+    assert 1 / SPREAD <= hours / 8.4e6 <= SPREAD
+
+
 def test_a_published_measurement_is_said_to_be_one_and_the_estimate_stands_beside_it() -> None:
     limits = {"server_ttft_p99_s": 2, "server_tpot_p99_ms": 200}
     case = {"id": "x", "kind": "serving_gpu_sizes", "question": "Llama-2-70B on 8xH200, MLPerf v5.1", "inputs": limits}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from slipway.cli.main import app
+from slipway.domain.errors import SlipwayError
 
 runner = CliRunner()
 
@@ -46,3 +47,40 @@ def test_the_catalogue_is_listed() -> None:
     hardware = json.loads(runner.invoke(app, ["deploy", "hardware", "--json"]).stdout)
     assert {"h100-sxm", "mi300x"} <= {one["hardware"]["name"] for one in hardware}
     assert "h100-sxm" in runner.invoke(app, ["deploy", "hardware"]).stdout
+
+
+def test_replicas_are_counted_from_a_trace_and_nonsense_is_refused(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    rows = "".join(f"{number / 4},{200 + 37 * (number % 40)},{20 + number % 200}\n" for number in range(400))
+    trace.write_text("arrival_s,input_tokens,output_tokens\n" + rows)
+    call = ["deploy", "replicas", "--trace", str(trace)]
+    done = runner.invoke(app, [*call, "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["replicas"] >= 1
+    assert told["first_s"] <= 1.0
+    assert told["token_s"] <= 0.05
+    for extra, code, said in (
+        (["--rate", "-3"], 2, "A rate of -3"),
+        (["--hardware", "abacus"], 2, "no hardware 'abacus'"),
+        (["--share", "1.5"], 2, "A share of 1.5"),
+        (["--ttft-ms", "0"], 2, "A limit of 0 ms"),
+        (["--tpot-ms", "0.1"], 3, "No number of replicas holds"),
+        (["--model", "llama-3.1-405b"], 3, "does not fit on 4 x h100-sxm"),
+    ):
+        refused = runner.invoke(app, [*call, *extra]).exception
+        assert isinstance(refused, SlipwayError)
+        assert refused.exit_code == code
+        assert said in str(refused)
+
+
+def test_any_config_is_described(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(
+        '{"model_type": "mpt", "d_model": 4096, "n_heads": 32, "n_layers": 32,'
+        ' "vocab_size": 50432, "max_seq_len": 2048}'
+    )
+    told = json.loads(runner.invoke(app, ["deploy", "model", "--config", str(config), "--json"]).stdout)
+    assert told["shape"]["parameters"] / 1e9 > 6
+    assert told["cache_bytes_a_token"] == 2 * 32 * 4096 * 2
+    assert told["devices"]["h100-sxm"]["bf16"] == 1

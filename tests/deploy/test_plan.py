@@ -7,9 +7,11 @@ import pytest
 
 from slipway.config.settings import Settings
 from slipway.deploy.plan import THIS_MACHINE, latest_plan, make_plan, require_choice
+from slipway.deploy.requirement import Asked
+from slipway.deploy.traffic import invented
 from slipway.domain.decoding import Decoding
 from slipway.domain.deployment import Plan
-from slipway.domain.errors import NotFound, NothingMeets
+from slipway.domain.errors import InputError, NotFound, NothingMeets
 from slipway.domain.guardrail import Guardrails
 from slipway.domain.ids import ReleaseId
 from slipway.domain.model import Model
@@ -143,3 +145,63 @@ def test_an_engine_that_answers_elsewhere_needs_one_process(workspace: Workspace
     chosen = make_plan(asking(workspace, requests_per_day=8_640_000.0)).chosen
     assert chosen is not None
     assert (chosen.hardware, chosen.replicas) == (THIS_MACHINE, 1)
+
+
+def test_a_limit_on_latency_has_traffic_replayed(workspace: Workspace) -> None:
+    asked = Asked(requests_per_day=2e6, input_tokens=1000, output_tokens=200, first_token_ms=800, token_ms=60)
+    plan = make_plan(workspace, model="llama-3.1-70b", hardware=["h100-sxm"], asked=asked)
+    chosen = plan.chosen
+    assert chosen is not None
+    assert chosen.origin == "calibrated", "this model was measured on this hardware"
+    assert chosen.first_token_ms <= 800
+    assert chosen.token_ms <= 60
+    assert chosen.first_token_low_ms < chosen.first_token_ms < chosen.first_token_high_ms
+    assert 1 <= chosen.least_replicas <= chosen.replicas
+    assert chosen.replicas_by_rule < chosen.replicas
+    assert 0 < chosen.utilisation < 1
+    assert chosen.memory.total_gib <= chosen.memory.available_gib
+    assert any("was replayed; rate / throughput would say" in reason for reason in plan.reasons)
+
+
+def test_a_trace_is_the_requirement(workspace: Workspace) -> None:
+    slow = invented(per_second=20.0, input_tokens=800, output_tokens=150, requests=900)
+    counts = []
+    for trace in (slow, slow.at_rate(100.0)):
+        asked = Asked(trace=trace, first_token_ms=2000, token_ms=100)
+        plan = make_plan(workspace, model="llama-3.1-8b", hardware=["h100-sxm"], asked=asked)
+        assert plan.chosen is not None
+        assert plan.demand.requests_per_day == pytest.approx(trace.per_second * 86_400)
+        counts.append(plan.chosen.replicas * plan.chosen.devices_per_replica)
+    assert counts[0] < counts[1]
+
+
+def test_more_than_the_budget_is_ruled_out(workspace: Workspace) -> None:
+    asked = Asked(monthly_budget=100.0, first_token_ms=2000.0)
+    plan = make_plan(workspace, model="llama-3.1-8b", hardware=["h100-sxm"], asked=asked)
+    assert plan.chosen is None
+    with pytest.raises(NothingMeets, match=r"the budget is \$100"):
+        require_choice(plan)
+
+
+def test_own_racks_cost_what_they_are_bought_for(workspace: Workspace) -> None:
+    rented, owned = (
+        make_plan(workspace, model="llama-3.1-8b", hardware=["h100-sxm"], asked=Asked(own_racks=own)).chosen
+        for own in (False, True)
+    )
+    assert rented is not None
+    assert owned is not None
+    assert 0.2 < owned.monthly / owned.replicas / (rented.monthly / rented.replicas) < 1
+
+
+def test_a_limit_inside_the_interval_asks_for_four_measurements(workspace: Workspace) -> None:
+    asked = Asked(requests_per_day=5e4, input_tokens=1000, output_tokens=200, first_token_ms=600, token_ms=100)
+    plan = make_plan(workspace, model="llama-3.1-8b", hardware=["l40s"], asked=asked)
+    assert plan.chosen is not None
+    reason = next(reason for reason in plan.reasons if "Measure these 4 points first" in reason)
+    assert reason.count("llama-3.1-8b on") == 4
+
+
+@pytest.mark.parametrize("name", ["requests_per_day", "first_token_ms", "monthly_budget"])
+def test_a_negative_number_makes_no_sense(workspace: Workspace, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} = -1 makes no sense"):
+        make_plan(workspace, model="llama-3.1-8b", asked=Asked(**{name: -1.0}))

@@ -52,7 +52,13 @@ WRONG = [
     pytest.param(RESPONSES, {"model": "lamps"}, 400, "input", id="responses without input"),
     pytest.param(RESPONSES, {"model": "lamps", "input": 7}, 400, "input", id="responses with a number"),
     pytest.param(RESPONSES, {"model": "nobody", "input": "hi"}, 404, "model", id="responses of nobody"),
-    pytest.param(RESPONSES, {"model": "fast/ok", "input": "hi"}, 400, "model", id="responses of a raw model"),
+    pytest.param(
+        RESPONSES,
+        {"model": "fast/ok", "input": "hi", "previous_response_id": "resp_1"},
+        400,
+        "previous_response_id",
+        id="responses that lean on an earlier one",
+    ),
     pytest.param(
         RESPONSES,
         {"model": "lamps", "input": "hi", "previous_response_id": "resp_1"},

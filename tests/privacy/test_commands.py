@@ -119,6 +119,22 @@ def test_keys_are_made_listed_and_revoked(command: Run) -> None:
     assert (code, wrong.split(".")[0]) == (2, "error: There is a key 'boss' already")
 
 
+def test_keys_are_limited_shown_and_rotated(command: Run) -> None:
+    _, made, _ = command("keys", "create", "shop", "--monthly-budget", "25", "--json")
+    code, text, _ = command("keys", "limits", "shop", "--requests-per-minute", "60")
+    assert (code, text) == (0, "Key 'shop' may use 60 requests a minute, $25.00 a month.\n")
+    code, shown, _ = command("keys", "show", "shop", "--json")
+    assert (code, shown["limits"]["requests_per_minute"], shown["used"]["requests"]) == (0, 60, 0)
+    assert "60 requests a minute" in command("keys", "show", "shop")[1]
+    assert command("keys", "limits", "shop", "--lift")[1] == "Key 'shop' may use as much as it likes.\n"
+    assert command("keys", "limits", "shop")[0] == 2
+    assert command("keys", "show", "shpo")[0] == 2
+    code, rotated, _ = command("keys", "rotate", "shop", "--hours", "1", "--json")
+    assert code == 0
+    assert rotated["key"] != made["key"]
+    assert {key["name"] for key in command("keys", "list", "--json")[1]} == {"shop", "shop-before"}
+
+
 def test_the_log_is_shown_and_verified(command: Run, application: Path) -> None:
     assert command("audit", "list")[1] == "The log is empty.\n"
     command("keys", "create", "one")

@@ -3,14 +3,19 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
 
 from slipway.domain.dataset import Case, Dataset
+from slipway.domain.errors import ConfigError
 from slipway.domain.feedback import Feedback
 from slipway.domain.ids import SubjectId, TraceId, hash_text
 from slipway.jobs.queue import claim, enqueue
 from slipway.privacy.export import export_subject, size_of
 from slipway.privacy.retention import run_retention
-from slipway.workspace import Workspace
+from slipway.tracing.recorder import Recorder, store_sink
+from slipway.workspace import Workspace, open_workspace
 
 Ask = Callable[..., TraceId]
 ANNA, BERT = SubjectId("user-anna"), SubjectId("user-bert")
@@ -68,3 +73,27 @@ def test_content_goes_when_its_days_are_over_and_numbers_stay(workspace: Workspa
 def test_the_days_may_be_given(workspace: Workspace, ask: Ask) -> None:
     ask(ANNA, "A question about lamps")
     assert run_retention(workspace, keep_days=1, now=workspace.now() + timedelta(days=2)).traces == 1
+
+
+def test_kinds_of_traces_may_have_days_of_their_own(application: Path) -> None:
+    with (application / "slipway.toml").open("a", encoding="utf-8") as file:
+        file.write("\n[privacy.keep_days_by_kind]\nembeddings = 7\nevaluator = 365\n")
+    with open_workspace(application) as workspace:
+        recorder = Recorder(project=workspace.application, sink=store_sink(workspace.store))
+        for kind in ("request", "embeddings", "evaluator"):
+            with recorder.trace(kind, kind=kind) as trace:
+                trace.set(content={"question": f"A question of {kind}"})
+        now = workspace.now()
+        assert run_retention(workspace, now=now + timedelta(days=8)).traces == 1
+        assert {row.name for row in workspace.store.traces.list().rows} == {"request", "evaluator"}
+        assert run_retention(workspace, now=now + timedelta(days=91)).traces == 1
+        assert [row.name for row in workspace.store.traces.list().rows] == ["evaluator"]
+        # Days that are given count for every kind.
+        assert run_retention(workspace, keep_days=30, now=now + timedelta(days=91)).traces == 1
+
+
+def test_an_unknown_kind_is_refused(application: Path) -> None:
+    with (application / "slipway.toml").open("a", encoding="utf-8") as file:
+        file.write("\n[privacy.keep_days_by_kind]\nchats = 7\n")
+    with pytest.raises(ConfigError, match="chats"):
+        open_workspace(application)

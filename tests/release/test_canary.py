@@ -4,9 +4,27 @@ from random import Random
 
 import pytest
 
+from slipway.domain.decoding import Decoding
+from slipway.domain.feedback import Finding
+from slipway.domain.guardrail import Guardrails
 from slipway.domain.ids import ReleaseId
-from slipway.domain.routing import RollbackRule
-from slipway.release.canary import BUCKETS, Outcomes, Scores, bucket_of, judge_errors, judge_latency, judge_quality
+from slipway.domain.model import Model
+from slipway.domain.release import Release
+from slipway.domain.routing import AdaptiveSplit, RollbackRule
+from slipway.release.canary import (
+    BUCKETS,
+    Outcomes,
+    Scores,
+    Verdict,
+    bucket_of,
+    judge_errors,
+    judge_latency,
+    judge_quality,
+)
+from slipway.release.channels import load_channel, promote, roll_back, set_adaptive, set_rule, split
+from slipway.release.parts import save_release
+from slipway.release.rollback import roll_back_canary
+from slipway.workspace import Workspace
 
 RULE = RollbackRule()
 CANARY, STABLE = ReleaseId("c" * 64), ReleaseId("a" * 64)
@@ -100,3 +118,73 @@ def test_a_bound_that_is_left_out_is_not_looked_at():
     assert judge_errors(nothing, outcomes(100, 100), outcomes(100)) is None
     assert judge_latency(nothing, outcomes(100, seconds=60), outcomes(100)) is None
     assert judge_quality(nothing, {CANARY: Scores(90, 0), STABLE: Scores(90, 90)}, CANARY, [STABLE]) is None
+
+
+# In its channel -----------------------------------------------------------------------------------------------------
+
+BAD = Verdict(reason="it fails", measure="error_rate", canary=0.5, others=0.0, requests=20)
+
+
+def release(workspace: Workspace, model: str) -> Release:
+    return save_release(
+        workspace,
+        model=Model(engine="echo", name=model),
+        decoding=Decoding(),
+        prompt=None,
+        index=None,
+        guardrails=Guardrails(),
+        note="",
+    )
+
+
+@pytest.fixture
+def three(workspace):
+    """The first release serves `lamps`, the second one is its canary with a tenth, the third one is ready."""
+    made = [release(workspace, name) for name in ("one", "two", "three")]
+    promote(workspace, made[0], "lamps", force=True)
+    promote(workspace, made[1], "lamps", weight=0.1, force=True)
+    return made
+
+
+def test_a_new_share_for_a_release_that_served_already_makes_it_no_canary(workspace, three):
+    one, two, _ = three
+    assert load_channel(workspace, "lamps").canary == two.id
+    assert promote(workspace, one, "lamps", weight=0.5, force=True).canary == two.id
+    assert split(workspace, "lamps", [(one, 0.2), (two, 0.8)]).canary == two.id
+
+
+def test_the_newest_release_is_the_canary_and_a_full_promotion_ends_it(workspace, three):
+    third = promote(workspace, three[2], "lamps", weight=0.1, force=True)
+    assert third.canary == three[2].id
+    assert [share.release for share in third.stable] == [three[0].id, three[1].id]
+    assert promote(workspace, three[2], "lamps", force=True).canary is None
+
+
+def test_a_first_split_has_no_canary(workspace, three):
+    """There is nothing known to be good that it could fall back to."""
+    promote(workspace, three[0], "other", force=True)
+    assert load_channel(workspace, "other").canary is None
+
+
+def test_a_canary_is_rolled_back_once(workspace, three):
+    changed = roll_back_canary(workspace, "lamps", three[1].id, BAD)
+    assert [(share.release, share.weight) for share in changed.shares] == [(three[0].id, 1.0)]
+    assert roll_back_canary(workspace, "lamps", three[1].id, BAD) is None
+    assert len(workspace.store.records.list(Finding)) == 1
+    # What rolling back by hand returns to is not the canary.
+    assert [share.release for share in roll_back(workspace, "lamps").shares] == [three[0].id]
+
+
+def test_two_releases_beside_a_canary_keep_their_proportion(workspace, three):
+    promote(workspace, three[2], "lamps", weight=0.5, force=True)
+    changed = roll_back_canary(workspace, "lamps", three[2].id, BAD)
+    assert [share.weight for share in changed.shares] == pytest.approx([0.9, 0.1])
+
+
+def test_rules_and_adaptive_splits_leave_the_canary_as_it_is(workspace, three):
+    before = load_channel(workspace, "lamps")
+    set_rule(workspace, "lamps", RollbackRule(error_rate=0.5))
+    set_adaptive(workspace, "lamps", AdaptiveSplit())
+    after = load_channel(workspace, "lamps")
+    assert (after.canary, after.canary_since, after.shares) == (before.canary, before.canary_since, before.shares)
+    assert after.previous == before.previous

@@ -97,7 +97,7 @@ def test_a_change_shows_as_outdated(built: Path) -> None:
 def test_settings_are_compared(built: Path, tmp_path: Path) -> None:
     compared = read(built, "compare", "--size", "30", "--size", "200", "--cut", "0.5")
     assert [row["size"] for row in compared["rows"]] == [30, 200]
-    assert "Best: size" in run(built, "compare", "--size", "200")
+    assert "Best: recursive, size 200" in run(built, "compare", "--size", "200")
     cases = tmp_path / "cases.jsonl"
     cases.write_text('{"question": "How long can I return it?", "documents": ["returns.md"]}\n')
     labelled = read(built, "compare", "--cases", str(cases), "--size", "200")

@@ -12,10 +12,11 @@ from slipway.domain.document import Document
 from slipway.domain.ids import hash_text
 from slipway.domain.index import Index
 from slipway.domain.trace import Span
-from slipway.retrieve.coverage import FEWEST_PROBES, Words, answerable_probability, describe_search, make_probes
+from slipway.retrieve.coverage import FEWEST_PROBES, PRIORS, answerable_probability, make_probes
 from slipway.retrieve.gaps import find_gaps, judge_questions
 from slipway.retrieve.index import build_index
 from slipway.retrieve.query import search_legs
+from slipway.retrieve.signals import Known, describe_search
 from slipway.retrieve.topics import average_link, group_questions, name_topic
 from slipway.workspace import Workspace
 
@@ -134,7 +135,7 @@ def test_a_small_index_says_that_it_was_not_calibrated(workspace: Workspace) -> 
     index = build_index(workspace)
     assert index.coverage is not None
     assert index.coverage.questions < FEWEST_PROBES
-    assert index.unanswered_below == index.coverage.threshold == 0.2
+    assert index.unanswered_below == index.coverage.threshold == PRIORS["words"].threshold
 
 
 def test_leaving_a_document_out_equals_an_index_without_it(workspace: Workspace) -> None:
@@ -146,10 +147,10 @@ def test_leaving_a_document_out_equals_an_index_without_it(workspace: Workspace)
     own = reader.chunk_numbers("000.txt")
     assert own
     left_out = describe_search(
-        Words(reader, {}), question, search_legs(reader, question, None, with_it.search), dropped=own
+        Known(reader), question, search_legs(reader, question, None, with_it.search), dropped=own
     )
     other = workspace.indexes.open(without_it.hash)
-    absent = describe_search(Words(other, {}), question, search_legs(other, question, None, without_it.search))
+    absent = describe_search(Known(other), question, search_legs(other, question, None, without_it.search))
     # Lengths and frequencies of the index without the document differ a little in BM25 itself.
     assert left_out == pytest.approx(absent, abs=0.05)
 

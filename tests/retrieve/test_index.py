@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from slipway.retrieve.index import (
     outdated,
     remove_index,
 )
+from slipway.retrieve.query import document_text, search_index
 from slipway.retrieve.questions import make_questions
 from slipway.workspace import Workspace, open_workspace
 
@@ -302,3 +304,44 @@ def test_what_is_embedded_has_no_marks(workspace: Workspace) -> None:
     [chunk, *_] = workspace.indexes.open(index.hash).chunks([0])
     assert "#" in chunk.text
     assert embedded_text(chunk) == chunk.text.replace("**", "")
+
+
+def test_readers_see_whole_versions_while_a_writer_builds(application: Path) -> None:
+    with open_workspace(application) as opened:
+        build_index(opened)
+    done = threading.Event()
+    wrong: list[object] = []
+    seen: set[int] = set()
+
+    def read() -> None:
+        with open_workspace(application) as own:
+            while not done.is_set():
+                try:
+                    index = load_index(own, "documents")
+                    found = search_index(own, index, "lamp number warranty parcel")
+                    there = {entry.id for entry in index.documents}
+                    if not found or not {passage.document for passage in found} <= there:
+                        wrong.append((index.version, [passage.document for passage in found]))
+                    texts = [document_text(own, index, one.document)[one.start : one.end] for one in found]
+                    if texts != [passage.text for passage in found]:
+                        wrong.append(texts)
+                    seen.add(index.version)
+                except Exception as error:  # any error at all is what this test looks for
+                    wrong.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    try:
+        with open_workspace(application) as writer:
+            for number in range(8):
+                (application / "documents" / f"new{number}.md").write_text(f"# New {number}\n\nLamp number {number}.")
+                build_index(writer)
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join(60)
+    assert wrong == []
+    assert not any(reader.is_alive() for reader in readers)
+    assert seen <= set(range(1, 10))
+    assert seen

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.domain.errors import EmbedderChanged, NotFound
-from slipway.domain.index import SearchSettings
+from slipway.domain.document import Chunk, Document
+from slipway.domain.errors import EmbedderChanged, FileBroken, NotFound
+from slipway.domain.ids import hash_text
+from slipway.domain.index import Index, SearchSettings
+from slipway.retrieve.batch import search_questions
+from slipway.retrieve.coverage import answerable_probability
 from slipway.retrieve.fusion import Fused, cut_off, fuse
-from slipway.retrieve.index import build_index
+from slipway.retrieve.index import build_index, lean_on_neighbours
 from slipway.retrieve.query import document_text, read_document, search_index
 from slipway.workspace import Workspace
 
@@ -121,3 +127,80 @@ def test_an_index_with_vectors_needs_its_embedder(with_vectors: Workspace) -> No
     without = replace(with_vectors, embedder=None)
     with pytest.raises(EmbedderChanged, match=r"built with the embedder 'all-MiniLM.*but none is there now"):
         search_index(without, index, "return")
+
+
+def many(workspace: Workspace, texts: dict[str, str], name: str = "many") -> Index:
+    documents = [
+        Document(id=id, title="", text=text, source="", content_hash=hash_text(text)) for id, text in texts.items()
+    ]
+    return build_index(workspace, name, documents=documents)
+
+
+def test_what_stands_around_a_chunk_helps_to_find_it(workspace: Workspace) -> None:
+    filler = " ".join(f"Filler sentence number {place} says nothing of use." for place in range(40))
+    texts = {
+        "a.txt": f"The heron nests at the northern lake.\n\n{filler}\n\nIts eggs are blue and it lays four of them.",
+        "b.txt": f"{filler}\n\nIts eggs are blue and it lays four of them.",
+        "c.txt": f"{filler}\n\nThe heron eats fish.",
+    }
+    settings = SearchSettings(cut=0.0, limit=50)
+    near = "The heron nests.\n\n" + "One more word about the lake. " * 25 + "\n\nIts eggs are blue."
+    index = many(workspace, {**texts, "near.txt": near})
+    found = search_index(workspace, index, "heron eggs", settings=settings)
+    alone = search_index(workspace, index, "heron eggs", settings=settings, documents=["b.txt"])
+    assert found[0].document == "near.txt", "heron and eggs stand in neighbouring chunks of one document"
+    assert alone
+    assert alone[0].score == 1.0
+
+
+def test_words_side_by_side_count_more_than_apart(workspace: Workspace) -> None:
+    index = many(
+        workspace,
+        {
+            "apart.txt": "A lake is near. The house stands there. Water from the house runs to a lake.",
+            "together.txt": "A lake house is near. The garden stands there. Water from the tap runs to a pond.",
+            **{f"{place}.txt": f"Something else altogether number {place}." for place in range(8)},
+        },
+    )
+    reader = workspace.indexes.open(index.hash)
+    scores = {reader.chunks([hit.chunk])[0].document: hit.score for hit in reader.lexical("lake house", limit=5)}
+    swapped = {reader.chunks([hit.chunk])[0].document: hit.score for hit in reader.lexical("house lake", limit=5)}
+    assert scores["together.txt"] > swapped["together.txt"]
+    assert scores["apart.txt"] == pytest.approx(swapped["apart.txt"])
+
+
+def test_vectors_lean_on_their_neighbours_in_the_same_document_only() -> None:
+    chunks = [Chunk(document=id, start=0, end=1, text="x") for id in ("a", "a", "b")]
+    unit = numpy.eye(3, dtype=numpy.float32)
+    leaning = lean_on_neighbours(unit, chunks)
+    assert leaning[0] @ unit[1] > 0.2
+    assert leaning[0] @ unit[0] > leaning[0] @ unit[1]
+    assert leaning[:, 2].tolist() == [0, 0, 1], "a document of one chunk is not changed, nor does it reach others"
+    assert numpy.linalg.norm(leaning, axis=1) == pytest.approx(1)
+
+
+def test_many_questions_give_what_each_gives_alone(with_vectors: Workspace) -> None:
+    index = build_index(with_vectors)
+    questions = ["How long can I return a parcel?", "How do I bake bread?", "What does express shipping cost?"]
+    found = search_questions(with_vectors, index, [(str(place), text) for place, text in enumerate(questions)])
+    assert [one.id for one in found] == ["0", "1", "2"]
+    for one in found:
+        assert list(one.passages) == search_index(with_vectors, index, one.question)
+        assert one.answerable == pytest.approx(answerable_probability(with_vectors, index, one.question))
+        assert len(one.ranking) == index.chunks, "the ranking is not cut"
+        assert [hit.score for hit in one.ranking] == sorted((hit.score for hit in one.ranking), reverse=True)
+        assert (one.ranking[0].document, one.ranking[0].start) == (one.passages[0].document, one.passages[0].start)
+
+
+def test_an_index_of_an_older_format_is_built_anew(workspace: Workspace) -> None:
+    index = build_index(workspace)
+    path = workspace.state / "indexes" / f"{index.hash}.sqlite"
+    workspace.indexes.close()
+    connection = sqlite3.connect(path)
+    connection.execute("update facts set format = 1")
+    connection.commit()
+    connection.close()
+    with pytest.raises(FileBroken, match="format 1"):
+        search_index(workspace, index, "lamp")
+    (workspace.folder / "documents" / "new.md").write_text("# New\n\nSolar lamps.", encoding="utf-8")
+    assert search_index(workspace, build_index(workspace), "solar")[0].document == "new.md"

@@ -2,21 +2,25 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from slipway.domain.errors import StoreUnavailable
 from slipway.domain.ids import new_span_id, new_trace_id
 from slipway.domain.trace import Span
+from slipway.store.databases import sqlite
 from slipway.store.journal import Journal, only_reader, segments
 from slipway.store.store import Store
-from slipway.tracing.ingest import backlog, drain, main, run
+from slipway.tracing.ingest import QUIET_PASSES, backlog, drain, main, next_pause, open_for_ingest, run
 from slipway.tracing.recorder import Recorder, encode_spans, journal_sink
 
 
@@ -163,6 +167,45 @@ def test_a_failed_transaction_is_taken_in_by_the_next_pass(store: Store, monkeyp
     assert point.count == 3
 
 
+def test_a_locked_database_leaves_the_journal_as_it_is(application: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 50)
+    with open_for_ingest(application) as store, closing(sqlite3.connect(store.folder / "store.db")) as other:
+        journal = a_journal(store)
+        record(store, journal, 3)
+        other.isolation_level = None
+        other.execute("begin immediate")
+        with pytest.raises(StoreUnavailable, match="another process has held it"):
+            drain(store)
+        other.execute("rollback")
+        assert store.traces.count() == 0
+        assert drain(store).spans == 6
+        assert store.traces.count(text="number 2") == 1
+
+
+def test_a_full_disk_stores_nothing_by_half(application: Path) -> None:
+    with open_for_ingest(application) as store:
+        journal = a_journal(store)
+        record(store, journal, 400)
+        engine = store.database.engine
+        with engine.connect() as connection:
+            pages = connection.exec_driver_sql("pragma page_count").scalar_one()
+
+        def limit(raw: sqlite3.Connection, _: object) -> None:
+            raw.execute(f"pragma max_page_count = {pages + 5}")
+
+        event.listen(engine, "connect", limit)
+        engine.dispose()
+        with pytest.raises(StoreUnavailable, match="disk is full"):
+            drain(store)
+        event.remove(engine, "connect", limit)
+        engine.dispose()
+        assert store.traces.count() == store.traces.count(text="number") == 0
+        assert drain(store).spans == 800
+        assert store.traces.count(text="number 399") == 1
+        (point,) = store.traces.series(since=_year(2020), until=_year(2100), step_s=10**10)
+        assert point.count == 400
+
+
 def _year(year: int) -> datetime:
     return datetime(year, 1, 1, tzinfo=UTC)
 
@@ -200,8 +243,6 @@ def test_the_loop_goes_on_after_a_failure_and_drains_before_it_ends(
 
 @pytest.mark.parametrize("stored_before", [0, 200])
 def test_kill_9_of_writer_and_ingester_neither_loses_nor_doubles(application: Path, stored_before: int) -> None:
-    from slipway.tracing.ingest import open_for_ingest
-
     folder = application / ".slipway" / "journal"
     writer = subprocess.Popen(
         [
@@ -260,8 +301,6 @@ def test_kill_9_of_writer_and_ingester_neither_loses_nor_doubles(application: Pa
 
 
 def test_the_process_drains_when_it_is_told_to_stop(application: Path) -> None:
-    from slipway.tracing.ingest import open_for_ingest
-
     with open_for_ingest(application) as store:
         journal = a_journal(store)
         record(store, journal, 5)
@@ -306,6 +345,23 @@ def _alive(pid: int) -> bool:
 def test_once_and_wrong_folders(application: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "nowhere"), "--once"]) == 2
     assert "slipway init" in capsys.readouterr().err
+
+
+def test_the_next_look_waits_for_a_batch_that_is_worth_it() -> None:
+    # Nothing or little: soon again. Traffic that keeps coming: up to five times as long. Behind: at once.
+    assert [next_pause(records, idle_s=0.2) for records in (0, 1, 20, 60, 500, 5000)] == pytest.approx(
+        [0.2, 0.2, 0.2, 0.6, 1.0, 0.2]
+    )
+
+
+def test_when_it_is_quiet_the_log_of_the_database_gives_its_space_back(store: Store) -> None:
+    journal = a_journal(store)
+    record(store, journal, 3)
+    passes: list[float] = []
+    run(store, stop=lambda: len(passes) > QUIET_PASSES + 1, sleep=passes.append)
+    log = store.folder / "store.db-wal"
+    assert log.stat().st_size == 0
+    assert store.traces.count() == 3
 
 
 def test_the_journal_goes_only_when_the_store_would_outlive_a_power_cut(

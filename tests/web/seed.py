@@ -12,6 +12,7 @@ from pathlib import Path
 from slipway.access.keys import create_key
 from slipway.decide.decision import decide
 from slipway.deploy.plan import make_plan
+from slipway.deploy.requirement import Asked
 from slipway.domain.feedback import Alert, Feedback
 from slipway.domain.ids import SubjectId, new_id, new_span_id, new_trace_id
 from slipway.domain.release import Release
@@ -83,7 +84,8 @@ def seed(folder: Path, *, traces: int = 160) -> Workspace:
     for question in ("What does express shipping cost?", "Do you sell gift cards?"):
         asyncio.run(answer(second, question, workspace=workspace, subject=SubjectId("p-1"), channel="lamps"))
     _people(workspace, second)
-    make_plan(workspace, model="llama-3.1-8b", hardware=["h100-sxm", "l40s"])
+    limits = Asked(first_token_ms=1500, token_ms=60)
+    make_plan(workspace, model="llama-3.1-8b", hardware=["h100-sxm", "l40s"], asked=limits)
     create_key(workspace.store, "website", now=workspace.now())
     create_key(workspace.store, "ana", role="member", now=workspace.now())
     alert = Alert(

@@ -11,10 +11,10 @@ from jinja2 import UndefinedError
 from slipway.domain.release import GateCheck
 from slipway.web.charts import Bar, BarChart, HeatMap
 from slipway.web.filter import Filter
-from slipway.web.pages.traces import SpanBar
 from slipway.web.rail import Station
 from slipway.web.rendering import HERE, templates
 from slipway.web.table import Column, Row, Table
+from slipway.web.waterfall import SpanBar
 from slipway.web.work import JobShown
 
 from .html import Page

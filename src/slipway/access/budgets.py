@@ -1,16 +1,39 @@
-"""Budgets a month per key: reserved before a request, settled after it, written down in the background."""
+"""Budgets a month: reserved before a request, settled after it, exact over all workers, written down later."""
+
+from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from slipway.access.counters import (
+    ALL,
+    CALLS,
+    EACH,
+    KNOWN,
+    KNOWN_REQUESTS,
+    MICROS,
+    PERIOD,
+    RESERVED,
+    TOKENS_USED,
+    UNSETTLED,
+    WORKERS,
+    Counters,
+)
 from slipway.access.keys import utc_now
-from slipway.domain.access import ApiKey, Spending
+from slipway.access.limits import Allowance
+from slipway.domain.access import Limits, Spending
 from slipway.domain.errors import OverLimit
+from slipway.domain.money import Money
 from slipway.store.store import Store
+
+CACHE_HOLDER = "cache"
+"""Who saves: requests that the cache answered, and what they would have cost."""
+
+
+NOTHING = (0, 0, 0)
 
 
 def period_of(now: datetime) -> str:
@@ -18,99 +41,199 @@ def period_of(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m")
 
 
-class Meter:
-    """What each key has used this month: the store's figure plus what this process has not written down yet.
+@dataclass(slots=True)
+class Reservation:
+    """Money set aside for one request; it is settled or released once."""
 
-    Within one process a budget is never passed by more than the requests in flight cost beyond what they reserved.
-    Several processes see each other's spending every `flush_s` seconds.
+    allowances: Sequence[Allowance]
+    micros: int
+    settled: bool = field(default=False)
+
+
+class Meter:
+    """What each holder has used this month.
+
+    A budget is never passed by more than what the requests in flight cost beyond what they reserved, however many
+    processes count in the same `counters`. Servers on other machines see each other's spending every `flush_s` seconds.
     """
 
     def __init__(
         self,
         store: Store,
+        counters: Counters | None = None,
         *,
         flush_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.store, self.flush_s, self._clock, self._now = store, flush_s, clock, now
+        self._counters = counters or Counters()
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._known: dict[str, Spending] = {}
-        self._period = ""
-        self._waiting: dict[tuple[str, str], Spending] = {}
-        self._reserved: dict[str, int] = defaultdict(int)
+        self._month = 0
+        self._waiting: dict[tuple[str, int], list[int]] = {}
+        """Requests, tokens and money of each holder and month that are not written down yet."""
         self._flushed_at = float("-inf")
 
-    def reserve(self, key: ApiKey, micros: int) -> None:
-        """Sets money aside for a request (its price at most). Raises `OverLimit` when the month's budget is used up."""
-        if key.limits.monthly_budget_micros is None and key.limits.monthly_requests is None:
-            return
-        self.catch_up()
-        with self._lock:
-            used = self._used(key.id)
-            budget, requests = key.limits.monthly_budget_micros, key.limits.monthly_requests
-            if budget is not None and used.micros + self._reserved[key.id] + micros > budget:
-                raise OverLimit(f"The monthly budget of key '{key.name}'", retry_after_s=self._rest_of_month_s())
-            if requests is not None and used.requests >= requests:
-                raise OverLimit(
-                    f"The {requests} requests a month of key '{key.name}'", retry_after_s=self._rest_of_month_s()
-                )
-            self._reserved[key.id] += micros
+    def reserve(self, allowances: Sequence[Allowance], micros: int) -> Reservation:
+        """Counts a request and sets money aside for it (its price at most), for everybody concerned.
 
-    def settle(self, key: ApiKey, *, reserved: int, micros: int, tokens: int = 0) -> None:
-        """Replaces what was set aside by what the request really cost, and counts it."""
-        period = period_of(self._now())
-        with self._lock:
-            if reserved and key.id in self._reserved:
-                self._reserved[key.id] = max(0, self._reserved[key.id] - reserved)
-            before = self._waiting.get((key.id, period)) or Spending(holder=key.id, period=period)
-            self._waiting[key.id, period] = replace(
-                before,
-                requests=before.requests + 1,
-                tokens=before.tokens + tokens,
-                micros=before.micros + micros,
-            )
+        Raises `OverLimit` when a month's budget is used up or too little is left of it; then nothing is counted.
+        """
+        limited = [one for one in allowances if has_month(one.limits)]
+        month = self._month_now()
+        if limited:
+            self.catch_up()
+            with self._counters.locked() as words:
+                rows = [self._row(words, one.holder, month) for one in limited]
+                for one, row in zip(limited, rows, strict=True):
+                    self._refuse(words, row, one, micros)
+                for row in rows:
+                    self._counters.add(row, RESERVED, micros)
+                    self._counters.add(row, CALLS, 1)
+        for one in allowances:
+            self._wait(one.holder, month, requests=1)
+        return Reservation(allowances, micros)
 
-    def used(self, key: ApiKey) -> Spending:
-        """This month's use of a key."""
+    def settle(self, reservation: Reservation, *, micros: int, tokens: int = 0) -> None:
+        """Replaces what was set aside by what the request really cost. A second time adds to it."""
+        reserved = 0 if reservation.settled else reservation.micros
+        reservation.settled = True
+        month = self._month_now()
+        for one in reservation.allowances:
+            if has_month(one.limits):
+                with self._counters.locked() as words:
+                    row = self._row(words, one.holder, month)
+                    self._counters.add(row, RESERVED, -reserved)
+                    self._counters.add(row, MICROS, micros)
+                    self._counters.add(row, TOKENS_USED, tokens)
+            self._wait(one.holder, month, tokens=tokens, micros=micros)
+
+    def release(self, reservation: Reservation) -> None:
+        """Gives back what was set aside for a request that cost nothing. After `settle` it does nothing."""
+        if not reservation.settled:
+            self.settle(reservation, micros=0)
+
+    def note(self, holder: str, *, requests: int, micros: int) -> None:
+        """Counts something that nobody is limited in."""
+        self._wait(holder, self._month_now(), requests=requests, micros=micros)
+
+    def holder_of(self, subject: str) -> str:
+        """What a person is counted under: a pseudonym, so that the sums name nobody."""
+        return person_holder(self.store, subject)
+
+    def used(self, holder: str) -> Spending:
+        """This month's use by one holder: what the store knows, and what this process has not written down."""
         self.catch_up()
+        month = self._month_now()
         with self._lock:
-            return self._used(key.id)
+            known = self._known.get(holder) if self._month == month else None
+            waiting = self._waiting.get((holder, month), NOTHING)
+        return _plus(known or Spending(holder=holder, period=name_of(month)), waiting)
 
     def catch_up(self) -> None:
         """Writes down and reads again when `flush_s` have passed or the month has changed."""
-        late = self._clock() - self._flushed_at >= self.flush_s or self._period != period_of(self._now())
+        late = self._month != self._month_now() or self._clock() - self._flushed_at >= self.flush_s
         if late and self._flushing.acquire(blocking=False):
             try:
-                self.flush()
+                self._flush()
             finally:
                 self._flushing.release()
 
     def flush(self) -> None:
-        """Writes down what was used and reads what all processes have used. Call it once more before the end."""
+        """Writes down what was used here and by workers that died, and reads what all have used. Call it once more
+        before the end."""
+        with self._flushing:
+            self._flush()
+
+    def _flush(self) -> None:
+        for left in self._counters.beat():
+            if left.period:
+                self._wait(left.holder, left.period, requests=left.requests, tokens=left.tokens, micros=left.micros)
         with self._lock:
             waiting, self._waiting = self._waiting, {}
             self._flushed_at = self._clock()
-        period = period_of(self._now())
+        month = self._month_now()
         try:
             with self.store.transaction():
-                self.store.spending.add(waiting.values())
-                known = self.store.spending.of(period)
+                self.store.spending.add(
+                    _plus(Spending(holder=holder, period=name_of(when)), used)
+                    for (holder, when), used in waiting.items()
+                )
+                known = self.store.spending.of(name_of(month))
         except BaseException:
-            with self._lock:
-                for name, used in waiting.items():
-                    later = self._waiting.get(name) or Spending(holder=name[0], period=name[1])
-                    self._waiting[name] = _sum(used, later)
+            for (holder, when), (requests, tokens, micros) in waiting.items():
+                self._wait(holder, when, requests=requests, tokens=tokens, micros=micros)
             raise
         with self._lock:
-            self._known, self._period = known, period
+            self._known, self._month = known, month
+        self._tell(waiting, known, month)
 
-    def _used(self, holder: str) -> Spending:
-        period = period_of(self._now())
-        nothing = Spending(holder=holder, period=period)
-        known = self._known.get(holder, nothing) if self._period == period else nothing
-        return _sum(known, self._waiting.get((holder, period), nothing))
+    # Rows --------------------------------------------------------------------------------------------------------
+
+    def _tell(
+        self, written: Mapping[tuple[str, int], Sequence[int]], known: Mapping[str, Spending], month: int
+    ) -> None:
+        """What is written down moves, for all workers, from what is unsettled to what the store knows."""
+        for holder, total in known.items():
+            if holder not in self._counters.known_rows:
+                continue
+            requests, tokens, micros = written.get((holder, month), NOTHING)
+            with self._counters.locked() as words:
+                row = self._row(words, holder, month)
+                # Another worker may have read a newer figure before us.
+                words[row + KNOWN] = max(words[row + KNOWN], total.micros)
+                words[row + KNOWN_REQUESTS] = max(words[row + KNOWN_REQUESTS], total.requests)
+                self._counters.add(row, MICROS, -micros)
+                self._counters.add(row, CALLS, -requests)
+                self._counters.add(row, TOKENS_USED, -tokens)
+
+    def _row(self, words: memoryview, holder: str, month: int) -> int:
+        """The row of a holder, begun anew where the month is a new one."""
+        row = self._counters.row(holder)
+        if words[row + PERIOD] != month:
+            words[row + PERIOD] = month
+            known = self._known.get(holder) if self._month == month else None
+            words[row + KNOWN] = known.micros if known else 0
+            words[row + KNOWN_REQUESTS] = known.requests if known else 0
+            for which in (MICROS, CALLS, TOKENS_USED):
+                words[row + ALL + which] = 0
+                for worker in range(WORKERS):
+                    words[row + EACH + worker * UNSETTLED + which] = 0
+        return row
+
+    def _refuse(self, words: memoryview, row: int, one: Allowance, micros: int) -> None:
+        budget, requests = one.limits.monthly_budget_micros, one.limits.monthly_requests
+        if budget is not None:
+            spent = words[row + KNOWN] + words[row + ALL + MICROS]
+            reserved = words[row + ALL + RESERVED]
+            if spent >= budget:
+                raise OverLimit(f"The monthly budget of {one.whose}", retry_after_s=self._rest_of_month_s())
+            if spent + reserved + micros > budget:
+                left, most = Money(micros=budget - spent - reserved), Money(micros=micros)
+                raise OverLimit(
+                    f"The monthly budget of {one.whose}",
+                    why=f"has {left} left, and this request may cost {most}; a smaller max_tokens reserves less",
+                    retry_after_s=1 if reserved else self._rest_of_month_s(),
+                )
+        if requests is not None and words[row + KNOWN_REQUESTS] + words[row + ALL + CALLS] >= requests:
+            raise OverLimit(f"The {requests} requests a month of {one.whose}", retry_after_s=self._rest_of_month_s())
+
+    def _wait(self, holder: str, month: int, *, requests: int = 0, tokens: int = 0, micros: int = 0) -> None:
+        with self._lock:
+            sums = self._waiting.get((holder, month))
+            if sums is None:
+                sums = self._waiting[holder, month] = [0, 0, 0]
+            sums[0] += requests
+            sums[1] += tokens
+            sums[2] += micros
+
+    def _month_now(self) -> int:
+        now = self._now()
+        if now.tzinfo is not UTC:
+            now = now.astimezone(UTC)
+        return now.year * 100 + now.month
 
     def _rest_of_month_s(self) -> float:
         now = self._now().astimezone(UTC)
@@ -118,10 +241,21 @@ class Meter:
         return ((first + timedelta(days=32)).replace(day=1) - now).total_seconds()
 
 
-def _sum(one: Spending, other: Spending) -> Spending:
+def person_holder(store: Store, subject: str) -> str:
+    return f"person:{store.keys.pseudonym(subject)}"
+
+
+def has_month(limits: Limits) -> bool:
+    return limits.monthly_budget_micros is not None or limits.monthly_requests is not None
+
+
+def name_of(month: int) -> str:
+    """202611 as `2026-11`."""
+    return f"{month // 100}-{month % 100:02d}"
+
+
+def _plus(known: Spending, waiting: Sequence[int]) -> Spending:
+    requests, tokens, micros = waiting
     return replace(
-        one,
-        requests=one.requests + other.requests,
-        tokens=one.tokens + other.tokens,
-        micros=one.micros + other.micros,
+        known, requests=known.requests + requests, tokens=known.tokens + tokens, micros=known.micros + micros
     )

@@ -4,7 +4,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 from slipway.access.audit import record_event
@@ -93,15 +93,77 @@ def list_keys(store: Store) -> list[ApiKey]:
 def revoke_key(store: Store, name: str, *, actor: str = "cli", now: datetime | None = None) -> ApiKey:
     """Ends a key (by name or id) for good. A running gateway refuses it within seconds. Raises `NotFound`."""
     with store.transaction():
-        key = find_key(store, name)
-        if key is None:
-            raise NotFound("API key", name, known=store.records.names(ApiKey))
+        key = _found(store, name)
         if key.revoked_at is not None:
             return key
         revoked = replace(key, revoked_at=now or utc_now())
         store.records.save(revoked)
         record_event(store, actor, "keys.revoke", key.name)
     return revoked
+
+
+def change_limits(store: Store, name: str, limits: Limits, *, actor: str = "cli") -> ApiKey:
+    """Gives a key (by name or id) other limits. A running gateway follows within seconds. Raises `NotFound`."""
+    with store.transaction():
+        changed = replace(_found(store, name), limits=limits)
+        store.records.save(changed)
+        record_event(store, actor, "keys.limits", changed.name, detail=_said(limits))
+    return changed
+
+
+def rotate_key(
+    store: Store,
+    name: str,
+    *,
+    overlap: timedelta = timedelta(0),
+    actor: str = "cli",
+    now: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """A new text for a key, which keeps its id and so its limits and what it has used; the text is shown once.
+
+    The old text goes on for `overlap` as a key of its own, whose name ends in `-before`; both are counted as one.
+    Raises `NotFound`, `Conflict` when the key is revoked.
+    """
+    text = KEY_PREFIX + secrets.token_urlsafe(32)
+    moment = now or utc_now()
+    with store.transaction():
+        key = _found(store, name)
+        if key.revoked_at is not None:
+            raise Conflict(f"The key '{key.name}' is revoked. Make another one: slipway keys create NAME")
+        if overlap:
+            ends = moment + overlap
+            before = replace(
+                key,
+                id=new_id(),
+                name=_name_before(store, key.name),
+                counted_as=key.holder,
+                expires_at=ends if key.expires_at is None else min(ends, key.expires_at),
+            )
+            store.records.save(before)
+        rotated = replace(key, hash=hash_key(text), prefix=text[:SHOWN_CHARACTERS])
+        store.records.save(rotated)
+        record_event(store, actor, "keys.rotate", key.name)
+    return rotated, text
+
+
+def _name_before(store: Store, name: str) -> str:
+    for number in range(1, 1000):
+        wanted = f"{name[:50]}-before" + (f"-{number}" if number > 1 else "")
+        if store.records.latest(ApiKey, wanted) is None:
+            return wanted
+    raise Conflict(f"The key '{name}' was rotated too often. Make another one: slipway keys create NAME")
+
+
+def _found(store: Store, name: str) -> ApiKey:
+    key = find_key(store, name)
+    if key is None:
+        raise NotFound("API key", name, known=store.records.names(ApiKey))
+    return key
+
+
+def _said(limits: Limits) -> dict[str, str]:
+    """Limits for the audit log."""
+    return {name: str(value) for name in Limits.__slots__ if (value := getattr(limits, name)) is not None}
 
 
 def _denied() -> AccessDenied:

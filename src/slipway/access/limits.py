@@ -1,60 +1,154 @@
-"""Requests and tokens a minute per key, counted in the process that serves them."""
+"""Requests and tokens a minute, counted by all workers of a server together."""
 
-import threading
+from __future__ import annotations
+
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from slipway.domain.access import ApiKey
+from slipway.access.counters import REQUESTS, SECONDS, TOKENS, Counters
+from slipway.domain.access import Limits
 from slipway.domain.errors import OverLimit
+
+UNLIMITED = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """Somebody's limits: those of a key, a person or the whole project. `holder` is what is counted under."""
+
+    holder: str
+    whose: str
+    """As messages say it: `key 'shop'`."""
+    limits: Limits
+
+    @property
+    def limited(self) -> bool:
+        return self.limits != UNLIMITED
+
+
+class Remaining(NamedTuple):
+    """How much of a minute's limit is left, and in how many seconds all of it will be."""
+
+    limit: int
+    remaining: int
+    reset_s: int
 
 
 class RateLimiter:
-    """A bucket per key that fills evenly: a minute's worth may be used at once, then it refills.
+    """Lets at most so many requests and tokens pass in any 60 seconds of the clock, however many processes count.
 
-    Each worker process has its own; with several of them pass `share` = 1 / workers, so that together they allow what
-    the key says.
+    What was used becomes free again a minute later, second by second.
     """
 
-    def __init__(self, *, share: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._share, self._clock = share, clock
-        self._lock = threading.Lock()
-        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
+    def __init__(self, counters: Counters | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counters = counters or Counters(clock=clock)
+        self._clock = clock
 
-    def take(self, key: ApiKey, *, tokens: int = 0) -> None:
-        """Counts one request and the tokens that are known beforehand. Raises `OverLimit`; then nothing is counted."""
-        wanted = [
-            ("requests", key.limits.requests_per_minute, 1),
-            ("tokens", key.limits.tokens_per_minute, tokens),
-        ]
-        with self._lock:
-            now = self._clock()
-            left: list[tuple[tuple[str, str], float]] = []
-            for what, limit, amount in wanted:
-                if limit is None or not amount:
-                    continue
-                capacity = max(1.0, limit * self._share)
-                level = self._level((key.id, what), capacity, now)
-                # More than a minute's worth in one request could never be served: it empties the bucket instead.
-                needed = min(float(amount), capacity)
-                if level < needed:
-                    raise OverLimit(
-                        f"The limit of {limit} {what} a minute of key '{key.name}'",
-                        retry_after_s=(needed - level) / (capacity / 60),
-                    )
-                left.append(((key.id, what), level - needed))
-            for name, level in left:
-                self._buckets[name] = (level, now)
+    def take(
+        self,
+        allowances: Sequence[Allowance],
+        *,
+        requests: int = 0,
+        tokens: int = 0,
+        left: dict[str, Remaining] | None = None,
+    ) -> int:
+        """Counts requests and tokens for everybody concerned; returns the second they are counted in.
 
-    def add_tokens(self, key: ApiKey, tokens: int) -> None:
-        """Counts tokens that were only known afterwards; the bucket may go below zero and delays what comes next."""
-        limit = key.limits.tokens_per_minute
-        if limit is None or tokens <= 0:
+        More tokens than a whole minute's could never be served: they take the whole minute instead. `left` is told what
+        remains of the tightest limits. Raises `OverLimit`; then nothing is counted.
+        """
+        now = int(self._clock())
+        with self._counters.locked() as words:
+            wanted: list[tuple[int, int, int, str]] = []
+            for one in allowances:
+                limits = one.limits
+                for what, start, limit, amount in (
+                    ("requests", REQUESTS, limits.requests_per_minute, requests),
+                    ("tokens", TOKENS, limits.tokens_per_minute, tokens),
+                ):
+                    if limit is None or not (amount or left is not None):
+                        continue
+                    window = self._counters.row(one.holder) + start
+                    used = _advance(words, window, now)
+                    if used + min(amount, limit) > limit:
+                        if left is not None:
+                            left[what] = Remaining(limit, max(0, limit - used), _newest_s(words, window, now))
+                        wait_s = _wait_s(words, window, now, used + min(amount, limit) - limit)
+                        raise OverLimit(f"The limit of {limit} {what} a minute of {one.whose}", retry_after_s=wait_s)
+                    wanted.append((window, amount, limit, what))
+            for window, amount, limit, what in wanted:
+                if amount:
+                    _add(words, window, now, amount)
+                if left is not None:
+                    free = max(0, limit - words[window + 1])
+                    if what not in left or free < left[what].remaining:
+                        left[what] = Remaining(limit, free, SECONDS if amount else _newest_s(words, window, now))
+        return now
+
+    def correct(self, allowances: Sequence[Allowance], *, tokens: int, taken: int, at: int) -> None:
+        """Replaces the tokens that were `taken` in the second `at` by those that were used."""
+        if tokens == taken:
             return
-        with self._lock:
-            now = self._clock()
-            level = self._level((key.id, "tokens"), max(1.0, limit * self._share), now)
-            self._buckets[key.id, "tokens"] = (level - tokens, now)
+        now = int(self._clock())
+        with self._counters.locked() as words:
+            for one in allowances:
+                if one.limits.tokens_per_minute is None:
+                    continue
+                window = self._counters.row(one.holder) + TOKENS
+                _advance(words, window, now)
+                if now - at < SECONDS:
+                    _add(words, window, at, tokens - taken)
+                elif tokens > taken:
+                    _add(words, window, now, tokens - taken)
 
-    def _level(self, name: tuple[str, str], capacity: float, now: float) -> float:
-        level, at = self._buckets.get(name, (capacity, now))
-        return min(capacity, level + (now - at) * capacity / 60)
+    def remaining(self, allowances: Sequence[Allowance]) -> dict[str, Remaining]:
+        """What is left of the tightest limits, of `requests` and of `tokens`."""
+        left: dict[str, Remaining] = {}
+        self.take(allowances, left=left)
+        return left
+
+
+def _advance(words: memoryview, window: int, now: int) -> int:
+    """Forgets what is older than a minute; returns the sum of the rest."""
+    last = words[window]
+    if last == now:
+        return int(words[window + 1])
+    if 0 < now - last < SECONDS:
+        for second in range(last + 1, now + 1):
+            at = window + 2 + second % SECONDS
+            words[window + 1] -= words[at]
+            words[at] = 0
+    elif now < last and last - now < SECONDS:
+        return int(words[window + 1])  # another process looked at the clock a moment later
+    else:
+        for at in range(window + 1, window + 2 + SECONDS):
+            words[at] = 0
+    words[window] = now
+    return int(words[window + 1])
+
+
+def _add(words: memoryview, window: int, second: int, amount: int) -> None:
+    words[window + 1] += amount
+    words[window + 2 + second % SECONDS] += amount
+
+
+def _newest_s(words: memoryview, window: int, now: int) -> int:
+    """Seconds until everything that is counted now has become old."""
+    return next(
+        (SECONDS - age for age in range(SECONDS) if words[window + 2 + (now - age) % SECONDS]),
+        0,
+    )
+
+
+def _wait_s(words: memoryview, window: int, now: int, amount: int) -> int:
+    """Seconds until `amount` of what is counted has become old."""
+    if amount <= 0:
+        return 0
+    freed = 0
+    for age in range(SECONDS - 1, -1, -1):
+        freed += words[window + 2 + (now - age) % SECONDS]
+        if freed >= amount:
+            return SECONDS - age
+    return SECONDS

@@ -24,14 +24,47 @@ def plan(
     hardware: Annotated[
         list[str] | None, typer.Option("--hardware", help="Hardware to choose from; may be repeated.")
     ] = None,
+    trace: Annotated[Path | None, typer.Option("--trace", help="Traffic to replay instead of [decide]'s.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Replay the trace at so many requests a second.")] = None,
+    requests_per_day: Annotated[float | None, typer.Option(help="Requests a day instead of [decide]'s.")] = None,
+    input_tokens: Annotated[float | None, typer.Option(help="Mean tokens of a prompt.")] = None,
+    output_tokens: Annotated[float | None, typer.Option(help="Mean tokens of an answer.")] = None,
+    ttft_ms: Annotated[float | None, typer.Option(help="Most milliseconds to the first token, p99.")] = None,
+    tpot_ms: Annotated[float | None, typer.Option(help="Most milliseconds a token after the first, p99.")] = None,
+    end_to_end_ms: Annotated[float | None, typer.Option(help="Most milliseconds of a whole answer, p99.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Most dollars a month.")] = None,
+    own_racks: Annotated[bool, typer.Option("--own-racks", help="Buy accelerators instead of renting them.")] = False,
+    from_traces: Annotated[
+        str, typer.Option("--from-traces", help="Take requests and lengths from the traffic of this time, such as 30d.")
+    ] = "",
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Plan what to run on for [decide], and save the plan. Exit code 3: nothing holds the requirement."""
+    from slipway.cli.watch import measured
     from slipway.deploy.plan import make_plan, require_choice
+    from slipway.deploy.requirement import Asked
+    from slipway.deploy.traffic import read_traffic
+    from slipway.domain.errors import InputError
 
+    traffic = read_traffic(trace) if trace else None
+    if rate is not None:
+        if traffic is None or not rate > 0:
+            raise InputError(f"A rate of {rate:g} requests a second needs a --trace and more than 0.")
+        traffic = traffic.at_rate(rate)
+    asked = Asked(
+        trace=traffic,
+        requests_per_day=requests_per_day,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        first_token_ms=ttft_ms,
+        token_ms=tpot_ms,
+        end_to_end_ms=end_to_end_ms,
+        monthly_budget=budget,
+        own_racks=own_racks,
+    )
     with open_here(folder) as workspace:
-        made = make_plan(workspace, model=model, hardware=hardware or [])
+        made = make_plan(measured(workspace, from_traces), model=model, hardware=hardware or [], asked=asked)
     show(made, as_json=as_json, text=_describe)
     if as_json and made.chosen is None:
         raise typer.Exit(3)
@@ -268,6 +301,37 @@ def models(as_json: AsJson = False) -> None:
                 for one in found
             ],
         ),
+    )
+
+
+@app.command()
+def model(
+    config: Annotated[str, typer.Option("--config", help="Path of a config.json or its folder, or a catalogue name.")],
+    hardware: Annotated[list[str] | None, typer.Option("--hardware", help="Fit it there; may be repeated.")] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a model's config.json says: parameters, cache of a token, and how many devices hold it."""
+    from slipway.deploy.fit_model import describe
+
+    told = describe(config, hardware=hardware or [], folder=folder)
+    shape = told.shape
+    show(
+        told,
+        as_json=as_json,
+        text=lambda _: [
+            f"{shape.name} ({shape.family}): {shape.parameters / 1e9:.3g} B parameters, "
+            f"{shape.active_parameters / 1e9:.3g} B a token, {shape.layers} layers, context {shape.context:,}",
+            f"Cache of a token: {told.cache_bytes_a_token:,.0f} bytes in 16 bits",
+            "",
+            table(
+                ["precision", "weights GiB", *(f"devices: {name}" for name in told.devices)],
+                [
+                    [precision, gib, *(counts.get(precision) for counts in told.devices.values())]
+                    for precision, gib in told.weights_gib.items()
+                ],
+            ),
+        ],
     )
 
 

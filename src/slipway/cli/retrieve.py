@@ -159,13 +159,26 @@ def compare(
     cuts: Annotated[
         list[float] | None, typer.Option("--cut", min=0, max=1, help="Relative cut to try; may repeat.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most questions.")] = 200,
+    chunkers: Annotated[
+        list[str] | None, typer.Option("--chunker", help="Chunker to try beside others; may repeat.")
+    ] = None,
+    similarities: Annotated[
+        list[str] | None, typer.Option("--similarity", help="cosine, dot or euclid; may repeat.")
+    ] = None,
+    embedders: Annotated[
+        list[str] | None, typer.Option("--embedder", help="Embedder to try, such as minilm or none; may repeat.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most questions.")] = 500,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Write the best setting into slipway.toml and build its index.")
+    ] = False,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Try chunk sizes, fusion weights and cuts on questions, and name the best with its uncertainty."""
+    """Try chunkers, sizes, embedders, similarities, fusion weights and cuts on questions, and name the best."""
     from slipway.evaluate.cases import read_cases
-    from slipway.retrieve.comparison import compare_settings
+    from slipway.retrieve.applying import apply_best
+    from slipway.retrieve.comparison import compare_settings, read_similarity
     from slipway.retrieve.index import load_sources
     from slipway.retrieve.questions import make_questions
 
@@ -177,11 +190,17 @@ def compare(
                 workspace,
                 cases=given[:limit],
                 documents=documents,
+                chunkers=chunkers or None,
                 sizes=sizes or None,
+                embedders=[_embedder(workspace, kind) for kind in embedders] if embedders else None,
+                similarities=[read_similarity(word) for word in similarities or []] or None,
                 alphas=alphas or None,
                 cuts=cuts or None,
                 on_progress=tell,
             )
+        if apply:
+            with progress("Embedding", quiet=as_json) as tell:
+                comparison = apply_best(workspace, comparison, on_progress=tell)
     show(comparison, as_json=as_json, text=_comparison_lines)
 
 
@@ -224,6 +243,13 @@ def remove(
         found = load_index(workspace, index)
         remove_index(workspace, found)
     show({"removed": index}, as_json=as_json, text=f"{index} is removed.")
+
+
+def _embedder(workspace: Any, kind: str) -> Any:
+    from slipway.models.choice import choose_embedder
+
+    table = workspace.settings.retrieve.embedder
+    return workspace.embedder if table.get("kind") == kind else choose_embedder({"kind": kind})
 
 
 def _one_line(index: Any) -> str:
@@ -272,18 +298,35 @@ def _comparison_lines(comparison: Any) -> list[str]:
     rows = [
         (
             "*" if row is comparison.best else "",
-            row.size, row.alpha, row.cut,
+            row.chunker, row.size, row.embedder.split(" ")[0] or "words only", row.similarity, row.alpha, row.cut,
             f"{row.ndcg.value:.3f} [{row.ndcg.low:.3f}, {row.ndcg.high:.3f}]",
-            row.recall.value, row.mrr.value, round(row.tokens),
+            row.recall.value, row.iou.value if row.iou else None, row.mrr.value, round(row.tokens),
         )
         for row in comparison.rows
     ]  # fmt: skip
+    head = (
+        "",
+        "chunker",
+        "size",
+        "embedder",
+        "similarity",
+        "alpha",
+        "cut",
+        "nDCG@10",
+        "recall",
+        "IoU",
+        "MRR",
+        "tokens",
+    )
     best = comparison.best
-    return [
+    lines = [
         f"{comparison.questions} questions{made}, {comparison.documents} documents",
-        table(("", "size", "alpha", "cut", "nDCG@10", "recall", "MRR", "tokens"), rows),
-        f"Best: size {best.size}, alpha {best.alpha:g}, cut {best.cut:g}. {comparison.verdict}",
+        table(head, rows),
+        f"Best: {best.chunker}, size {best.size}, alpha {best.alpha:g}, cut {best.cut:g}. {comparison.verdict}",
     ]
+    if comparison.applied:
+        lines.append(f"slipway.toml is set to it, and {comparison.applied} is built with it.")
+    return lines
 
 
 def _gap_lines(gaps: Any) -> list[str]:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from slipway.domain.trace import SpanKind
+
 Default = TypeVar("Default")
 
 
@@ -150,7 +152,7 @@ class RetrieveSettings(Table, frozen=True):
     ] = default({"kind": "auto"})
     similarity: Annotated[Literal["cosine", "dot", "euclid"], Meta(description="Similarity of vectors.")] = "cosine"
     alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.45
-    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.78
+    cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.76
     limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 15
 
 
@@ -257,6 +259,10 @@ class PrivacySettings(Table, frozen=True):
     """Retention and encryption."""
 
     keep_days: Annotated[int, Meta(ge=1, description="Days that content of traces is kept.")] = 90
+    keep_days_by_kind: Annotated[
+        dict[SpanKind, Count],
+        Meta(description="Days for traces of one kind, where they differ, such as `chat = 30`."),
+    ] = default({})
     master_key: Annotated[
         str, Meta(description="Master key as env:NAME or file:PATH; empty makes one in .slipway/master.key.")
     ] = ""
@@ -296,6 +302,54 @@ class ServerSettings(Table, frozen=True):
     raw_models: Annotated[
         bool, Meta(description="Whether clients may also call a model as engine/model, past every release.")
     ] = False
+
+
+class LimitSettings(Table, frozen=True):
+    """What one holder may use; empty is without limit. A month is a calendar month in UTC."""
+
+    requests_per_minute: Annotated[Count | None, Meta(description="Most requests in any minute.")] = None
+    tokens_per_minute: Annotated[Count | None, Meta(description="Most tokens in any minute.")] = None
+    monthly_requests: Annotated[Count | None, Meta(description="Most requests a month.")] = None
+    monthly_budget: Annotated[Positive | None, Meta(description="Most dollars a month.")] = None
+
+
+class LimitsSettings(Table, frozen=True):
+    """Limits beside those of API keys, counted by all workers of a server together."""
+
+    person: Annotated[LimitSettings, Meta(description="What each person may use, by the pseudonym in `user`.")] = (
+        LimitSettings()
+    )
+    project: Annotated[LimitSettings, Meta(description="What the whole application may use.")] = LimitSettings()
+
+
+class CacheSettings(Table, frozen=True):
+    """Whether answers are given again to the same question."""
+
+    enabled: Annotated[bool, Meta(description="Whether answers are kept and given again.")] = False
+    hours: Annotated[float, Meta(gt=0, description="Hours for which an answer may be given again.")] = 24.0
+    entries: Annotated[int, Meta(ge=1, le=1_000_000, description="Most answers that are kept.")] = 10_000
+    megabytes: Annotated[float, Meta(gt=0, description="Most memory of each worker for answers, megabytes.")] = 64.0
+    shared: Annotated[
+        bool,
+        Meta(description="Whether people may get answers that were made for others; else each gets only their own."),
+    ] = False
+    similar: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | None,
+        Meta(
+            description="Cosine of two questions from which one's answer is the other's too, for example 0.97; empty: "
+            "only to the same question. Needs [retrieve] embedder."
+        ),
+    ] = None
+
+
+class PriceSettings(Table, frozen=True):
+    """Your own price of a model, in dollars per million tokens; it goes before the price list."""
+
+    input: Annotated[float, Meta(ge=0, description="Dollars per million input tokens.")]
+    output: Annotated[float, Meta(ge=0, description="Dollars per million output tokens.")] = 0.0
+    cached_input: Annotated[
+        Annotated[float, Meta(ge=0)] | None, Meta(description="Dollars per million cached input tokens.")
+    ] = None
 
 
 class FallbackSettings(Table, frozen=True):
@@ -356,7 +410,12 @@ class Settings(Table, frozen=True):
     privacy: PrivacySettings = PrivacySettings()
     store: StoreSettings = StoreSettings()
     server: ServerSettings = ServerSettings()
+    limits: LimitsSettings = LimitsSettings()
+    cache: CacheSettings = CacheSettings()
     routing: RoutingSettings = RoutingSettings()
     engines: Annotated[
         dict[str, dict[str, Any]], Meta(description="Engines by name: `kind` and the settings of that backend.")
+    ] = {}
+    prices: Annotated[
+        dict[str, PriceSettings], Meta(description="Your own prices, by engine/model, or by engine for all its models.")
     ] = {}

@@ -96,7 +96,11 @@ class Assumptions:
                 f"{self.spot_share:.0%}",
                 "Nebius, skypilot-catalog v8 (undated): 1.25 / 2.95 H100, 1.45 / 3.50 H200",
             ),
-            ("Evaluation", f"{self.evaluation_requests:,.0f} requests a month", "estimate: a suite of 500, ten times"),
+            (
+                "Evaluation",
+                f"{self.evaluation_requests:,.0f} requests a month",
+                "estimate: a suite of 500, ten times; on own machines in idle hours",
+            ),
         )
 
 

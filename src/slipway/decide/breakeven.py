@@ -10,6 +10,7 @@ from slipway.domain.deployment import BreakEven, CurvePoint, Demand
 FEWEST, MOST = 10.0, 1e8
 """Requests a day between which roads are compared."""
 A_DECADE = 10
+COARSE = 5
 LENGTHS = (0.7, 1.0, 1.4)
 SAFE = (0.45, 0.65, 0.85)
 
@@ -59,7 +60,10 @@ def find_break_even(
     crossing = _crossing(_difference(below, above, demand, basis))
     if crossing is None:
         return None
-    found = [_crossing(_difference(below, above, varied, other)) for varied, other in bases]
+    # The ends of a band need three digits; a coarser grid halves the work.
+    found = [
+        _crossing(_difference(below, above, varied, other), a_decade=COARSE, halvings=14) for varied, other in bases
+    ]
     ends = [crossing, *(MOST if one is None else one for one in found)]
     return BreakEven(
         cheaper_below=below.name, cheaper_above=above.name, requests_per_day=crossing, low=min(ends), high=max(ends)
@@ -89,19 +93,19 @@ def _difference(below: Candidate, above: Candidate, demand: Demand, basis: Basis
     return at
 
 
-def _crossing(difference: Callable[[float], float]) -> float | None:
+def _crossing(difference: Callable[[float], float], *, a_decade: int = A_DECADE, halvings: int = 30) -> float | None:
     """The volume after which the difference stays below zero, by grid and halving on the logarithm.
 
     Hosted capacity comes in steps, so there can be several crossings: the last one counts.
     """
-    grid = volumes()
+    grid = volumes(a_decade=a_decade)
     last = next((place for place in range(len(grid) - 1, -1, -1) if difference(grid[place]) >= 0), None)
     if last is None:
         return grid[0]
     if last == len(grid) - 1:
         return None
     low, high = log(grid[last]), log(grid[last + 1])
-    for _ in range(30):
+    for _ in range(halvings):
         middle = (low + high) / 2
         low, high = (middle, high) if difference(exp(middle)) >= 0 else (low, middle)
     return exp(high)

@@ -1,7 +1,7 @@
 """Decides: hard constraints, then the front, then weights inside it, then many futures; and a record of all that."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from slipway.config.settings import DecideSettings
@@ -11,9 +11,10 @@ from slipway.decide.demand import read_demand
 from slipway.decide.front import pareto_front, weigh
 from slipway.decide.options import combine, list_candidates, make_option
 from slipway.decide.rents import own_prices, purchase_for, rent_for
-from slipway.decide.roads import Api, Basis, Candidate, Hosted
+from slipway.decide.roads import Api, Basis, Candidate, Hosted, cheapest_replica
 from slipway.decide.sensitivity import draw_futures, find_flips, spread_of, try_futures
 from slipway.decide.serving import throughput_spread
+from slipway.decide.terms import RoadTerms
 from slipway.decide.words import dollars as dollars
 from slipway.decide.words import list_assumptions, say_flips, say_verdict
 from slipway.domain.decision import Sensitivity, Traffic, Weighing
@@ -101,8 +102,16 @@ def compare_roads(
     chosen = _choose(front, weighing, breakevens, demand)
     roads = {candidate.name: candidate.terms(demand, basis) for candidate in possible}
     names = [option.name for option in allowed]
-    futures = _Futures(settings=settings, demand=demand, basis=basis, rent=rent, candidates=possible)
-    sensitivity = futures.sensitivity(roads, names, chosen.name if chosen else "")
+    sensitivity = _try_futures(
+        possible,
+        roads,
+        demand,
+        basis,
+        rent,
+        allowed=names,
+        chosen=chosen.name if chosen else "",
+        seed=settings.seed,
+    )
     flips = (
         find_flips(
             {name: roads[name] for name in names},
@@ -125,7 +134,7 @@ def compare_roads(
         breakevens=tuple(breakevens),
         recommended=chosen.name if chosen else "",
         verdict=say_verdict(chosen, [option for option, _ in banded], breakevens, demand, sensitivity),
-        flips=tuple(say_flips(chosen, banded, breakevens, demand, basis, rent, flips)),
+        flips=tuple(say_flips(chosen, banded, breakevens, demand, basis, rent, flips, sensitivity)),
         assumptions=list_assumptions(demand, settings, rent, purchase_for(settings, own), basis, possible, now=now),
         front=tuple(option.name for option in front),
         weighing=weighing,
@@ -135,36 +144,40 @@ def compare_roads(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Futures:
-    """What the futures of one decision are drawn from."""
-
-    settings: DecideSettings
-    demand: Demand
-    basis: Basis
-    rent: Rent | None
-    candidates: Sequence[Candidate]
-
-    def sensitivity(self, roads: Mapping[str, object], allowed: Sequence[str], chosen: str) -> Sensitivity | None:
-        if not roads:
-            return None
-        hosted = next((one for one in self.candidates if isinstance(one, Hosted)), None)
-        factor, source = throughput_spread(hosted.shape, hosted.hardware) if hosted else (1.0001, "")
-        spread = spread_of(self.demand, throughput=factor, source=source)
-        given = self.basis.assumptions
-        futures = draw_futures(self.demand, given, spread, self.rent, seed=self.settings.seed)
-        return try_futures(
-            {one.name: one.terms(self.demand, self.basis) for one in self.candidates},
-            self.demand,
-            given,
-            futures,
-            spread,
-            self.rent,
-            months=self.demand.horizon_months,
-            seed=self.settings.seed,
-            allowed=allowed,
-            chosen=chosen,
-        )
+def _try_futures(
+    candidates: Sequence[Candidate],
+    roads: Mapping[str, RoadTerms],
+    demand: Demand,
+    basis: Basis,
+    rent: Rent | None,
+    *,
+    allowed: Sequence[str],
+    chosen: str,
+    seed: int,
+) -> Sensitivity | None:
+    """The futures of these roads; None where there is none."""
+    if not roads:
+        return None
+    hosted = next((one for one in candidates if isinstance(one, Hosted)), None)
+    factor, source = 1.0001, ""
+    if hosted is not None:
+        way, _ = cheapest_replica(hosted.shape, hosted.hardware, demand, basis.assumptions.safe)
+        factor, source = throughput_spread(way)
+    spread = spread_of(demand, throughput=factor, source=source)
+    given = basis.assumptions
+    futures = draw_futures(demand, given, spread, rent, seed=seed)
+    return try_futures(
+        roads,
+        demand,
+        given,
+        futures,
+        spread,
+        rent,
+        months=demand.horizon_months,
+        seed=seed,
+        allowed=allowed,
+        chosen=chosen,
+    )
 
 
 def prices_of(candidates: Sequence[Candidate], rent: Rent | None, settings: DecideSettings) -> dict[str, float]:

@@ -284,7 +284,7 @@ def _tuning_memory(inputs: Inputs) -> float:
     method = str(inputs.given.get("method", "full")).lower().replace("-", "").replace(" ", "")
     if method not in TUNING_BYTES:
         raise NotFound("tuning method", method, known=list(TUNING_BYTES))
-    if method == "full" and str(inputs.given.get("optimizer", "")).lower() in ("mixed", "adam_mixed", "adamw_fp32"):
+    if method == "full" and "adam" in str(inputs.given.get("optimizer", inputs.given.get("optimiser", ""))).lower():
         method = "mixed"
     bits = inputs.number("bits", default=0.0)
     each = inputs.number("bytes_per_param", default=0.0) or TUNING_BYTES[method]
@@ -322,26 +322,42 @@ def _gpu_price(inputs: Inputs) -> Figure:
     sellers = {one.seller for one in list_prices() if one.on_demand is not None}
     said = asked.lower()
     named = [s for s in sellers if s.lower() in said or any(word in said.split() for word in SHORT.get(s, ()))]
-    wanted = str(inputs.given.get("date", ""))
+    kind = "a100-sxm-40gb" if small else hardware
+    if "purchase" in said or re.search(r"\b(buy|bought|street)\b", said):
+        bought = purchase_of(kind)
+        if bought is None or bought.purchase is None:
+            raise NotFound("purchase price of", kind)
+        inputs.remark = f"{bought.seller}, {bought.as_of}"
+        return bought.purchase
     rows = [
         one
         for one in list_prices()
-        if one.hardware == ("a100-sxm-40gb" if small else hardware)
-        and one.on_demand is not None
-        and (not named or one.seller in named)
+        if one.hardware == kind and one.on_demand is not None and (not named or one.seller in named)
     ]
     if not rows:
         where = f" at {named[0]}" if named else ""
-        raise NotFound("dated rent of", f"{hardware}{where}", known=sorted({one.hardware for one in list_prices()}))
+        raise NotFound("dated rent of", f"{kind}{where}", known=sorted({one.hardware for one in list_prices()}))
     # The nearest date: the table keeps the newest price of each seller only.
-    rows.sort(key=lambda one: abs((one.as_of - date.fromisoformat(wanted)).days) if wanted else 0)
+    wanted = _day(str(inputs.given.get("date", "")))
+    rows.sort(key=lambda one: abs((one.as_of - wanted).days) if wanted else 0)
+    prices = [one.on_demand or 0.0 for one in rows]
+    if len(rows) > 1 and (inputs.published == 2 or inputs.unit.strip().lower() in ("x", "factor", "ratio")):
+        inputs.remark = f"{len(rows)} sellers, {rows[0].as_of}"
+        return (min(prices), max(prices)) if inputs.published == 2 else max(prices) / min(prices)
     inputs.remark = f"{rows[0].seller}, {rows[0].as_of}"
-    if named and inputs.published == 3:
-        return tuple(value or 0.0 for value in (rows[0].on_demand, rows[0].one_year, rows[0].three_years))
-    if named or inputs.published == 1:
-        return rows[0].on_demand or 0.0
-    asked_prices = [one.on_demand or 0.0 for one in rows]
-    return min(asked_prices), max(asked_prices)
+    if inputs.published == 1:
+        return prices[0]
+    return tuple(price for price in (rows[0].on_demand, rows[0].one_year, rows[0].three_years) if price is not None)[
+        : inputs.published
+    ]
+
+
+def _day(text: str) -> date | None:
+    """A day, a month (its middle) or a year (its middle); None where nothing is said. Raises `ValueError`."""
+    if not text:
+        return None
+    parts = [int(part) for part in text.split("-")]
+    return date(parts[0], parts[1] if len(parts) > 1 else 7, parts[2] if len(parts) > 2 else 15)
 
 
 def _shares(inputs: Inputs) -> Figure:

@@ -1,7 +1,7 @@
 """The Pareto front over cost, quality, time, control and risk, and weights that decide only inside it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -48,9 +48,12 @@ def weigh(front: Sequence[Option], *, weights: Mapping[Any, float], pairwise: Ma
     if weights and pairwise:
         raise InputError("[decide] has weights and pairwise: keep one of them.")
     known = criteria_of(front)
+    shares: dict[Any, float]
+    method: Literal["cost alone", "swing", "pairwise"]
+    consistency: float | None
     if pairwise:
-        shares, ratio = compare_pairs(pairwise)
-        method, consistency = "pairwise", ratio
+        shares, consistency = compare_pairs(pairwise)
+        method = "pairwise"
     elif weights:
         total = sum(weights.values())
         if total <= 0:
@@ -65,7 +68,7 @@ def weigh(front: Sequence[Option], *, weights: Mapping[Any, float], pairwise: Ma
             f"[decide] weighs {', '.join(lost)}, which is not known for every option that is left. "
             "Give each a number ([decide] quality), or leave the criterion out."
         )
-    return Weighing(method=method, weights=used, scores=_scores(front, used), consistency=consistency)  # type: ignore[arg-type]
+    return Weighing(method=method, weights=used, scores=_scores(front, used), consistency=consistency)
 
 
 def _scores(front: Sequence[Option], weights: Mapping[str, float]) -> dict[str, float]:

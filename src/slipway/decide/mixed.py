@@ -60,6 +60,7 @@ class Mixed:
                     formula=f"{share:.1%} of requests come in over what {count} replicas carry, at the API's price",
                     source=f"{self.api.price.source}, {self.api.price.as_of}; {levels_source(demand)}",
                 ),
+                self.api.evaluation_line(demand, basis),
                 people_line(basis.assumptions.people_hosting + basis.assumptions.people_api, basis.assumptions),
             ),
             upfront=upfront,

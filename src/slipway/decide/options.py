@@ -21,8 +21,9 @@ from slipway.decide.roads import (
     horizon_total,
     sized,
 )
+from slipway.decide.serving import origin_of_way
 from slipway.domain.architecture import Architecture
-from slipway.domain.deployment import Demand, Option
+from slipway.domain.deployment import Demand, Option, PlanOption
 from slipway.domain.errors import NotFound, RequirementMissing
 from slipway.models.architectures import find_model
 from slipway.models.hardware import find_hardware
@@ -156,6 +157,7 @@ def make_option(candidate: Candidate, demand: Demand, basis: Basis, *, quality: 
         horizon_high=total,
         criteria=criteria,
         properties=properties,
+        plan=_plan(candidate, demand, basis),
     )
     return replace(option, rejected=_forbidden(candidate, demand, option, basis))
 
@@ -186,6 +188,17 @@ def _quality(candidate: Candidate, scores: Mapping[str, float]) -> float | None:
         known = [score for score in parts if score is not None]
         return min(known) if len(known) == len(parts) else None
     return scores.get(candidate.model)
+
+
+def _plan(candidate: Candidate, demand: Demand, basis: Basis) -> PlanOption | None:
+    """The machines of launch, with their memory and latency; None for an API, and for a road that starts with one."""
+    if isinstance(candidate, Mixed):
+        candidate = candidate.hosted
+    if not isinstance(candidate, Hosted | Owned | Built):
+        return None
+    safe = basis.assumptions.safe
+    replica, _ = cheapest_replica(candidate.shape, candidate.hardware, demand, safe)
+    return replace(replica.option(demand, hourly=basis.hourly, safe=safe), origin=origin_of_way(replica))
 
 
 def _parts(candidate: Candidate) -> tuple[Candidate, ...]:

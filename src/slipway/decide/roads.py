@@ -7,10 +7,10 @@ from typing import Literal, Protocol
 
 from slipway.decide.assumptions import Assumptions
 from slipway.decide.costs import DAYS_A_MONTH, Bill, api_cost, device_cost, own_monthly
-from slipway.decide.serving import list_ways
+from slipway.decide.serving import list_ways, origin_of_way
 from slipway.decide.terms import RoadTerms, Terms, one_future, total_costs
 from slipway.domain.architecture import Architecture
-from slipway.domain.deployment import CostLine, Demand, Road
+from slipway.domain.deployment import CostLine, Demand, Origin, Road
 from slipway.domain.hardware import HardwarePrice
 from slipway.domain.model import Price
 from slipway.models.hardware import Rent, find_hardware
@@ -64,6 +64,8 @@ class Api:
         cached_price = self.price.cached_input_per_million
         cached = demand.cached_share if cached_price is not None else 0.0
         tier = self._tier(demand)
+        # Tokens that were counted times a published price: nothing in it is estimated.
+        origin: Origin = "measured" if demand.traffic is not None and not demand.traffic.split_assumed else "estimated"
         waits = f" x {tier:g} ({demand.batch_share:.0%} at the batch price)" if tier != 1 else ""
         lines = [
             CostLine(
@@ -72,6 +74,7 @@ class Api:
                 formula=f"{requests:,.0f} requests x {demand.input_tokens:,.0f} tokens x {1 - cached:.0%} fresh x "
                 f"${self.price.input_per_million:g} a million{waits}",
                 source=source,
+                origin=origin,
             ),
             CostLine(
                 name="Output tokens",
@@ -79,6 +82,7 @@ class Api:
                 formula=f"{requests:,.0f} requests x {demand.output_tokens:,.0f} tokens x "
                 f"${self.price.output_per_million:g} a million{waits}",
                 source=source,
+                origin=origin,
             ),
         ]
         if cached and cached_price is not None:
@@ -90,20 +94,33 @@ class Api:
                     formula=f"{requests:,.0f} requests x {demand.input_tokens:,.0f} tokens x {cached:.0%} cached x "
                     f"${cached_price:g} a million{waits}",
                     source=source,
+                    origin=origin,
                 ),
             )
-        return Bill(lines=(*lines, people_line(basis.assumptions.people_api, basis.assumptions)))
+        people = people_line(basis.assumptions.people_api, basis.assumptions)
+        return Bill(lines=(*lines, self.evaluation_line(demand, basis), people))
+
+    def evaluation_line(self, demand: Demand, basis: Basis) -> CostLine:
+        """What evaluations send besides the users; on own machines they run in idle hours."""
+        sent, each = basis.assumptions.evaluation_requests, self._a_request(demand)
+        return CostLine(
+            name="Evaluation",
+            monthly=sent * each,
+            formula=f"{sent:,.0f} requests x ${each:.3g}",
+            source="estimate: a suite of 500 questions, ten times a month",
+        )
 
     def terms(self, demand: Demand, basis: Basis) -> Terms:
-        a_request = api_cost(
-            1,
-            demand.input_tokens,
-            demand.output_tokens,
-            self.price,
-            cached_share=demand.cached_share,
-            tier=self._tier(demand),
+        return Terms(
+            per_request=self._a_request(demand),
+            other_requests=basis.assumptions.evaluation_requests,
+            people=basis.assumptions.people_api,
         )
-        return Terms(per_request=a_request, people=basis.assumptions.people_api)
+
+    def _a_request(self, demand: Demand) -> float:
+        """Dollars of one mean request."""
+        tier, cached = self._tier(demand), demand.cached_share
+        return api_cost(1, demand.input_tokens, demand.output_tokens, self.price, cached_share=cached, tier=tier)
 
     def _tier(self, demand: Demand) -> float:
         return 1.0 if self.batch is None else 1 - demand.batch_share * (1 - self.batch)
@@ -398,6 +415,7 @@ def rented_line(replica: Replica, count: float, rent: Rent, hourly: float) -> Co
         formula=f"{copies} x {replica.devices} {replica.hardware.name} ({replica.precision}) x ${hourly:.2f} x "
         f"{HOURS_A_MONTH:g} h",
         source=_rent_source(rent),
+        origin=origin_of_way(replica),
     )
 
 

@@ -18,6 +18,8 @@ Z90 = 1.2816
 """Standard deviations to the 10th and the 90th percentile of a normal distribution."""
 FACTORS = np.geomspace(0.05, 20, 241)
 """Factors of one input with which a flip is looked for."""
+WEAK = 0.04
+"""Rank correlations below this are chance at so many draws."""
 WORDS = {
     "volume": "Traffic over what is stated",
     "growth": "Traffic a year later over now",
@@ -50,7 +52,7 @@ class Spread:
     staff: float = 1.7
     training: float = 1.5
     throughput: float = 1.35
-    throughput_source: str = "error of the roofline without a measurement of one's own"
+    throughput_source: str = "nothing measured"
     api_fall: tuple[float, float] = (1.0, 3.0)
     rent_fall: tuple[float, float] = (0.0, 0.30)
     safe: tuple[float, float] = (0.45, 0.85)
@@ -179,7 +181,7 @@ def _drivers(futures: Futures, spread: Spread, rent: Rent | None, lead: Numbers,
         "rent": rent.source if rent is not None else "",
         "rent_fall": "even, estimate",
         "safe": "triangular; Azure conversation trace 2023, replayed",
-        "throughput": f"80 % within x/÷ {spread.throughput:g}: {spread.throughput_source}",
+        "throughput": f"80 % within x/÷ {spread.throughput:.3g}: {spread.throughput_source}",
         "staff": f"80 % within x/÷ {spread.staff:g}, estimate",
         "training": "four of five published runs within 1.5x",
     }

@@ -7,11 +7,20 @@ from importlib.resources import files
 import msgspec
 
 from slipway.domain.architecture import Architecture
+from slipway.domain.deployment import Origin
 from slipway.domain.hardware import Hardware
-from slipway.models.sizing import Load, Replica, at_rate, list_replicas
+from slipway.models.calibrations import Known, Setup, novelty, origin_of, shipped, spread_of
+from slipway.models.roofline import Split
+from slipway.models.sizing import ENGINE, Load, Replica, at_rate, list_replicas
 
-ROOFLINE_SPREAD = 1.35
-"""Source: generic efficiencies are 15 to 31 % off in the median of published points, by cell."""
+FORMULA_SPREAD = 1.10
+"""The closed form by which replicas are counted here is at least so far off; a plan replays the traffic instead."""
+KNOWN: dict[Known, str] = {
+    "inside": "both measured",
+    "model": "hardware and engine measured, this model not",
+    "cell": "hardware measured, not under this engine and precision",
+    "hardware": "hardware not measured: kernels only",
+}
 MOST_SEQUENCES = 4096
 """Requests at once up to which a machine is tried."""
 
@@ -75,6 +84,25 @@ def list_serving_results() -> tuple[ServingResult, ...]:
     return tuple(msgspec.json.decode(data, type=list[ServingResult]))
 
 
-def throughput_spread(shape: Architecture, hardware: str) -> tuple[float, str]:
+def throughput_spread(way: Replica) -> tuple[float, str]:
     """By what factor real throughput lies around the predicted one in four of five cases, and where that comes from."""
-    return ROOFLINE_SPREAD, f"{shape.name} on {hardware} by roofline, without a measurement of one's own"
+    setup = _setup(way)
+    known = novelty(setup)
+    low, high = spread_of(known, experts=bool(way.shape.experts), figure="tokens_per_second")
+    place = f"{way.shape.name} on {way.hardware.name} under {setup.engine}"
+    return max(FORMULA_SPREAD, 1 / low, high), f"{place}, {KNOWN[known]}; fitted {shipped().fitted}"
+
+
+def origin_of_way(way: Replica) -> Origin:
+    """The badge of what a replica carries: calibrated where its hardware and engine were measured."""
+    return origin_of(novelty(_setup(way)))
+
+
+def _setup(way: Replica) -> Setup:
+    return Setup(
+        shape=way.shape,
+        hardware=way.hardware,
+        engine=ENGINE,
+        precision=way.precision,
+        split=Split(tensor=way.devices),
+    )

@@ -27,6 +27,8 @@ class Terms:
     """
 
     per_request: float = 0.0
+    other_requests: float = 0.0
+    """Requests a month besides those of users: evaluations."""
     devices: int = 0
     per_replica: float = 0.0
     hourly: float = 0.0
@@ -161,7 +163,8 @@ def _rates(demand: Demand, futures: Futures, months: int) -> tuple[Numbers, Numb
 
 def _costs(terms: Terms, demand: Demand, futures: Futures, given: Assumptions, months: int) -> Numbers:
     days, years = _rates(demand, futures, months)
-    total = days * DAYS_A_MONTH * terms.per_request * _token_price(futures, years)
+    requests = days * DAYS_A_MONTH + terms.other_requests
+    total = requests * terms.per_request * _token_price(futures, years)
     total = total + terms.people * given.engineer_monthly * futures.staff[:, None]
     if terms.devices:
         total = total + _machines(terms, _counts(terms, days / DAY_S, futures), futures, years)
@@ -212,7 +215,8 @@ def _mixed(mix: Mix, demand: Demand, futures: Futures, given: Assumptions, month
     days, years = _rates(demand, futures, months)
     rate = days / DAY_S
     full = replica_counts(mix.hosted, rate, futures, peak=mix.hosted.peak_factor)
-    tokens = days * DAYS_A_MONTH * mix.api.per_request * _token_price(futures, years)
+    price = mix.api.per_request * _token_price(futures, years)
+    tokens = days * DAYS_A_MONTH * price
     best: Numbers | None = None
     for share in BASE_SHARES:
         replicas = np.maximum(1.0, np.ceil(full * share))
@@ -220,6 +224,7 @@ def _mixed(mix: Mix, demand: Demand, futures: Futures, given: Assumptions, month
         cost = _machines(mix.hosted, replicas, futures, years) + tokens * overflow_share(mix.levels, carried)
         best = cost if best is None else np.minimum(best, cost)
     assert best is not None
+    best = best + mix.api.other_requests * price
     best = best + (mix.api.people + mix.hosted.people) * given.engineer_monthly * futures.staff[:, None]
     best[:, 0] += mix.hosted.upfront + mix.hosted.upfront_compute * futures.rent * futures.training
     best[:, 0] += mix.hosted.upfront_staff * futures.staff

@@ -11,6 +11,7 @@ import numpy as np
 
 from slipway.domain.decision import Traffic
 from slipway.domain.errors import FileBroken, FileMissing, InputError
+from slipway.domain.trace import OWN_CHANNELS
 from slipway.store.traces import Traces
 
 OUTPUT_SHARE = 0.15
@@ -63,8 +64,8 @@ def read_traffic(path: Path, *, output_share: float = OUTPUT_SHARE) -> Traffic:
 
 
 def read_traces(traces: Traces, *, output_share: float = OUTPUT_SHARE) -> Traffic:
-    """Traffic from the application's own newest traces, at most `MOST_TRACES`. Raises `InputError` where there is none
-    with tokens."""
+    """Traffic of users from the application's own newest traces, at most `MOST_TRACES`. Raises `InputError` where none
+    has tokens."""
     arrivals: list[Arrival] = []
     after: str | None = None
     while len(arrivals) < MOST_TRACES:
@@ -72,7 +73,7 @@ def read_traces(traces: Traces, *, output_share: float = OUTPUT_SHARE) -> Traffi
         arrivals += [
             Arrival(one.started_at.timestamp(), float(one.input_tokens), float(one.output_tokens))
             for one in page.rows
-            if one.input_tokens or one.output_tokens
+            if (one.input_tokens or one.output_tokens) and one.channel not in OWN_CHANNELS
         ]
         after = page.next
         if after is None:

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from slipway.config.settings import DecideSettings
 from slipway.decide.breakeven import FEWEST, MOST, flip_hourly
 from slipway.decide.roads import Api, Basis, Candidate, Hosted, stale
-from slipway.decide.sensitivity import Flip
+from slipway.decide.sensitivity import WORDS, Flip
 from slipway.domain.decision import Sensitivity
 from slipway.domain.deployment import BreakEven, Demand, Option
 from slipway.domain.hardware import HardwarePrice
@@ -73,6 +73,7 @@ def say_flips(
     basis: Basis,
     rent: Rent | None,
     horizon: Sequence[Flip],
+    sensitivity: Sensitivity | None = None,
 ) -> list[str]:
     """What would change our mind, each with the number at which it does. `options` are in order, cheapest first."""
     allowed = [(option, candidate) for option, candidate in options if not option.rejected]
@@ -100,7 +101,7 @@ def say_flips(
         kept = next((option for option, candidate in allowed if candidate.road != "api"), None)
         rest = f"{kept.name} remains, at {dollars(kept.monthly)} a month" if kept else "nothing remains"
         found.append(f"Privacy: if requests may no longer leave (data_may_leave = false), {rest}.")
-    found += [_horizon_flip(flip, demand) for flip in horizon]
+    found += [_horizon_flip(flip, demand, sensitivity) for flip in horizon]
     found.append("Quality: a cheaper model that answers your own questions as well. Compare: slipway evaluate run.")
     if rent is not None and rent.low < rent.high and any(isinstance(candidate, Hosted) for _, candidate in options):
         found.append(
@@ -110,14 +111,21 @@ def say_flips(
     return found
 
 
-def _horizon_flip(flip: Flip, demand: Demand) -> str:
+def _horizon_flip(flip: Flip, demand: Demand, sensitivity: Sensitivity | None) -> str:
     what, of = FLIPS[flip.name]
     side = "above" if flip.factor > 1 else "below"
     figure = f" ({rounded(demand.requests_per_day * flip.factor)} requests a day)" if flip.name == "volume" else ""
-    return (
+    sentence = (
         f"{what}: {side} {flip.factor:.2g} times {of}{figure}, {flip.option} costs less over {demand.horizon_months} "
         "months."
     )
+    drivers = sensitivity.drivers if sensitivity is not None else ()
+    error = next((one for one in drivers if one.what == WORDS["throughput"]), None)
+    if flip.name == "throughput" and error is not None and error.low <= flip.factor <= error.high:
+        sentence += (
+            " That lies inside the error of the prediction: measure four points first, slipway deploy calibrate."
+        )
+    return sentence
 
 
 def _device_flip(option: Option, hourly: float | None, basis: Basis) -> str:

@@ -23,6 +23,8 @@ class ModelServer:
     sequences: int
     per_machine: int
     """Accelerators in one machine."""
+    step_tokens: int = 0
+    """Tokens of one step; 0 leaves the engine's default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

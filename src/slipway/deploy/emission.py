@@ -163,4 +163,5 @@ def _model_server(plan: Plan) -> ModelServer | None:
         context=min(shape.context, plan.demand.context_tokens),
         sequences=chosen.sequences,
         per_machine=find_hardware(chosen.hardware).devices_per_node,
+        step_tokens=chosen.step_tokens,
     )

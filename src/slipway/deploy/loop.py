@@ -5,7 +5,7 @@ the same order, so the results are equal to the last bit.
 """
 
 from collections.abc import MutableSequence, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 Function = TypeVar("Function")
 
@@ -27,6 +27,15 @@ DECODED, SEQUENCES, HEAP, HEAD, READING, READY, TAIL, DONE, UNDER_WAY = range(9)
 CLOCK, CONTEXT, HELD, BUSY = range(4)
 WHOLES, FRACTIONS = 9, 4
 NOBODY = -1
+
+Wholes: TypeAlias = MutableSequence[int]
+Fractions: TypeAlias = MutableSequence[float]
+Requests: TypeAlias = tuple[Sequence[float], Sequence[int], Sequence[int], Sequence[int]]
+"""Of each request: arrival in seconds, tokens of its prompt and its answer, tokens of the prompt that are cached."""
+Answered: TypeAlias = tuple[Fractions, Fractions]
+"""Of each request: when its first and its last token came."""
+Costs: TypeAlias = tuple[float, float, float, int, int, float]
+"""per_sequence, per_token, per_attention, step_tokens, most sequences, cache_tokens."""
 
 
 @register_jitable
@@ -61,44 +70,31 @@ def pop(heap: MutableSequence[int], size: int) -> None:
 
 
 @register_jitable
+def steps_within(wanted: float, base: float, grow: float) -> int:
+    """The fewest steps n whose time, n x base + grow x n x (n - 1) / 2, is more than `wanted`."""
+    if grow > 0.0:
+        half = base - 0.5 * grow
+        return int(((half * half + 2.0 * grow * wanted) ** 0.5 - half) / grow) + 1
+    return int(wanted / base) + 1
+
+
+@register_jitable
 def advance(
-    until: float,
-    whole: MutableSequence[int],
-    fraction: MutableSequence[float],
-    heap: MutableSequence[int],
-    following: MutableSequence[int],
-    arrival: Sequence[float],
-    asked: Sequence[int],
-    said: Sequence[int],
-    cached: Sequence[int],
-    first: MutableSequence[float],
-    last: MutableSequence[float],
-    table: Sequence[float],
-    per_sequence: float,
-    per_token: float,
-    per_attention: float,
-    step_tokens: int,
-    most: int,
-    cache_tokens: float,
-) -> None:
+    until: float, whole: Wholes, fraction: Fractions, heap: Wholes, following: Wholes,
+    requests: Requests, answered: Answered, table: Sequence[float], costs: Costs,
+) -> None:  # fmt: skip
     """Runs a replica until its clock reaches `until` or it has nothing to do.
 
     Its requests form a chain, each with the one `following` it. A step costs table[tokens] + per_sequence x answers +
     per_token x cached tokens read + per_attention x attention; answers go on in every step and prompts are read in what
     is left of `step_tokens`. Runs of steps without a change are summed in closed form.
     """
-    decoded = whole[DECODED]
-    sequences = whole[SEQUENCES]
-    size = whole[HEAP]
-    head = whole[HEAD]
-    reading = whole[READING]
-    ready = whole[READY]
-    done = whole[DONE]
-    ended = 0
-    clock = fraction[CLOCK]
-    context = fraction[CONTEXT]
-    held = fraction[HELD]
-    busy = fraction[BUSY]
+    arrival, asked, said, cached = requests
+    first, last = answered
+    per_sequence, per_token, per_attention, step_tokens, most, cache_tokens = costs
+    decoded, sequences, size, ended = whole[DECODED], whole[SEQUENCES], whole[HEAP], 0
+    head, reading, ready, done = whole[HEAD], whole[READING], whole[READY], whole[DONE]
+    clock, context, held, busy = fraction[CLOCK], fraction[CONTEXT], fraction[HELD], fraction[BUSY]
     while clock < until:
         # From `head` on so many as are `reading` were admitted and wait to be read; from `ready` on the rest waits.
         while ready >= 0 and sequences + reading < most and arrival[ready] <= clock:
@@ -157,13 +153,7 @@ def advance(
                 stop = arrival[ready]
             seconds = steps * base + grow * steps * (steps - 1) * 0.5
             if clock + seconds > stop:
-                # The fewest steps n with n x base + grow x n x (n - 1) / 2 beyond what is left.
-                wanted = stop - clock
-                if grow > 0.0:
-                    half = base - 0.5 * grow
-                    number = int(((half * half + 2.0 * grow * wanted) ** 0.5 - half) / grow) + 1
-                else:
-                    number = int(wanted / base) + 1
+                number = steps_within(stop - clock, base, grow)
                 if number < steps:
                     steps = number
                     seconds = steps * base + grow * steps * (steps - 1) * 0.5
@@ -186,41 +176,18 @@ def advance(
             held -= asked[request] + said[request]
             last[request] = clock
             ended += 1
-    whole[DECODED] = decoded
-    whole[SEQUENCES] = sequences
-    whole[HEAP] = size
-    whole[HEAD] = head
-    whole[READING] = reading
-    whole[READY] = ready
-    whole[DONE] = done
+    whole[DECODED], whole[SEQUENCES], whole[HEAP] = decoded, sequences, size
+    whole[HEAD], whole[READING], whole[READY], whole[DONE] = head, reading, ready, done
     whole[UNDER_WAY] -= ended
-    fraction[CLOCK] = clock
-    fraction[CONTEXT] = context
-    fraction[HELD] = held
-    fraction[BUSY] = busy
+    fraction[CLOCK], fraction[CONTEXT], fraction[HELD], fraction[BUSY] = clock, context, held, busy
 
 
 def replay(
-    least_load: bool,
-    wholes: Sequence[MutableSequence[int]],
-    fractions: Sequence[MutableSequence[float]],
-    heaps: Sequence[MutableSequence[int]],
-    following: MutableSequence[int],
-    arrival: Sequence[float],
-    asked: Sequence[int],
-    said: Sequence[int],
-    cached: Sequence[int],
-    first: MutableSequence[float],
-    last: MutableSequence[float],
-    table: Sequence[float],
-    per_sequence: float,
-    per_token: float,
-    per_attention: float,
-    step_tokens: int,
-    most: int,
-    cache_tokens: float,
-) -> None:
+    least_load: bool, wholes: Sequence[Wholes], fractions: Sequence[Fractions], heaps: Sequence[Wholes],
+    following: Wholes, requests: Requests, answered: Answered, table: Sequence[float], costs: Costs,
+) -> None:  # fmt: skip
     """Sends every request to a replica, in turn or to the one with the fewest under way, and runs all to the end."""
+    arrival = requests[0]
     replicas = len(wholes)
     for request in range(len(arrival)):
         chosen = request % replicas
@@ -232,10 +199,7 @@ def replay(
                 replica = (request + place) % replicas
                 whole = wholes[replica]
                 if whole[UNDER_WAY] > 0 and fractions[replica][CLOCK] < now:
-                    advance(
-                        now, whole, fractions[replica], heaps[replica], following, arrival, asked, said, cached,
-                        first, last, table, per_sequence, per_token, per_attention, step_tokens, most, cache_tokens,
-                    )  # fmt: skip
+                    advance(now, whole, fractions[replica], heaps[replica], following, requests, answered, table, costs)
                 if whole[UNDER_WAY] < fewest:
                     fewest = whole[UNDER_WAY]
                     chosen = replica
@@ -247,10 +211,8 @@ def replay(
             whole[READY] = request
         whole[UNDER_WAY] += 1
     for replica in range(replicas):
-        advance(
-            float("inf"), wholes[replica], fractions[replica], heaps[replica], following, arrival, asked, said, cached,
-            first, last, table, per_sequence, per_token, per_attention, step_tokens, most, cache_tokens,
-        )  # fmt: skip
+        whole, fraction, heap = wholes[replica], fractions[replica], heaps[replica]
+        advance(float("inf"), whole, fraction, heap, following, requests, answered, table, costs)
 
 
 def compiled() -> Any:

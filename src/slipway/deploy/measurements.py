@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from slipway.deploy.points import Point, RowUnusable, point_of, read_table
-from slipway.domain.errors import FileBroken, FileMissing
+from slipway.deploy.points import Point, point_of, read_table
+from slipway.domain.errors import FileBroken, FileMissing, RowUnusable
 
 TRACE_PARTS = 4
 """A trace with latencies becomes so many points, each of as many requests."""

@@ -7,7 +7,9 @@ from dataclasses import replace
 from math import ceil
 
 from slipway.decide.decision import dollars
-from slipway.decide.demand import read_demand
+from slipway.deploy.plan_replay import Load as ReplayLoad
+from slipway.deploy.plan_replay import idle_monthly, limits_of, load_of, replay_options, windows_of, worth_measuring
+from slipway.deploy.requirement import Asked
 from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Demand, MemoryBill, Plan, PlanOption
 from slipway.domain.errors import NotFound, NothingMeets
@@ -15,8 +17,9 @@ from slipway.domain.hardware import Hardware
 from slipway.domain.ids import new_id
 from slipway.domain.release import Evidence, Release
 from slipway.models.architectures import find_model
+from slipway.models.calibrations import calibration_in, shipped
 from slipway.models.catalog import EMBEDDED
-from slipway.models.hardware import Rent, find_hardware, list_hardware, rent_of
+from slipway.models.hardware import Rent, find_hardware, list_hardware
 from slipway.models.memory import GIB
 from slipway.models.sizing import LONG_INPUT, LONG_OUTPUT, SAFE_UTILISATION, Load, list_replicas, peak_per_second
 from slipway.release.evidence import latest_evidence
@@ -27,20 +30,25 @@ THIS_MACHINE = "this machine"
 RUNNERS_UP = 5
 
 
-def make_plan(workspace: Workspace, *, model: str = "", hardware: Sequence[str] = ()) -> Plan:
+def make_plan(
+    workspace: Workspace, *, model: str = "", hardware: Sequence[str] = (), asked: "Asked | None" = None
+) -> Plan:
     """Plans for [decide] and [deploy] and saves the plan; the same answer again returns the one that is saved.
+
+    What is `asked` beyond [decide] goes before it: a trace then gives the traffic and its lengths.
 
     With a model (a catalogue name or the path of a config.json) accelerators are sized by roofline; without one the
     application runs as processes, sized by the latency that was measured on its newest release. `chosen` is None when
     nothing holds the requirement. Raises `RequirementMissing`, `RequirementContradiction`, `NotFound`.
     """
-    demand = read_demand(workspace.settings.decide)
+    asked = asked or Asked()
+    demand = asked.demand(workspace)
     model = model or workspace.settings.deploy.model
     if model:
         shape = find_model(model, folder=workspace.folder)
         names = list(hardware) or workspace.settings.deploy.hardware
         own = {workspace.settings.decide.gpu: workspace.settings.decide.gpu_hourly}
-        plan = plan_hosting(workspace, shape, demand, names, own_hourly=own)
+        plan = plan_hosting(workspace, shape, demand, names, own_hourly=own, asked=asked)
     else:
         plan = plan_processes(workspace, demand)
     known = workspace.store.records.latest(Plan, workspace.application)
@@ -72,13 +80,17 @@ def plan_hosting(
     names: Sequence[str],
     *,
     own_hourly: dict[str, float | None],
+    asked: Asked | None = None,
 ) -> Plan:
     """The plan for a model on accelerators; nothing is saved. Hardware without any price is left out, and named."""
+    asked = asked or Asked()
     load = Load.of(demand)
+    replayed = load_of(demand, asked.trace)
+    calibration = calibration_in(workspace.folder)
     priced: list[tuple[Hardware, Rent]] = []
     unpriced: list[str] = []
     for hardware in [find_hardware(name) for name in names] or list_hardware():
-        rent = rent_of(hardware.name, own_hourly=own_hourly.get(hardware.name))
+        rent = asked.rent(hardware, own_hourly.get(hardware.name), demand)
         if rent is None:
             unpriced.append(hardware.name)
         else:
@@ -89,10 +101,15 @@ def plan_hosting(
         options += [one.option(demand, hourly=rent.hourly) for one in list_replicas(shape, hardware, load)]
         dated = f"{rent.source}, {rent.as_of}" if rent.as_of else rent.source
         facts.append((f"One hour of one {hardware.name}", f"${rent.hourly:.2f}", dated))
-    held = sorted((one for one in options if not one.rejected), key=lambda one: (one.monthly, one.first_token_ms))
-    missed = [one for one in options if one.rejected]
+    by_rule = sorted((one for one in options if not one.rejected), key=lambda one: (one.monthly, one.first_token_ms))
+    sized = replay_options(by_rule, shape, replayed, limits_of(demand), calibration)
+    sized = [_within_budget(one, demand) for one in sized]
+    held = sorted((one for one in sized if not one.rejected), key=lambda one: (one.monthly, one.first_token_ms))
+    missed = [one for one in (*options, *sized) if one.rejected]
     chosen = held[0] if held else None
-    reasons = _reasons(chosen, held, missed, demand)
+    reasons = _reasons(chosen, held, missed, demand, replayed, tried=len(options))
+    if chosen is not None:
+        reasons += _measure_first(chosen, shape, demand)
     if unpriced:
         reasons.append(
             f"Left out for want of a price: {', '.join(unpriced)}. Set [decide] gpu and gpu_hourly to plan with one."
@@ -106,7 +123,8 @@ def plan_hosting(
         chosen=chosen,
         others=(*held[1:RUNNERS_UP], *_nearest_misses(missed)),
         reasons=tuple(reasons),
-        assumptions=(*_assumptions(demand, shape), *facts),
+        assumptions=(*_assumptions(demand, shape, replayed), *facts),
+        replay=windows_of(chosen, shape, replayed, calibration) if chosen else (),
         created_at=workspace.now(),
     )
 
@@ -194,20 +212,25 @@ def _measured(workspace: Workspace) -> tuple[Release, Evidence]:
 
 
 def _reasons(
-    chosen: PlanOption | None, held: Sequence[PlanOption], missed: Sequence[PlanOption], demand: Demand
+    chosen: PlanOption | None,
+    held: Sequence[PlanOption],
+    missed: Sequence[PlanOption],
+    demand: Demand,
+    load: ReplayLoad,
+    *,
+    tried: int,
 ) -> list[str]:
     if chosen is None:
-        return [f"None of {len(missed)} ways holds the requirement."]
+        return [f"None of {tried} ways holds the requirement."]
     found = [
         f"{_describe(chosen)} is the cheapest of {len(held)} ways that hold the requirement, of "
-        f"{len(held) + len(missed)} tried: {dollars(chosen.monthly)} a month.",
-        f"Replicas: {peak_per_second(demand):.3g} requests a second in the busiest minute at "
-        f"{SAFE_UTILISATION:.0%} safe utilisation. A replay of your own trace is more exact than this rule.",
+        f"{tried} tried: {dollars(chosen.monthly)} a month.",
+        _why_so_many(chosen, demand, load),
     ]
     if chosen.replicas == 1:
         found.append("One replica: while it restarts, nobody is answered. Two would cost twice as much.")
     if chosen.utilisation < 0.2:
-        idle = chosen.monthly * (1 - chosen.utilisation)
+        idle = idle_monthly(chosen)
         found.append(
             f"It would be busy {chosen.utilisation:.0%} of the time; {dollars(idle)} a month pay for idle hours. "
             "Compare an API: slipway decide run."
@@ -217,13 +240,45 @@ def _reasons(
     return found
 
 
+def _why_so_many(chosen: PlanOption, demand: Demand, load: ReplayLoad) -> str:
+    peak = peak_per_second(demand)
+    if not chosen.replicas_by_rule:
+        return (
+            f"Replicas: {peak:.3g} requests a second in the busiest minute at {SAFE_UTILISATION:.0%} safe utilisation. "
+            "Give a limit on latency to have traffic replayed instead."
+        )
+    what = "traffic in bursts" if load.invented else "the trace"
+    return (
+        f"Replicas: {what} at {load.traffic.per_second * load.times:.3g} requests a second was replayed; rate / "
+        f"throughput would say {chosen.replicas_by_rule}. The calmest minutes need {chosen.least_replicas}."
+    )
+
+
+def _measure_first(chosen: PlanOption, shape: Architecture, demand: Demand) -> list[str]:
+    points = worth_measuring(chosen, shape, demand)
+    if not points:
+        return []
+    low, high = chosen.first_token_low_ms, chosen.first_token_high_ms
+    return [
+        f"The first token is expected after {low:,.0f} to {high:,.0f} ms; the limit of {demand.first_token_ms:,.0f} is "
+        f"inside. Measure these 4 points first, then slipway deploy calibrate: {'; '.join(points)}."
+    ]
+
+
+def _within_budget(option: PlanOption, demand: Demand) -> PlanOption:
+    budget = demand.monthly_budget
+    if option.rejected or budget is None or option.monthly <= budget:
+        return option
+    return replace(option, rejected=f"costs {dollars(option.monthly)} a month, the budget is {dollars(budget)}")
+
+
 def _nearest_misses(missed: Sequence[PlanOption]) -> list[PlanOption]:
     """Of each kind of hardware the way that came nearest: the largest split at the fewest bits."""
     nearest = {one.hardware: one for one in missed}
     return list(nearest.values())
 
 
-def _assumptions(demand: Demand, shape: Architecture) -> tuple[tuple[str, str, str], ...]:
+def _assumptions(demand: Demand, shape: Architecture, load: ReplayLoad) -> tuple[tuple[str, str, str], ...]:
     return (
         (
             "Model",
@@ -242,7 +297,12 @@ def _assumptions(demand: Demand, shape: Architecture) -> tuple[tuple[str, str, s
             f"{SAFE_UTILISATION:.0%}",
             "Azure conversation trace 2023, replayed",
         ),
-        ("Step time", "roofline with kernel priors", "median error 9 % for dense models, 30 % for mixtures of experts"),
+        ("Step time", "roofline, calibrated", f"published measurements, fitted {shipped().fitted}; docs/deploy.md"),
+        (
+            "Traffic that is replayed",
+            f"{len(load.traffic):,} requests at {load.traffic.per_second:.3g} a second",
+            "bursts as in the Azure conversation trace 2023" if load.invented else "the trace",
+        ),
     )
 
 

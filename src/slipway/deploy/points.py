@@ -9,7 +9,7 @@ from typing import Literal
 
 from slipway.deploy.benchmark import ROUNDS, Protocol
 from slipway.domain.architecture import Architecture
-from slipway.domain.errors import FileBroken, FileMissing, InputError, NotFound
+from slipway.domain.errors import FileBroken, FileMissing, NotFound, RowUnusable
 from slipway.domain.hardware import Hardware, Precision
 from slipway.models.architectures import find_model, list_models
 from slipway.models.calibrations import STEP_TOKENS, Setup
@@ -61,15 +61,6 @@ class Point:
     assumed: str = ""
     """What the row did not say and was taken instead."""
     source: str = ""
-
-
-class RowUnusable(InputError):
-    """A row that says too little or names something unknown."""
-
-    def __init__(self, row: str, why: str) -> None:
-        self.row = row
-        self.why = why
-        super().__init__(f"{row}: {why}")
 
 
 def read_table(file: Path) -> list[dict[str, str]]:
@@ -169,7 +160,7 @@ def split_of(row: Mapping[str, str], name: str) -> Split:
 
 def match_hardware(name: str) -> Hardware:
     """Hardware by a name as tables and vendors write it. Raises `NotFound`."""
-    plain = re.sub(r"[\s_]+", "-", name.strip().lower()).removeprefix("nvidia-").removeprefix("amd-")
+    plain = re.sub(r"[\s_]+", "-", name.strip().lower().replace("+", "")).removeprefix("nvidia-").removeprefix("amd-")
     plain = plain.removeprefix("instinct-").removeprefix("geforce-")
     known = [one.name for one in list_hardware()]
     for each in (plain, f"{plain}-sxm", re.sub(r"-\d+gb$", "", plain), re.sub(r"-\d+gb$", "", plain) + "-sxm"):

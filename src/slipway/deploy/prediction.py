@@ -26,7 +26,6 @@ from slipway.models.calibrations import (
 from slipway.models.memory import GIB, RESERVED_GB, RESERVED_SHARE, kv_bytes, kv_copies, weights_gib
 from slipway.models.roofline import Facts, Speed, Work, facts_of, step_seconds
 
-LEAST_CACHE_TOKENS = 1000.0
 USUAL_TOKENS = 4096
 """Length at which the cache of one token is counted, for models with windows."""
 WIDEST_CORRECTION = {"first": 0.8, "token": 0.5}
@@ -120,7 +119,7 @@ def cache_tokens(setup: Setup) -> float:
     usable = devices * (hardware.memory_gib * (1 - RESERVED_SHARE) - RESERVED_GB * 1e9 / GIB)
     free = (usable - weights_gib(setup.shape.parameters, setup.precision)) * GIB
     each = kv_bytes(setup.shape, USUAL_TOKENS, bytes_each=setup.cache_bytes_each) / USUAL_TOKENS
-    return max(free / (each * kv_copies(setup.shape, split.tensor)), LEAST_CACHE_TOKENS) if each else float("inf")
+    return max(free / (each * kv_copies(setup.shape, split.tensor)), 0.0) if each else float("inf")
 
 
 def correct(
@@ -175,7 +174,17 @@ def _prediction(point: Point, first: float, token: float, whole: float, calibrat
         token_s=around(token, "token"),
         tokens_per_second=around(per_second, "tokens_per_second"),
         known=known,
-        assumed=point.assumed,
+        assumed="; ".join(each for each in (point.assumed, _unfit(setup)) if each),
+    )
+
+
+def _unfit(setup: Setup) -> str:
+    """What is assumed of weights that do not fit into the memory of the devices that a row names."""
+    if cache_tokens(setup) > 0:
+        return ""
+    gib = weights_gib(setup.shape.parameters, setup.precision)
+    return (
+        f"{gib:,.0f} GiB of weights do not fit on {setup.split.devices} x {setup.hardware.name}: timed as if they did"
     )
 
 
@@ -187,7 +196,8 @@ def _facts(point: Point) -> Facts:
 def _steps(point: Point, kept: dict[tuple[object, ...], Steps]) -> Steps:
     """The steps of a point; points whose cache never fills share theirs."""
     protocol = point.protocol
-    room = cache_tokens(point.setup)
+    # Weights that leave no room were not served like that: the row says too few devices, and the cache is not known.
+    room = cache_tokens(point.setup) or float("inf")
     enough = protocol.users * (protocol.input_tokens + protocol.output_tokens)
     key = (protocol, step_tokens(point.setup), round(room) if room < enough else None)
     if key not in kept:

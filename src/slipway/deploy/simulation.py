@@ -114,18 +114,16 @@ def simulate(
     fractions = np.zeros((replicas, loop.FRACTIONS))
     heaps = np.zeros((replicas, engine.most + 1), dtype=np.int64)
     following = np.full(number, loop.NOBODY, dtype=np.int64)
-    given: list[Any] = [wholes, fractions, heaps, following]
-    given += [traffic.arrival_s, traffic.input_tokens, traffic.output_tokens, cached, first, last, engine.table]
+    state: list[Any] = [wholes, fractions, heaps, following]
+    requests: list[Any] = [traffic.arrival_s, traffic.input_tokens, traffic.output_tokens, cached]
+    answered: list[Any] = [first, last]
+    table: Any = engine.table
     run = _compiled() if compiled else None
     if run is None:
-        given = [each.tolist() for each in given]
-        first, last = given[8], given[9]
-        fractions = given[1]
         plain: Callable[..., None] = loop.replay
-        run = plain
-    run(
-        router == "least load",
-        *given,
+        run, table = plain, table.tolist()
+        state, requests, answered = ([each.tolist() for each in group] for group in (state, requests, answered))
+    costs = (
         engine.per_sequence,
         engine.per_token,
         engine.per_attention,
@@ -133,18 +131,20 @@ def simulate(
         engine.most,
         engine.cache_tokens,
     )
+    run(router == "least load", *state, tuple(requests), tuple(answered), table, costs)
+    first, last = answered
+    ran = np.asarray(state[1])
     begun, ended = np.asarray(first), np.asarray(last)
-    state = np.asarray(fractions)
     waits = (begun - traffic.arrival_s) + engine.request
     more = traffic.output_tokens - 1
     with np.errstate(divide="ignore", invalid="ignore"):
         token = np.where(more > 0, (ended - begun) / more, np.nan)
-    span = float(state[:, loop.CLOCK].max() - traffic.arrival_s[0])
+    span = float(ran[:, loop.CLOCK].max() - traffic.arrival_s[0])
     return Replay(
         first_s=waits,
         token_s=token,
         end_to_end_s=ended - traffic.arrival_s + engine.request,
-        busy=float(state[:, loop.BUSY].sum() / (replicas * span)) if span > 0 else 0.0,
+        busy=float(ran[:, loop.BUSY].sum() / (replicas * span)) if span > 0 else 0.0,
         span_s=span,
         cached_share=float(cached.sum() / traffic.input_tokens.sum()),
     )

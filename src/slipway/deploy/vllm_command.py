@@ -36,5 +36,7 @@ def vllm_argv(model: ModelServer, *, copies: int = 1, host: str = "0.0.0.0") -> 
     if copies > 1:
         argv += ["--data-parallel-size", str(copies)]
     argv += ["--max-model-len", str(model.context), "--max-num-seqs", str(model.sequences)]
+    if model.step_tokens:
+        argv += ["--max-num-batched-tokens", str(model.step_tokens)]
     argv += ["--gpu-memory-utilization", f"{1 - RESERVED_SHARE:.2f}", "--dtype", "auto"]
     return [*argv, *QUANTISED.get(model.precision, ())]

@@ -39,6 +39,13 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    counted_as: str = ""
+    """Id of the key whose limits and spending it shares: the old text of a rotated key, while both work."""
+
+    @property
+    def holder(self) -> str:
+        """What its use is counted under."""
+        return self.counted_as or self.id
 
     def valid_at(self, now: datetime) -> bool:
         """Neither revoked nor expired."""

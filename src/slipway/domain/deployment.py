@@ -22,6 +22,7 @@ class Demand:
     output_tokens: float
     peak_factor: float = 3.0
     first_token_ms: float | None = None
+    token_ms: float | None = None
     end_to_end_ms: float | None = None
     context_tokens: int = 8192
     residency: str = ""
@@ -78,6 +79,8 @@ class Option:
     properties: dict[str, str] = field(default_factory=dict)
     criteria: dict[str, float] = field(default_factory=dict)
     """Numbers by which the front is drawn, by criterion."""
+    plan: "PlanOption | None" = None
+    """What it runs on at launch, where machines are ours to run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,8 +165,28 @@ class PlanOption:
     end_to_end_ms: float = 0.0
     sequences: int = 0
     """Requests that one replica works on at once."""
+    step_tokens: int = 0
+    """Tokens that the engine should work on in one step; 0 leaves its default."""
+    least_replicas: int = 0
+    """Lower bound for an autoscaler: what the calmest minutes need; 0 where no traffic was replayed."""
+    replicas_by_rule: int = 0
+    """What rate / throughput would have said; 0 where no traffic was replayed."""
+    first_token_low_ms: float = 0.0
+    first_token_high_ms: float = 0.0
+    """An interval that holds 80 % of what is measured in like places."""
     rejected: str = ""
     origin: Origin = "estimated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayWindow:
+    """A part of the replayed traffic: what arrived, what an autoscaler would run, what 1 % waited for at least."""
+
+    seconds: float
+    """Since the first request."""
+    requests_per_second: float
+    replicas: int
+    first_token_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,4 +204,6 @@ class Plan:
     reasons: tuple[str, ...]
     assumptions: tuple[tuple[str, str, str], ...] = ()
     """(what, value, source with date)"""
+    replay: tuple[ReplayWindow, ...] = ()
+    """The chosen option over the traffic that was replayed; empty without a limit on latency."""
     created_at: datetime

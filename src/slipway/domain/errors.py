@@ -659,17 +659,43 @@ class RoleMissing(AccessDenied):
 
 
 class OverLimit(SlipwayError):
-    """A key has used up its requests, tokens or budget."""
+    """A key, a person or the project has used up its requests, tokens or budget."""
 
     http_status = 429
     code = "rate_limit_exceeded"
 
-    def __init__(self, what: str, *, retry_after_s: float) -> None:
+    def __init__(self, what: str, *, retry_after_s: float, why: str = "is used up") -> None:
         self.retry_after_s = retry_after_s
-        super().__init__(f"{what} is used up. Try again in {retry_after_s:.0f} s.")
+        super().__init__(f"{what} {why}. Try again in {retry_after_s:.0f} s.")
 
 
 # Decide and deploy -----------------------------------------------------------------------------------------------
+
+
+class TrafficTooLittle(InputError):
+    """Stored traffic is to stand for a demand, but there is too little of it."""
+
+    code = "too_little_traffic"
+
+    def __init__(self, found: int, *, needed: int) -> None:
+        self.found, self.needed = found, needed
+        super().__init__(
+            f"{found} requests of users with counted tokens are stored for this time; a demand needs {needed}. "
+            "Look further back with --since, or answer [decide] by hand: slipway decide ask"
+        )
+
+
+class NothingToReplay(InputError):
+    """A trace holds no request that a release could answer."""
+
+    code = "nothing_to_replay"
+
+    def __init__(self, trace: str) -> None:
+        self.trace = trace
+        super().__init__(
+            f"Trace '{trace}' holds no question and no message of a user, so nothing can be asked again. "
+            "Its content may have been left out when it was recorded ([watch] content)."
+        )
 
 
 class RequirementMissing(InputError):
@@ -690,6 +716,14 @@ class NothingMeets(SlipwayError):
     exit_code = 3
     http_status = 409
     code = "nothing_meets"
+
+
+class RowUnusable(InputError):
+    """A row of measured or asked-for points says too little or names something unknown."""
+
+    def __init__(self, row: str, why: str) -> None:
+        self.row, self.why = row, why
+        super().__init__(f"{row}: {why}")
 
 
 class ModelNotPlanned(InputError):

@@ -9,11 +9,16 @@ from slipway.domain.ids import ReleaseId, SubjectId, TraceId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """A user's or reviewer's word on one trace. `score` runs from -1 (bad) to 1 (good)."""
+    """A user's or reviewer's word on one trace. `score` runs from -1 (bad) to 1 (good).
+
+    `name` says what was judged where it is not the answer as a whole, such as tone; `label` is a word for it.
+    """
 
     id: str
     trace: TraceId
     score: float
+    name: str = ""
+    label: str = ""
     comment: str = ""
     correction: str = ""
     source: Literal["user", "reviewer", "judge"] = "user"

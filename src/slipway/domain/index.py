@@ -16,7 +16,7 @@ class SearchSettings:
 
     similarity: Similarity = "cosine"
     alpha: float = 0.45
-    cut: float = 0.78
+    cut: float = 0.76
     limit: int = 15
 
 

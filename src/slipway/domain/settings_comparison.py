@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from slipway.domain.ids import ContentHash
+from slipway.domain.index import Similarity
 from slipway.domain.release import Measure
 
 
@@ -11,8 +12,8 @@ from slipway.domain.release import Measure
 class SettingsResult:
     """One setting: chunk size in tokens, weight of the lexical leg, relative cut, and what they gave.
 
-    `ndcg` (at 10) and `mrr` are of the whole ranking, `recall` and `tokens` (a mean) of the passages that the cut
-    leaves.
+    `ndcg` (at 10) and `mrr` are of the whole ranking, `recall`, `precision`, `iou` and `tokens` (a mean) of the
+    passages that the cut leaves. `precision` and `iou` are by characters, where the answer's place is known.
     """
 
     size: int
@@ -22,6 +23,12 @@ class SettingsResult:
     recall: Measure
     mrr: Measure
     tokens: float
+    chunker: str = "recursive"
+    embedder: str = ""
+    """Id of the embedder; empty is words only."""
+    similarity: Similarity = "cosine"
+    precision: Measure | None = None
+    iou: Measure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +48,5 @@ class SettingsComparison:
     """The row of the settings in slipway.toml, where it was among those tried."""
     verdict: str
     created_at: datetime
+    applied: str = ""
+    """The index version that was built with the best setting, as NAME@VERSION."""

@@ -11,7 +11,7 @@ SpanKind = Literal[
 ]
 SHADOW = "shadow"
 """Channel of copies of users' requests whose answers nobody sees."""
-OWN_CHANNELS = frozenset({"evaluate", "learn", SHADOW})
+OWN_CHANNELS = frozenset({"evaluate", "learn", "replay", SHADOW})
 """Channels of Slipway's own requests: they are no traffic of users, and watching leaves them out."""
 Status = Literal["ok", "error", "blocked", "abstained", "cancelled", "unset"]
 

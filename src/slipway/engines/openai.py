@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from slipway.config.secrets import Secret
-from slipway.domain.errors import EngineError, EngineGarbled, UpstreamError
-from slipway.domain.message import Delta, FinishReason, Reply, Request, Usage
+from slipway.domain.errors import EngineError, UpstreamError
+from slipway.domain.message import Delta, Reply, Request
 from slipway.engines.base import Tools, engines
-from slipway.text.tokens import count_tokens
+from slipway.upstream.chat import read_deltas, read_whole
 from slipway.upstream.client import Deadlines, Prepared, Response, prepare
 from slipway.upstream.engine_errors import engine_error, refused
 from slipway.wire.errors import error_text
-from slipway.wire.openai import read_piece, read_reply, write_chat
-from slipway.wire.sse import EventReader, EventTooLong
+from slipway.wire.openai import write_chat
 
 LARGEST_REPLY = 64 * 1024 * 1024
 
@@ -60,46 +57,12 @@ class OpenAI:
         return tuple(prepare("POST", f"{base.rstrip('/')}/{path}", headers) for base in bases)
 
     async def complete(self, request: Request, *, tools: Tools) -> Reply:
-        response = await self._ask(request, tools, stream=False)
-        try:
-            body = await response.read()
-        except UpstreamError as error:
-            raise engine_error(self.name, self.base_url, error) from error
-        try:
-            reply = read_reply(body, model=request.model)
-        except ValueError as wrong:
-            raise EngineGarbled(self.name, str(wrong)) from wrong
-        return replace(reply, usage=_estimate(request, reply.text)) if reply.usage.estimated else reply
+        return await read_whole(
+            lambda: self._ask(request, tools, stream=False), request, engine=self.name, url=self.base_url
+        )
 
-    async def stream(self, request: Request, *, tools: Tools) -> AsyncIterator[Delta]:
-        response = await self._ask(request, tools, stream=True)
-        reader = EventReader()
-        finish: FinishReason | None = None
-        usage: Usage | None = None
-        texts: list[str] = []
-        try:
-            done = False
-            while not done and (piece := await response.piece()):
-                for data in reader.feed(piece):
-                    if data == b"[DONE]":
-                        done = True
-                        break
-                    event = read_piece(data)
-                    if event.error:
-                        raise EngineGarbled(self.name, f"it ended with the error '{event.error}'")
-                    finish, usage = event.finish or finish, event.usage or usage
-                    if event.text:
-                        texts.append(event.text)
-                        yield Delta(text=event.text)
-            if finish is None and not done:
-                raise EngineGarbled(self.name, "the stream ended in the middle")
-            yield Delta(finish=finish or "stop", usage=usage or _estimate(request, "".join(texts)))
-        except UpstreamError as error:
-            raise engine_error(self.name, self.base_url, error) from error
-        except (msgspec.DecodeError, EventTooLong) as wrong:
-            raise EngineGarbled(self.name, str(wrong)) from wrong
-        finally:
-            response.close()
+    def stream(self, request: Request, *, tools: Tools) -> AsyncIterator[Delta]:
+        return read_deltas(lambda: self._ask(request, tools, stream=True), request, engine=self.name, url=self.base_url)
 
     async def _ask(self, request: Request, tools: Tools, *, stream: bool) -> Response:
         body = write_chat(
@@ -128,9 +91,3 @@ class OpenAI:
         except UpstreamError as error:
             raise engine_error(self.name, endpoint.origin, error) from error
         return response
-
-
-def _estimate(request: Request, text: str) -> Usage:
-    """Tokens by a rule of thumb, where the endpoint did not count."""
-    asked = sum(count_tokens(message.text) for message in request.messages)
-    return Usage(input_tokens=asked, output_tokens=count_tokens(text), estimated=True)

@@ -93,6 +93,7 @@ async def answer_call(
 async def _stream(call: Call, services: Services, target: Target, release: Release, asked: Asked, shape: Shape) -> None:
     workspace = call.snapshot.workspace
     found: Answer | None = None
+    asked = replace(asked, when_unfinished=lambda used, cost: services.ledger.count(call, used, cost.micros))
     events = cast(
         AsyncGenerator[AnswerPiece | Answer, None],
         stream_answer(

@@ -14,11 +14,13 @@ from typing import Any
 import msgspec
 
 from slipway.access.budgets import Meter
+from slipway.access.counters import Counters
 from slipway.access.limits import RateLimiter
 from slipway.domain.access import Scope as KeyScope
 from slipway.domain.errors import EngineResting, OverLimit, RequestTooLarge, SlipwayError
 from slipway.gateway.admission import Admission, limit_headers
 from slipway.gateway.breakers import Breakers
+from slipway.gateway.cache import AnswerCache
 from slipway.gateway.call import Call, ClientLeft, Receive, Scope, Send
 from slipway.gateway.canaries import Canaries
 from slipway.gateway.chat import chat
@@ -26,6 +28,7 @@ from slipway.gateway.embeddings import embed
 from slipway.gateway.feedback import take_feedback
 from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
+from slipway.gateway.messages import take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
@@ -35,6 +38,7 @@ from slipway.gateway.services import Services
 from slipway.gateway.shadows import Shadows
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
 from slipway.gateway.steering import Steering
+from slipway.gateway.translation import MessagesDialect, answer_in
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
 from slipway.tracing.ingest import backlog
@@ -50,6 +54,7 @@ Handler = Callable[[Call, Services], Awaitable[None]]
 
 HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/chat/completions": ("POST", "chat", chat),
+    "/v1/messages": ("POST", "chat", take_messages),
     "/v1/responses": ("POST", "chat", respond),
     "/v1/embeddings": ("POST", "chat", embed),
     "/v1/models": ("GET", "chat", list_models),
@@ -59,7 +64,7 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/logs": ("POST", "traces", take_logs),
     "/v1/metrics": ("POST", "traces", take_metrics),
 }
-RECORDED = frozenset({"/v1/chat/completions", "/v1/responses", "/v1/embeddings"})
+RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"})
 LOOK_EVERY_S = 0.25
 """Calls that run longer than this are watched for clients that leave: sooner, and each short call would pay for it."""
 STALE_AFTER_S = 30.0
@@ -68,8 +73,8 @@ STALE_AFTER_S = 30.0
 class Gateway:
     """One worker's gateway. `fallback` is the application of the pages.
 
-    `keys_required` asks every call of /v1 for an API key. `worker` names the journal's segments and the counts;
-    `share` is this worker's part of every limit a minute.
+    `keys_required` asks every call of /v1 for an API key. `worker` names the journal's segments and the counts. Limits
+    are counted together with the other workers of the same folder.
     """
 
     def __init__(
@@ -79,7 +84,6 @@ class Gateway:
         fallback: Application | None = None,
         keys_required: bool = False,
         worker: str = "0",
-        share: float = 1.0,
         refresh_s: float = 1.0,
     ) -> None:
         self.fallback = fallback
@@ -91,10 +95,13 @@ class Gateway:
         self._shared = SharedCounts(workspace.state / "workers", worker)
         self._live_traffic = LiveWriter(workspace.state / "workers", worker, started_s=time.monotonic())
         self._journal = Journal.open(workspace.store.journal_folder, worker=f"gateway{worker}")
+        counters = self._counters = Counters(
+            workspace.state / "workers" / "limits", worker=int(worker) if worker.isdigit() else 0
+        )
         admission = Admission(
             required=keys_required,
-            limiter=RateLimiter(share=share),
-            meter=Meter(workspace.store, flush_s=float("inf")),
+            limiter=RateLimiter(counters),
+            meter=Meter(workspace.store, counters, flush_s=float("inf")),
         )
         self._services = Services(
             http=workspace.http,
@@ -109,6 +116,7 @@ class Gateway:
             intake=Intake(self._journal),
             counts=counts,
             budget=RetryBudget(),
+            cache=AnswerCache(workspace.store, now=workspace.now),
             breakers=Breakers(),
             shadows=Shadows(counts, most=0),
         )
@@ -185,6 +193,7 @@ class Gateway:
         await asyncio.to_thread(self._watcher.stop)
         self._journal.close()
         self._shared.remove()
+        self._counters.close()
         self._live_traffic.remove()
         write_health(self._workspace.state / "workers", self._worker, [])
 
@@ -223,8 +232,10 @@ class Gateway:
             write_health(self._workspace.state / "workers", self._worker, counts.breakers)
         except OSError as wrong:
             log.warning("the counts cannot be written: %s", wrong)
-        if self._snapshot.keys:
-            self._services.admission.settle_up()
+        self._services.admission.settle_up(self._snapshot)
+        cache = self._snapshot.workspace.settings.cache
+        if cache.enabled:
+            self._services.cache.refresh(cache)
 
     # One call -------------------------------------------------------------------------------------------------------
 
@@ -246,6 +257,8 @@ class Gateway:
             call.outcome = "cancelled"
         finally:
             call.finished = True
+            if call.account is not None:
+                self._services.admission.finish(call.account)
             self._running.discard(call)
             counts.in_flight -= 1
             line = call.line or counts.line(_endpoint(call.path), call.channel, call.release)
@@ -259,6 +272,8 @@ class Gateway:
                 self._watcher.look_soon()
 
     async def _handle(self, call: Call) -> None:
+        if call.path == "/v1/messages":
+            answer_in(call, MessagesDialect(call))
         try:
             method, scope, handler = _find_handler(call)
             if call.scope["method"] != method:

@@ -12,6 +12,7 @@ from typing import Any
 from slipway.domain.access import ApiKey
 from slipway.domain.errors import RequestInvalid, RequestTooLarge
 from slipway.domain.ids import SpanId, SubjectId, TraceId
+from slipway.gateway.account import Account
 from slipway.gateway.canaries import Arm
 from slipway.gateway.metrics import Line
 from slipway.gateway.snapshot import Snapshot
@@ -47,6 +48,7 @@ class Call:
     __slots__ = (
         "_receive",
         "_send",
+        "account",
         "arm",
         "channel",
         "fallback",
@@ -57,6 +59,7 @@ class Call:
         "left",
         "line",
         "model",
+        "native",
         "outcome",
         "parent",
         "path",
@@ -100,6 +103,10 @@ class Call:
         self.status = 0
         self.first_byte_ns: int | None = None
         self.key: ApiKey | None = None
+        self.native = False
+        """Whether the engine answers in the client's own API."""
+        self.account: Account | None = None
+        """Whose limits and budgets the call is counted under, if any."""
         self.model = ""
         self.channel = ""
         self.release = ""
@@ -209,6 +216,10 @@ class Call:
 
     # Out ---------------------------------------------------------------------------------------------------------
 
+    def send_through(self, outlet: Callable[[Send], Send]) -> None:
+        """Puts something between this call and the server, which sees and may change all that goes out."""
+        self._send = outlet(self._send)
+
     def _head(self, status: int, content_type: bytes, more: list[tuple[bytes, bytes]]) -> MutableMapping[str, Any]:
         self.status = status
         self.responded = True
@@ -219,6 +230,8 @@ class Call:
         ]
         if self.release:
             headers.append((b"x-slipway-release", self.release.encode("ascii")))
+        if self.account is not None:
+            headers += self.account.headers()
         if self.fallback:
             headers.append((b"x-slipway-fallback", self.fallback.encode("ascii", "backslashreplace")))
         return {"type": "http.response.start", "status": status, "headers": headers + more}
@@ -241,9 +254,14 @@ class Call:
         if self.first_byte_ns is None:
             self.first_byte_ns = round(self.seconds * 1e9)
 
-    async def begin_stream(self, content_type: bytes = b"text/event-stream; charset=utf-8") -> None:
+    async def begin_stream(
+        self,
+        content_type: bytes = b"text/event-stream; charset=utf-8",
+        *,
+        more: list[tuple[bytes, bytes]] | None = None,
+    ) -> None:
         self.note_first_byte()
-        await self._send(self._head(200, content_type, [(b"cache-control", b"no-cache")]))
+        await self._send(self._head(200, content_type, [(b"cache-control", b"no-cache"), *(more or ())]))
 
     async def piece(self, body: bytes) -> None:
         """A piece of a stream; waits while the client is slower than we are."""

@@ -99,10 +99,6 @@ class CanaryWatch:
                 total = [a + b for a, b in zip(total, self._numbers[column : column + SIDE], strict=True)]
         return Outcomes(total[0], total[1], total[2:])
 
-    def close(self) -> None:
-        self._numbers.release()
-        self._map.close()
-
 
 class Arm:
     """The side of a channel that one request was routed to."""
@@ -124,6 +120,7 @@ class Canaries:
     def __init__(self, folder: Path, *, worker: str) -> None:
         self._folder = folder
         self._worker = int(worker) if worker.isdigit() else 0
+        self._tidied = False
         self._watches: dict[tuple[str, ReleaseId, str], CanaryWatch] = {}
 
     def watch(self, channels: Iterable[Channel]) -> dict[str, CanaryWatch]:
@@ -138,6 +135,13 @@ class Canaries:
                 watch = self._watches[key] = CanaryWatch(self._path(key), channel, worker=self._worker)
             watch.rule = channel.rule
             found[channel.name] = watch
+        if not self._tidied:
+            # What an earlier server left behind about canaries that ended while nobody looked.
+            self._tidied = True
+            known = {watch.path for watch in found.values()}
+            for path in self._folder.glob("*.canary"):
+                if path not in known:
+                    path.unlink(missing_ok=True)
         kept = {id(watch) for watch in found.values()}
         for key, watch in list(self._watches.items()):
             if id(watch) not in kept:

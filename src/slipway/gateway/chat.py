@@ -10,6 +10,7 @@ from slipway.domain.answer import Answer
 from slipway.domain.errors import Blocked, EngineError, RequestInvalid, SlipwayError
 from slipway.domain.ids import ReleaseId
 from slipway.gateway.answers import answer_call
+from slipway.gateway.caching import Tee, find, give, keep, read_asked
 from slipway.gateway.call import Call
 from slipway.gateway.fields import Fields, read_model, read_user
 from slipway.gateway.forward import forward
@@ -30,11 +31,34 @@ from slipway.wire.sse import DONE
 
 
 async def chat(call: Call, services: Services) -> None:
-    body = await call.body()
+    await complete_chat(call, services, await call.body())
+
+
+async def complete_chat(call: Call, services: Services, body: bytes) -> None:
+    """Answers a chat completion request, whichever API it came by."""
     fields = read_fields(body)
     call.model = read_model(fields)
     call.identify(read_user(fields))
     target = find_route(call)
+    settings = call.snapshot.workspace.settings.cache
+    if not settings.enabled or b"no-store" in call.headers.get(b"cache-control", b""):
+        await _serve(call, services, body=body, fields=fields, target=target)
+        return
+    asked = await read_asked(call, target, fields, settings)
+    if asked is not None and b"no-cache" not in call.headers.get(b"cache-control", b""):
+        found = find(services.cache, asked, settings)
+        if found is not None:
+            await give(call, services.ledger, target, found, fields)
+            return
+    tee = Tee(call)
+    call.send_through(tee.before)
+    await _serve(call, services, body=body, fields=fields, target=target)
+    if asked is not None:
+        keep(services.cache, call, target, asked, tee, settings)
+
+
+async def _serve(call: Call, services: Services, *, body: bytes, fields: Fields, target: Target) -> None:
+    services.admission.reserve(call, target, body=body, fields=fields)
     try:
         await _answer(call, services, body=body, fields=fields, target=target)
     except EngineError:
@@ -49,7 +73,7 @@ async def _answer_as_shadow(services: Services, body: bytes, call: Call) -> None
 
 
 async def _answer(call: Call, services: Services, *, body: bytes, fields: Fields, target: Target) -> None:
-    if target.plain and target.endpoints:
+    if target.plain and "chat/completions" in target.endpoints:
         await forward(call, services, path="chat/completions", fields=fields, body=body, target=target)
         return
     request = read_chat(body)

@@ -26,7 +26,9 @@ async def embed(call: Call, services: Services) -> None:
     call.identify(read_user(fields))
     embedder = call.snapshot.workspace.embedder
     target = None if embedder is not None and call.model == embedder.id else find_route(call)
-    if target is not None and target.plain and target.endpoints:
+    if target is not None:
+        services.admission.reserve(call, target, body=body, fields=fields)
+    if target is not None and target.plain and "embeddings" in target.endpoints:
         await forward(call, services, path="embeddings", fields=fields, body=body, target=target)
         return
     request = read_embedding_request(body)

@@ -18,10 +18,11 @@ from slipway.gateway.fields import Fields, wants_stream
 from slipway.gateway.guarding import GuardedStream, check_completion, check_messages, strongest
 from slipway.gateway.ledger import NO_USAGE, shortened
 from slipway.gateway.services import Services
-from slipway.gateway.targets import Target
+from slipway.gateway.targets import NO_RAILS, Target
 from slipway.gateway.upstream_calls import Asking, Attempt, Passed
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
+from slipway.wire import messages
 from slipway.wire.errors import error_kind, error_text, write_error
 from slipway.wire.openai import (
     ChatMessage,
@@ -39,7 +40,7 @@ KEPT_BYTES = 1024 * 1024
 """Of a longer stream a trace keeps the beginning, and the end for its usage."""
 KEPT_HEADERS = frozenset({b"retry-after", b"content-encoding"})
 OWN_CREDENTIALS = (401, 403, 407)
-KINDS: Mapping[str, SpanKind] = {"chat/completions": "chat", "embeddings": "embeddings"}
+KINDS: Mapping[str, SpanKind] = {"chat/completions": "chat", "messages": "chat", "embeddings": "embeddings"}
 
 _messages = msgspec.json.Decoder(list[ChatMessage])
 
@@ -99,7 +100,7 @@ class Passage:
         self._path = path
         self._fields = fields
         self._target = target
-        asked = fields.get("messages" if path == "chat/completions" else "input")
+        asked = fields.get("input" if path == "embeddings" else "messages")
         self._asked = b"null" if asked is None else bytes(asked)
         self._said: Completion | None = None
         self._kept: list[bytes] = []
@@ -175,7 +176,9 @@ class Passage:
 
     def _others_for(self, kind: FailureKind) -> Sequence[Target]:
         call = self._call
-        return [] if call.shadow_of else call.snapshot.fallbacks(call.channel, self._target, kind)
+        others = [] if call.shadow_of else call.snapshot.fallbacks(call.channel, self._target, kind)
+        # Rails read chat completions; who has some cannot stand in where another API is passed on as it is.
+        return [one for one in others if one.guardrails == NO_RAILS] if self._path == "messages" else others
 
     # Back to the client ------------------------------------------------------------------------------------------
 
@@ -188,6 +191,8 @@ class Passage:
 
     async def _pass_whole(self, passed: Passed) -> None:
         body, self._said = passed.body, passed.said
+        if self._path == "messages":
+            self._said = read_completion(messages.completion_in(body))
         if self._target.guardrails.after and self._path == "chat/completions":
             checked, verdicts = check_completion(body, self._target.guardrails)
             self._verdicts += verdicts
@@ -267,7 +272,8 @@ class Passage:
 
     def _raw(self) -> bytes:
         kept = b"".join(self._kept)
-        return kept if self._kept_bytes < KEPT_BYTES else kept + self._last
+        raw = kept if self._kept_bytes < KEPT_BYTES else kept + self._last
+        return messages.chunks_in(raw) if self._path == "messages" else raw
 
     def record(self, status: Status, *, error: str = "") -> None:
         """Writes the trace, once."""
@@ -318,10 +324,10 @@ class Passage:
                 given = msgspec.json.decode(self._asked, type=str | list[str])
                 texts = [given] if isinstance(given, str) else given
                 return [{"role": "user", "text": shortened(text)} for text in texts]
-            messages = _messages.decode(self._asked)
+            turns = _messages.decode(self._asked)
         except (ValueError, RecursionError):
             return []  # the engine has said what is wrong with it
-        return [{"role": message.role, "text": shortened(visible_text(message))} for message in messages]
+        return [{"role": message.role, "text": shortened(visible_text(message))} for message in turns]
 
 
 def _roughly(text: str) -> int:

@@ -203,8 +203,14 @@ class Ledger:
         line.output_tokens += usage.output_tokens
         line.cached_tokens += usage.cached_tokens
         line.cost_micros += cost_micros
-        if call.key is not None:
-            self._admission.used(call.key, tokens=usage.total_tokens, micros=cost_micros)
+        if call.account is not None:
+            self._admission.used(call.account, tokens=usage.total_tokens, micros=cost_micros)
+
+    def saved(self, call: Call, cost_micros: int) -> None:
+        """Counts what an answer from the cache would have cost."""
+        self.counts.cache_hits += 1
+        self.counts.cache_saved_micros += cost_micros
+        self._admission.saved(cost_micros)
 
 
 def shortened(text: str) -> str:

@@ -81,6 +81,8 @@ class Counts(msgspec.Struct):
     retries: int = 0
     fallbacks: int = 0
     traces_lost: int = 0
+    cache_hits: int = 0
+    cache_saved_micros: int = 0
     otlp: dict[str, int] = msgspec.field(default_factory=dict)
     """What other programs sent, by signal and outcome, separated by a space."""
     bodies_shed: int = 0
@@ -133,6 +135,8 @@ class SharedCounts:
             total.retries += counts.retries
             total.fallbacks += counts.fallbacks
             total.traces_lost += counts.traces_lost
+            total.cache_hits += counts.cache_hits
+            total.cache_saved_micros += counts.cache_saved_micros
             total.bodies_shed += counts.bodies_shed
             total.breakers += counts.breakers
             for field in ("upstream_failures", "shadows", "reloads", "otlp"):
@@ -200,6 +204,11 @@ def write_page(counts: Counts, *, labels: Mapping[str, str], gauges: Mapping[str
     _write_breakers(page, counts.breakers)
     for name, (text, value) in {
         "slipway_retries_total": ("Calls of engines that were repeated.", float(counts.retries)),
+        "slipway_cache_hits_total": ("Requests that were answered from the cache.", float(counts.cache_hits)),
+        "slipway_cache_saved_dollars_total": (
+            "What answers from the cache would have cost.",
+            counts.cache_saved_micros / 1_000_000,
+        ),
         "slipway_fallbacks_total": ("Requests that another engine or release answered.", float(counts.fallbacks)),
         "slipway_bodies_shed_total": (
             "Requests whose trace was kept without what was said, for want of room.",

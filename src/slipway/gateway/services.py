@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from slipway.gateway.admission import Admission
 from slipway.gateway.breakers import Breakers
+from slipway.gateway.cache import AnswerCache
 from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.metrics import Counts
@@ -22,5 +23,6 @@ class Services:
     intake: Intake
     counts: Counts
     budget: RetryBudget
+    cache: AnswerCache
     breakers: Breakers
     shadows: Shadows

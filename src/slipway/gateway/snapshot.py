@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from time import monotonic
 
 from slipway.config.reader import load_settings
@@ -33,6 +34,8 @@ class Snapshot:
     by_label: Mapping[str, ReleaseId] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
     """API keys by the hash of their text."""
+    day: date = field(default_factory=lambda: datetime.now(UTC).date())
+    """Day of the prices in `targets`."""
     watches: Mapping[str, CanaryWatch] = field(default_factory=dict)
     """Canaries under watch, by channel."""
     _stand_ins: dict[tuple[str, str], Target | None] = field(default_factory=dict, compare=False, repr=False)
@@ -70,8 +73,8 @@ class Snapshot:
                 if self._release(name) is None:
                     engine, _, model = name.partition("/")
                     try:
-                        # Priced, because the price list is heavy to load: not in the middle of a request.
-                        make_raw_target(self.workspace, engine, model, priced=True)
+                        # Looks its price up too: the list is heavy to load, and not in the middle of a request.
+                        make_raw_target(self.workspace, engine, model)
                     except SlipwayError as wrong:
                         raise ConfigError(f"[routing.fallback.{key}]", f"'{name}' cannot answer: {wrong}") from wrong
             for target in self.targets.values():
@@ -93,7 +96,7 @@ class Snapshot:
                     found = self.target(release)
                 else:
                     engine, _, other = name.partition("/")
-                    found = make_raw_target(self.workspace, engine, other or model, priced=True)
+                    found = make_raw_target(self.workspace, engine, other or model)
             except SlipwayError as wrong:
                 log.warning("the fallback '%s' cannot answer: %s", name, wrong)
             if len(self._stand_ins) < MOST_STAND_INS:
@@ -122,7 +125,8 @@ def load_snapshot(
     """
     records = workspace.store.records
     channels = {channel.name: channel for channel in records.list(Channel)}
-    known = before.targets if before is not None and before.workspace is workspace else {}
+    day = datetime.now(UTC).date()
+    known = before.targets if before is not None and before.workspace is workspace and before.day == day else {}
     wanted = {share.release for channel in channels.values() for share in channel.shares}
     targets = dict(known)
     if not wanted <= known.keys() or records.count(Release, name=workspace.application) != len(known):
@@ -138,6 +142,7 @@ def load_snapshot(
         targets=targets,
         by_label={target.label: id for id, target in targets.items()},
         keys={key.hash: key for key in records.list(ApiKey)},
+        day=day,
         watches=canaries.watch(channels.values()) if canaries is not None else {},
         _stand_ins=before._stand_ins if before is not None and same else {},
     )

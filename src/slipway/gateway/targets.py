@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import msgspec
 
+from slipway.config.settings import Settings
 from slipway.domain.errors import SlipwayError
 from slipway.domain.guardrail import Guardrails
 from slipway.domain.message import Usage
 from slipway.domain.model import Price
 from slipway.domain.release import Release
+from slipway.engines.anthropic import Anthropic
 from slipway.engines.base import Engine
 from slipway.engines.openai import OpenAI
-from slipway.models.catalog import price_of
 from slipway.models.choice import choose_engine
+from slipway.models.prices import price_in
 from slipway.tracing.cost import cost_of
 from slipway.upstream.client import Deadlines, Prepared
+from slipway.upstream.translated import TranslatedEngine
 from slipway.workspace import Workspace
 
 FORWARDED = ("chat/completions", "embeddings")
@@ -37,6 +39,8 @@ class Target:
     model: str
     model_json: msgspec.Raw
     endpoints: dict[str, tuple[Prepared, ...]] = field(default_factory=dict)
+    translator: TranslatedEngine | None = None
+    """The engine itself where it speaks another API than OpenAI's."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     guardrails: Guardrails = NO_RAILS
     price: Price | None = None
@@ -70,47 +74,53 @@ def make_target(workspace: Workspace, release: Release) -> Target:
         engine = choose_engine(workspace.settings, release.model.engine, folder=workspace.folder)
     except SlipwayError as wrong:
         broken = wrong
-    return _target(engine, release=release, engine_name=release.model.engine, model=release.model.name, broken=broken)
+    return _target(
+        workspace.settings,
+        engine,
+        release=release,
+        engine_name=release.model.engine,
+        model=release.model.name,
+        broken=broken,
+    )
 
 
-def make_raw_target(workspace: Workspace, engine_name: str, model: str, *, priced: bool = False) -> Target:
+def make_raw_target(workspace: Workspace, engine_name: str, model: str) -> Target:
     """A model of an engine, past every release. Raises what `choose_engine` raises."""
     engine = choose_engine(workspace.settings, engine_name, folder=workspace.folder)
-    return _target(engine, release=None, engine_name=engine_name, model=model, broken=None, priced=priced)
+    return _target(workspace.settings, engine, release=None, engine_name=engine_name, model=model, broken=None)
 
 
 def _target(
+    settings: Settings,
     engine: Engine | None,
     *,
     release: Release | None,
     engine_name: str,
     model: str,
     broken: SlipwayError | None,
-    priced: bool = False,
 ) -> Target:
-    forwards = isinstance(engine, OpenAI) and (release is None or (release.prompt is None and release.index is None))
     endpoints: dict[str, tuple[Prepared, ...]] = {}
-    if forwards:
-        assert isinstance(engine, OpenAI)
+    if release is None or (release.prompt is None and release.index is None):
         try:
-            endpoints = {path: engine.endpoints(path) for path in FORWARDED}
+            if isinstance(engine, OpenAI):
+                endpoints = {path: engine.endpoints(path) for path in FORWARDED}
+            elif isinstance(engine, TranslatedEngine):
+                endpoints = {"chat/completions": (engine.prepare_chat(model, b"", stream=False),)}
+                if isinstance(engine, Anthropic):
+                    endpoints["messages"] = endpoints["chat/completions"]
         except SlipwayError as wrong:
             broken = wrong
-    price = None
-    if release is not None or priced:
-        # The price list is heavy to load; a raw model, which is looked up in the middle of a request, is priced later,
-        # by the ingester.
-        base_url = engine.base_url if isinstance(engine, OpenAI) else ""
-        price = price_of(engine_name, model, at=datetime.now(UTC).date(), base_url=base_url)
+    base_url = engine.base_url if isinstance(engine, OpenAI | TranslatedEngine) else ""
     return Target(
         release=release,
         engine=engine_name,
         model=model,
         model_json=msgspec.Raw(msgspec.json.encode(model)),
         endpoints=endpoints,
-        deadlines=engine.deadlines if isinstance(engine, OpenAI) else Deadlines(),
+        translator=engine if isinstance(engine, TranslatedEngine) else None,
+        deadlines=engine.deadlines if isinstance(engine, OpenAI | TranslatedEngine) else Deadlines(),
         guardrails=release.guardrails if release else NO_RAILS,
-        price=price,
-        address=engine.base_url if isinstance(engine, OpenAI) else "",
+        price=price_in(settings, engine_name, model, base_url=base_url),
+        address=base_url,
         broken=broken,
     )

@@ -200,13 +200,14 @@ class Asking:
         return failure, answer
 
     async def _call(self, target: Target, endpoint: Prepared) -> Passed:
-        response = await self._http.send_prepared(
-            endpoint,
-            extra=self._extra,
-            body=self._body_for(target),
-            deadlines=target.deadlines,
-            max_bytes=None if self._stream else LARGEST_ANSWER,
-        )
+        body, most = self._body_for(target), None if self._stream else LARGEST_ANSWER
+        response: Response
+        if target.translator is not None and self._path == "chat/completions":
+            response = await target.translator.send_chat(self._http, body, extra=self._extra, max_bytes=most)
+        else:
+            response = await self._http.send_prepared(
+                endpoint, extra=self._extra, body=body, deadlines=target.deadlines, max_bytes=most
+            )
         if self._stream and response.status < 400 and (response.header(b"content-type") or b"").startswith(EVENTS):
             first = await response.piece()
             if not first:

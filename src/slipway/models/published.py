@@ -50,6 +50,15 @@ FILE_BITS = {
 """Bits a weight takes in a file, scales included. Source: llama.cpp's table for an 8B model (recalled) and the block
 sizes of the formats; the K-quants of larger models are a little smaller, see `file_bits`."""
 Q4_K, Q6_K = 4.5, 6.5625
+TRAINED_ON = {
+    "tpu-v3": (123.0, 32.0, 900.0, 262.0),
+    "tpu-v4": (275.0, 32.0, 1228.0, 192.0),
+    "tpu-v5e": (197.0, 16.0, 819.0, 200.0),
+    "tpu-v5p": (459.0, 95.0, 2765.0, 350.0),
+    "tpu-v6e": (918.0, 32.0, 1640.0, 300.0),
+}
+"""Chips that published models were trained on and that nobody plans to serve on here: bf16 teraflops, GiB, GB/s, watts.
+Source: Google Cloud's system pages (recalled)."""
 
 
 def file_bits(quantisation: str, shape: Architecture | None = None) -> float:
@@ -89,7 +98,20 @@ def find_published_hardware(text: str) -> Hardware:
         if re.search(rf"(?<![a-z0-9])(\d+x)?{re.escape(chip)}(?![a-z0-9])", text):
             form = "pcie" if "pcie" in text and f"{chip}-pcie" in known else ""
             return known[f"{chip}-{form}" if form else name]
-    raise NotFound("hardware", text, known=list(known), next_step="List it: slipway deploy hardware.")
+    for name, (tflops, memory, bandwidth, watts) in TRAINED_ON.items():
+        if _words(name) in words:
+            return Hardware(
+                name=name,
+                memory_gib=memory,
+                bandwidth_gb_s=bandwidth,
+                tflops={"bf16": tflops},
+                link_gb_s=50.0,
+                devices_per_node=4,
+                watts=watts,
+                efficiency={},
+                source="Google Cloud (recalled)",
+            )
+    raise NotFound("hardware", text, known=[*known, *TRAINED_ON], next_step="List it: slipway deploy hardware.")
 
 
 def find_published_model(text: str) -> Architecture:

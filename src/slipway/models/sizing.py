@@ -7,8 +7,9 @@ from math import ceil, log
 from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Demand, PlanOption
 from slipway.domain.hardware import Hardware, Precision
+from slipway.models.calibrations import Setup, speed_of
 from slipway.models.memory import sequences_that_fit, serving_bill, weights_gib
-from slipway.models.roofline import decode_step_s, prefill_s
+from slipway.models.roofline import Speed, Split, decode_step_s, prefill_s
 
 SAFE_UTILISATION = 0.65
 """Share of a replica's throughput that the busiest minute may use.
@@ -21,6 +22,8 @@ LONG_OUTPUT = 2.9
 """99th percentile of the lengths over their mean. Source: Azure conversation trace of 2023, 12,340 requests."""
 MOST_SEQUENCES = 256
 """Requests an engine works on at once unless told otherwise. Source: default of vLLM."""
+ENGINE = "vllm"
+"""The engine that is assumed: the one that the targets start."""
 HOURS_A_MONTH = 730.5
 DAY_S = 86_400.0
 PRECISIONS: dict[str, tuple[Precision, ...]] = {"bf16": ("bf16", "fp8"), "fp8": ("fp8",), "int4": ("int4",)}
@@ -160,14 +163,16 @@ def _at(empty: Replica, sequences: int) -> Replica:
     """A replica that works on so many requests at once."""
     shape, hardware, load = empty.shape, empty.hardware, empty.load
     place = (shape, hardware, empty.devices, empty.precision)
-    prefill = prefill_s(*place, tokens=load.input_tokens)
-    step = decode_step_s(*place, sequences=sequences, tokens=load.input_tokens + load.output_tokens / 2)
+    speed = _speed(*place)
+    prefill = prefill_s(*place, tokens=load.input_tokens, speed=speed)
+    tokens = load.input_tokens + load.output_tokens / 2
+    step = decode_step_s(*place, sequences=sequences, tokens=tokens, speed=speed)
     token = step + (sequences - 1) * prefill / load.output_tokens
     rate = 1 / (prefill + load.output_tokens * step / sequences)
     busy = SAFE_UTILISATION * rate * prefill
     queue = prefill / (1 - busy) * max(0.0, log(100 * busy)) if busy > 0 else 0.0
     long_input = min(LONG_INPUT * load.input_tokens, load.context_tokens)
-    first = prefill_s(*place, tokens=long_input) + step + queue
+    first = prefill_s(*place, tokens=long_input, speed=speed) + step + queue
     long_output = min(LONG_OUTPUT * load.output_tokens, load.context_tokens)
     return replace(
         empty,
@@ -177,6 +182,12 @@ def _at(empty: Replica, sequences: int) -> Replica:
         first_token_s=first,
         end_to_end_s=first + max(0.0, long_output - 1) * token,
     )
+
+
+def _speed(shape: Architecture, hardware: Hardware, devices: int, precision: Precision) -> Speed:
+    """What a step costs there, as calibrated."""
+    split = Split(tensor=devices)
+    return speed_of(Setup(shape=shape, hardware=hardware, engine=ENGINE, precision=precision, split=split))
 
 
 def _fits(replica: Replica) -> str:

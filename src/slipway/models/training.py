@@ -2,9 +2,9 @@
 
 from slipway.domain.hardware import Hardware
 
-REACHED = {"a100": 0.35, "h100": 0.25, "h200": 0.25, "gh200": 0.25}
+REACHED = {"a100": 0.35, "h100": 0.25, "h200": 0.25, "gh200": 0.25, "tpu": 0.40}
 """Share of bf16 peak over whole published runs, restarts and waiting included (40 runs; inter-quartile A100 .27-.45,
-H100 .15-.27). Papers quote the best hours, 0.4 to 0.5."""
+H100 .15-.27). Papers quote the best hours, 0.4 to 0.5. TPU: recalled from PaLM (0.46) and its like."""
 REACHED_ELSEWHERE = 0.25
 SMALL_BILLIONS, SMALL_POWER = 20.0, 0.25
 """On H100-class accelerators runs of models below 20 billion active parameters reach less: x (billions / 20) ^ 0.25.

@@ -184,6 +184,11 @@ def _clean_copies(
         wanted = (texts if copied else Texts(person.said.long())) | chunks
         body = _without_entries(record, person)
         cleaned = without(body, wanted)
+        if record.kind == "cached_answer" and (copied or cleaned.taken):
+            # Half an answer must not be given to anybody.
+            store.records.delete_row(record.kind, record.id, tombstone=False)
+            yield _node(record.kind, record.id, "erased", "an answer kept to be given again, of the person's words")
+            continue
         if not cleaned.taken and body == record.body:
             if (record.kind, record.id) in derived:
                 yield _node(record.kind, record.id, "checked", "made from the person's data, holds none of it")

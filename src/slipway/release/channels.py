@@ -69,7 +69,9 @@ def promote(
     shares = _with_share(before.shares if before else (), release.id, weight)
     forced = retired or not gate.open
     by = " ".join(filter(None, [by, "(forced)" * forced]))
-    canary = release.id if len(shares) > 1 else None
+    # A release that served already is no newcomer because its share changes.
+    served = before is not None and any(share.release == release.id for share in before.shares)
+    canary = before.canary if before is not None and served else release.id
     return _save(workspace, name, shares, before=before, by=by, canary=canary)
 
 

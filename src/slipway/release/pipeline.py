@@ -3,10 +3,11 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from slipway.config.settings import Settings
 from slipway.domain.answer import Answer, AnswerPiece
 from slipway.domain.document import Citation, Passage
 from slipway.domain.errors import Blocked, EngineError
@@ -18,14 +19,15 @@ from slipway.domain.release import Release
 from slipway.engines.base import Tools
 from slipway.guard.checker import check
 from slipway.guard.stream import StreamChecker
-from slipway.models.catalog import price_of
 from slipway.models.patience import complete, stream
+from slipway.models.prices import price_in
 from slipway.prompt.library import load_prompt
 from slipway.prompt.starter import number_passages
 from slipway.prompt.template import render
 from slipway.release.detour import Detour, Route
 from slipway.retrieve.index import load_index
 from slipway.retrieve.query import search_index
+from slipway.text.tokens import count_tokens
 from slipway.tracing.cost import cost_of
 from slipway.tracing.recorder import Recorder, SpanRecording, TraceRecording, store_sink
 from slipway.workspace import Workspace
@@ -47,6 +49,8 @@ class Asked:
     """Trace id that the client's traceparent brought."""
     planted: tuple[Passage, ...] = ()
     """Passages that stand before what the search finds: an evaluation asks what happens if a document said this."""
+    when_unfinished: Callable[[Usage, Money], None] | None = None
+    """Told what a stream has used that did not come to its end."""
 
 
 @dataclass(slots=True)
@@ -55,6 +59,7 @@ class _Turn:
 
     release: Release
     trace: TraceRecording
+    settings: Settings
     began: float
     verdicts: list[Verdict] = field(default_factory=list)
     passages: tuple[Passage, ...] = ()
@@ -132,14 +137,19 @@ async def stream_answer(
                 with turn.trace.span(f"chat {request.model}", kind="chat") as span:
                     engine = route.engine()
                     turn.address = route.address
-                    async for delta in stream(engine, request, tools=tools, patience=route.patience):
-                        begun = True
-                        if delta.text:
-                            span.first_token()
-                        collected.add(delta)
-                        if piece := checker.feed(delta.text):
-                            sent.append(piece)
-                            yield AnswerPiece(text=piece)
+                    try:
+                        async for delta in stream(engine, request, tools=tools, patience=route.patience):
+                            begun = True
+                            if delta.text:
+                                span.first_token()
+                            collected.add(delta)
+                            if piece := checker.feed(delta.text):
+                                sent.append(piece)
+                                yield AnswerPiece(text=piece)
+                    except BaseException:
+                        # The client left, a guardrail stopped it, the engine broke off: what came is paid for.
+                        _note_unfinished(span, turn, asked, request, collected)
+                        raise
                     reply = collected.reply(request)
                     _describe_chat(span, turn, request, reply)
                 break
@@ -178,7 +188,7 @@ def _traced(release: Release, asked: Asked, workspace: Workspace, recorder: Reco
             model=release.model.name,
             provider=release.model.engine,
         )
-        turn = _Turn(release=release, trace=trace, began=time.perf_counter())
+        turn = _Turn(release=release, trace=trace, settings=workspace.settings, began=time.perf_counter())
         try:
             yield turn
         except Blocked as blocked:
@@ -275,7 +285,7 @@ def _check(turn: _Turn, text: str, source: TextSource, side: str) -> str:
 
 def _cost(turn: _Turn, usage: Usage) -> Money:
     model = turn.release.model
-    return cost_of(usage, price_of(model.engine, model.name, base_url=turn.address)).money
+    return cost_of(usage, price_in(turn.settings, model.engine, model.name, base_url=turn.address)).money
 
 
 def _check_passages(turn: _Turn, passages: Sequence[Passage]) -> Iterator[Passage]:
@@ -377,6 +387,28 @@ def _describe_chat(span: SpanRecording, turn: _Turn, request: Request, reply: Re
             "reply": reply.text,
         },
     )
+
+
+def _note_unfinished(span: SpanRecording, turn: _Turn, asked: Asked, request: Request, collected: _Collected) -> None:
+    """What a stream that did not come to its end has cost, estimated where nobody counted."""
+    text = "".join(collected.parts)
+    if not text:
+        return
+    usage = collected.usage or Usage(
+        input_tokens=sum(count_tokens(message.text) for message in request.messages),
+        output_tokens=count_tokens(text),
+        estimated=True,
+    )
+    cost = _cost(turn, usage)
+    for one in (span, turn.trace):
+        one.set(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            usage_estimated=usage.estimated,
+            cost_micros=cost.micros,
+        )
+    if asked.when_unfinished is not None:
+        asked.when_unfinished(usage, cost)
 
 
 def _asked(question: str | Asked, *, subject: SubjectId | None = None, session: str = "", channel: str = "") -> Asked:

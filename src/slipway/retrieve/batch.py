@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from slipway.domain.document import Passage
 from slipway.domain.index import Index, SearchSettings
-from slipway.retrieve.coverage import Words, describe_search, probability
+from slipway.retrieve.coverage import probability
 from slipway.retrieve.fusion import cut_off, fuse, weigh
 from slipway.retrieve.query import POOL, embed_questions, passages_of, search_legs
+from slipway.retrieve.signals import Known, describe_search
 from slipway.workspace import Workspace
 
 RANKED = 100
@@ -58,7 +59,7 @@ def search_questions(
     """
     search = settings or index.search
     reader = workspace.indexes.open(index.hash)
-    known = Words(reader, {})
+    known = Known(reader, workspace.embedder if index.dimensions else None)
     found: list[Answerable] = []
     for first in range(0, len(questions), AT_ONCE):
         some = questions[first : first + AT_ONCE]
@@ -72,11 +73,12 @@ def search_questions(
             ranked = hits[: max(RANKED, limit or 0)]
             chunks = reader.chunks([hit.chunk for hit in ranked])
             kept = cut_off(hits, cut=search.cut, limit=limit or search.limit)
+            row = describe_search(known, question, whole, vector=vector, alpha=index.search.alpha)
             found.append(
                 Answerable(
                     id=id,
                     question=question,
-                    answerable=probability(describe_search(known, question, whole), index),
+                    answerable=probability(row, index),
                     passages=tuple(passages_of(reader, index, kept)),
                     ranking=tuple(
                         Ranked(chunk.document, chunk.start, chunk.end, hit.score)

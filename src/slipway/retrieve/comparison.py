@@ -1,27 +1,31 @@
-"""Compares chunk sizes, fusion weights and cuts on the same questions, with intervals, and names the best."""
+"""Compares ways to cut, embed, fuse and cut off on the same questions, with intervals, and names the best."""
 
 from __future__ import annotations
 
 import math
+import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
+
+import msgspec
 
 from slipway.domain.dataset import Case
 from slipway.domain.document import Chunk, Document
-from slipway.domain.errors import InputError
-from slipway.domain.ids import ContentHash, hash_parts, new_id
-from slipway.domain.index import SearchSettings
+from slipway.domain.errors import InputError, did_you_mean
+from slipway.domain.ids import ContentHash, hash_parts, hash_text, new_id
+from slipway.domain.index import SearchSettings, Similarity
 from slipway.domain.release import Measure
 from slipway.domain.settings_comparison import SettingsComparison, SettingsResult
-from slipway.embedders.base import Vectors
+from slipway.embedders.base import Embedder
 from slipway.intervals import mean_interval, paired_bootstrap
 from slipway.retrieve.fusion import Fused, cut_off, fuse
 from slipway.retrieve.index import (
+    FORMAT,
     cut_documents,
-    embed_chunks,
+    embed_with,
     hash_documents,
     load_sources,
     make_chunker,
@@ -35,24 +39,41 @@ from slipway.workspace import Workspace
 
 SIZES = (100, 200, 400)
 ALPHAS = (0.3, 0.45, 0.6)
-CUTS = (0.65, 0.78, 0.88)
+CUTS = (0.65, 0.76, 0.88)
 DEPTH = 10
 
 register(SettingsComparison, Kind(kind="settings_comparison", name="index"))
 
 
+class Setting(NamedTuple):
+    """One combination. `embedder` is its id, empty for words only."""
+
+    chunker: str
+    size: int
+    embedder: str
+    similarity: Similarity
+    alpha: float
+    cut: float
+
+    def __str__(self) -> str:
+        meaning = f"{self.similarity}, alpha {self.alpha:g}" if self.embedder else "words only"
+        return f"{self.chunker} of {self.size} tokens, {meaning}, cut {self.cut:g}"
+
+
 class Outcome(NamedTuple):
-    """What one question gave under one setting."""
+    """What one question gave under one setting. Precision and IoU are 0 where the answer's place is not known."""
 
     ndcg: float
     recall: float
     mrr: float
     tokens: int
+    precision: float = 0.0
+    iou: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """Both legs of every question over one chunk size, with what judging needs."""
+    """Both legs of every question over one way to cut and embed, with what judging needs."""
 
     size: int
     legs: list[Legs]
@@ -60,20 +81,33 @@ class Searched:
     tokens: list[int]
 
 
+class Cutting(NamedTuple):
+    """Documents as they are cut and embedded in one way."""
+
+    chunker: str
+    size: int
+    embedder: Embedder | None
+
+
 def compare_settings(
     workspace: Workspace,
     *,
     cases: Sequence[Case],
     documents: Sequence[Document] | None = None,
+    chunkers: Sequence[str] | None = None,
     sizes: Sequence[int] | None = None,
+    embedders: Sequence[Embedder | None] | None = None,
+    similarities: Sequence[Similarity] | None = None,
     alphas: Sequence[float] | None = None,
     cuts: Sequence[float] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SettingsComparison:
     """Every combination on every case that says where its answer stands (`spans`, else `documents`); saved.
 
-    The best is the one with the highest nDCG@10; of its cuts the sharpest that costs at most one point of recall.
-    Without an embedder alpha does not count and only one is tried. Raises `InputError` when no case can be judged.
+    Chunker, embedder and similarity are those of slipway.toml unless more are named. A run that was stopped goes on
+    where it was. The best is the one with the highest nDCG@10; of its cuts the sharpest that costs at most one point
+    of recall. Without an embedder alpha and similarity do not count and only one is tried. Raises `InputError` when no
+    case can be judged, `ConfigError` for a chunker that is not there.
     """
     judged = [case for case in cases if case.answerable is not False and (case.spans or case.documents)]
     if not judged:
@@ -82,33 +116,44 @@ def compare_settings(
             "questions are then made from the documents."
         )
     documents = documents if documents is not None else load_sources(workspace).documents
-    embedder = workspace.embedder
     search = search_settings(workspace)
     table = dict(workspace.settings.retrieve.chunker)
-    here = int(table.get("size", 200))
-    sizes = sorted(set(sizes or (*SIZES, here)))
-    alphas = sorted(set(alphas or (*ALPHAS, search.alpha))) if embedder is not None else [1.0]
-    cuts = sorted(set(cuts or (*CUTS, search.cut)))
-    vectors = embedder.embed([case.question for case in judged]) if embedder is not None else None
-    outcomes: dict[tuple[int, float, float], list[Outcome]] = {}
-    for number, size in enumerate(sizes):
-        searched = _search_all(workspace, documents, judged, vectors, table | {"size": size}, search)
-        for alpha in alphas:
-            rankings = [fuse(legs.lexical, legs.dense, alpha=alpha) for legs in searched.legs]
-            for cut in cuts:
-                outcomes[size, alpha, cut] = [
-                    judge(case, ranking, cut_off(ranking, cut=cut, limit=search.limit), searched)
-                    for case, ranking in zip(judged, rankings, strict=True)
-                ]
+    here, kind = int(table.get("size", 200)), str(table.get("kind", "recursive"))
+    chosen = list(embedders) if embedders is not None else [workspace.embedder]
+    cuttings = [
+        Cutting(chunker, size, embedder)
+        for chunker in dict.fromkeys(chunkers or (kind,))
+        for size in sorted(set(sizes or (*SIZES, here)))
+        for embedder in chosen
+    ]
+    tried = Tried(
+        similarities=tuple(dict.fromkeys(similarities or (search.similarity,))),
+        alphas=tuple(sorted(set(alphas or (*ALPHAS, search.alpha)))),
+        cuts=tuple(sorted(set(cuts or (*CUTS, search.cut)))),
+    )
+    kept = Kept(workspace.state / "comparisons", documents, judged, tried, search.limit)
+    outcomes: dict[Setting, list[Outcome]] = {}
+    for number, cutting in enumerate(cuttings):
+        made = kept.read(cutting)
+        if made is None:
+            given: dict[str, object] = (
+                {**table, "kind": cutting.chunker} if cutting.chunker == kind else {"kind": cutting.chunker}
+            )
+            made = _try_cutting(workspace, documents, judged, cutting, given, tried, search)
+            kept.write(cutting, made)
+        outcomes |= made
         if on_progress:
-            on_progress(number + 1, len(sizes))
-    rows = {key: _summary(key, found) for key, found in outcomes.items()}
+            on_progress(number + 1, len(cuttings))
+    placed = all(case.spans for case in judged)
+    rows = {setting: _summary(setting, found, placed=placed) for setting, found in outcomes.items()}
     best = choose_best(rows)
-    current = (here, search.alpha if embedder else 1.0, search.cut)
+    own = workspace.embedder.id if workspace.embedder else ""
+    current = Setting(kind, here, own, search.similarity, search.alpha, search.cut)
+    current = current if own else current._replace(similarity=tried.similarities[0], alpha=1.0)
     comparison = SettingsComparison(
         id=new_id(),
         index=workspace.settings.retrieve.index,
-        embedder=embedder.id if embedder else "",
+        embedder=own,
         questions=len(judged),
         documents=len(documents),
         documents_hash=hash_documents(documents),
@@ -120,34 +165,143 @@ def compare_settings(
         created_at=workspace.now(),
     )
     workspace.store.records.save(comparison)
+    kept.clear()
     return comparison
 
 
-def choose_best(rows: dict[tuple[int, float, float], SettingsResult]) -> tuple[int, float, float]:
-    """The key with the highest nDCG@10, and of its cuts the sharpest that costs at most one point of recall."""
-    size, alpha, _ = max(rows, key=lambda key: (rows[key].ndcg.value, -key[0]))
-    same = [key for key in rows if key[:2] == (size, alpha)]
-    most = max(rows[key].recall.value for key in same)
-    return max((key for key in same if rows[key].recall.value >= most - 0.01), key=lambda key: key[2])
+class Tried(NamedTuple):
+    """What is tried on each way to cut and embed."""
+
+    similarities: tuple[Similarity, ...]
+    alphas: tuple[float, ...]
+    cuts: tuple[float, ...]
+
+
+class Kept:
+    """Outcomes of a run that is not done, in files of numbers only; another set of questions has other files."""
+
+    def __init__(
+        self, folder: Path, documents: Sequence[Document], cases: Sequence[Case], tried: Tried, limit: int
+    ) -> None:
+        self._folder = folder
+        asked = [[case.id, hash_text(case.question), list(case.spans), list(case.documents)] for case in cases]
+        self._run = hash_parts(
+            {"format": FORMAT, "documents": hash_documents(documents), "cases": asked, "tried": tried, "limit": limit}
+        )
+
+    def read(self, cutting: Cutting) -> dict[Setting, list[Outcome]] | None:
+        """None where this was not tried yet, or the file is broken."""
+        try:
+            pairs = msgspec.json.decode(self._path(cutting).read_bytes(), type=list[tuple[Setting, list[Outcome]]])
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+        return dict(pairs)
+
+    def write(self, cutting: Cutting, outcomes: Mapping[Setting, list[Outcome]]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(cutting)
+        half = path.with_suffix(f".{os.getpid()}.half")
+        half.write_bytes(msgspec.json.encode(list(outcomes.items())))
+        half.replace(path)
+
+    def clear(self) -> None:
+        for path in self._folder.glob(f"{self._run[:16]}-*"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, cutting: Cutting) -> Path:
+        embedder = cutting.embedder.id if cutting.embedder else ""
+        what = hash_parts({"chunker": cutting.chunker, "size": cutting.size, "embedder": embedder})
+        return self._folder / f"{self._run[:16]}-{what[:16]}.json"
+
+
+def _try_cutting(
+    workspace: Workspace,
+    documents: Sequence[Document],
+    cases: Sequence[Case],
+    cutting: Cutting,
+    table: dict[str, object],
+    tried: Tried,
+    search: SearchSettings,
+) -> dict[Setting, list[Outcome]]:
+    """Cut and embedded once, searched once by each similarity; fused and cut off in every way."""
+    embedder = cutting.embedder
+    if embedder is None:
+        tried = tried._replace(similarities=tried.similarities[:1], alphas=(1.0,))
+    outcomes: dict[Setting, list[Outcome]] = {}
+    wanted = {"overlap": 0, **table} if "overlap" in table else dict(table)
+    if int(str(wanted.get("overlap", 0))) >= cutting.size:
+        wanted["overlap"] = cutting.size // 2
+    for similarity, searched in _search_all(
+        workspace, documents, cases, embedder, wanted | {"size": cutting.size}, tried.similarities
+    ):
+        for alpha in tried.alphas:
+            rankings = [fuse(legs.lexical, legs.dense, alpha=alpha) for legs in searched.legs]
+            for cut in tried.cuts:
+                setting = Setting(
+                    cutting.chunker, cutting.size, embedder.id if embedder else "", similarity, alpha, cut
+                )
+                outcomes[setting] = [
+                    judge(case, ranking, cut_off(ranking, cut=cut, limit=search.limit), searched)
+                    for case, ranking in zip(cases, rankings, strict=True)
+                ]
+    return outcomes
+
+
+def read_similarity(word: str) -> Similarity:
+    """Raises `InputError` for a word that is no similarity."""
+    for known in get_args(Similarity):
+        if word == known:
+            return known  # type: ignore[no-any-return]
+    raise InputError(
+        f"'{word}' is no similarity.{did_you_mean(word, get_args(Similarity))} Known: cosine, dot, euclid."
+    )
+
+
+def choose_best(rows: Mapping[Setting, SettingsResult]) -> Setting:
+    """The one with the highest nDCG@10, and of its cuts the sharpest that costs at most one point of recall."""
+    winner = max(rows, key=lambda setting: (rows[setting].ndcg.value, -setting.size))
+    same = [setting for setting in rows if setting[:-1] == winner[:-1]]
+    most = max(rows[setting].recall.value for setting in same)
+    return max((one for one in same if rows[one].recall.value >= most - 0.01), key=lambda one: one.cut)
 
 
 def judge(case: Case, ranking: Sequence[Fused], kept: Sequence[Fused], searched: Searched) -> Outcome:
     """nDCG@10 and MRR of the ranking; recall (of the answer's characters, else of documents) and tokens of `kept`."""
     chunks = searched.chunks
     tokens = sum(searched.tokens[hit.chunk] for hit in kept)
+    precision = iou = 0.0
     if case.spans:
         relevant = [_overlap(case, chunks[hit.chunk]) > 0 for hit in ranking]
         there = sum(_overlap(case, chunk) > 0 for chunk in chunks)
-        wanted = sum(end - start for _, start, end in case.spans)
-        recall = min(sum(_overlap(case, chunks[hit.chunk]) for hit in kept) / wanted, 1.0) if wanted else 0.0
+        returned = merge_spans(
+            (chunks[hit.chunk].document, chunks[hit.chunk].start, chunks[hit.chunk].end) for hit in kept
+        )
+        marked = merge_spans(case.spans)
+        shared = sum(max(0, min(b, d) - max(a, c)) for x, a, b in returned for y, c, d in marked if x == y)
+        wanted = sum(end - start for _, start, end in marked)
+        sent = sum(end - start for _, start, end in returned)
+        recall = shared / wanted if wanted else 0.0
+        precision = shared / sent if sent else 0.0
+        iou = shared / (wanted + sent - shared) if shared else 0.0
     else:
         # Ranked by document: each counts once, at its best chunk.
         order = list(dict.fromkeys(chunks[hit.chunk].document for hit in ranking))
         relevant = [document in case.documents for document in order]
         there = len(set(case.documents))
-        returned = {chunks[hit.chunk].document for hit in kept}
-        recall = len(returned & set(case.documents)) / there
-    return Outcome(ndcg_at(relevant, there), recall, reciprocal_rank(relevant), tokens)
+        held = {chunks[hit.chunk].document for hit in kept}
+        recall = len(held & set(case.documents)) / there
+    return Outcome(ndcg_at(relevant, there), recall, reciprocal_rank(relevant), tokens, precision, iou)
+
+
+def merge_spans(spans: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """The same characters in spans that do not overlap, in order."""
+    merged: list[tuple[str, int, int]] = []
+    for document, start, end in sorted(spans):
+        if merged and merged[-1][0] == document and start <= merged[-1][2]:
+            merged[-1] = (document, merged[-1][1], max(end, merged[-1][2]))
+        else:
+            merged.append((document, start, end))
+    return merged
 
 
 def ndcg_at(relevant: Sequence[bool], there: int, *, depth: int = DEPTH) -> float:
@@ -166,27 +320,29 @@ def _search_all(
     workspace: Workspace,
     documents: Sequence[Document],
     cases: Sequence[Case],
-    vectors: Vectors | None,
+    embedder: Embedder | None,
     table: dict[str, object],
-    search: SearchSettings,
-) -> Searched:
-    embedder = workspace.embedder
+    similarities: Sequence[Similarity],
+) -> Iterator[tuple[Similarity, Searched]]:
     chunker, cut_id, tokens = make_chunker(table, embedder)
     chunks = cut_documents(documents, chunker, cut_id, tokens)
-    embedded = embed_chunks(workspace, documents, chunks)
+    embedded = embed_with(embedder, workspace, documents, chunks)
+    vectors = embedder.embed([case.question for case in cases]) if embedder is not None else None
+    lengths = [len(tokens.starts(chunk.text)) for chunk in chunks]
     # In the application's own folder, so that a run that is killed leaves no text elsewhere.
     with tempfile.TemporaryDirectory(prefix="compare-", dir=workspace.state) as folder:
         store = SQLiteIndexes(Path(folder))
         version = ContentHash(hash_parts({"chunker": cut_id}))
         store.write(version, documents=documents, chunks=chunks, vectors=embedded)
         reader = store.open(version)
-        legs = [
-            search_legs(reader, case.question, None if vectors is None else vectors[place], search)
-            for place, case in enumerate(cases)
-        ]
+        for similarity in similarities:
+            search = SearchSettings(similarity=similarity)
+            legs = [
+                search_legs(reader, case.question, None if vectors is None else vectors[place], search)
+                for place, case in enumerate(cases)
+            ]
+            yield similarity, Searched(int(str(table["size"])), legs, chunks, lengths)
         store.remove(version)
-    lengths = [len(tokens.starts(chunk.text)) for chunk in chunks]
-    return Searched(int(str(table["size"])), legs, chunks, lengths)
 
 
 def _overlap(case: Case, chunk: Chunk) -> int:
@@ -198,16 +354,20 @@ def _overlap(case: Case, chunk: Chunk) -> int:
     )
 
 
-def _summary(key: tuple[int, float, float], outcomes: Sequence[Outcome]) -> SettingsResult:
-    size, alpha, cut = key
+def _summary(setting: Setting, outcomes: Sequence[Outcome], *, placed: bool) -> SettingsResult:
     return SettingsResult(
-        size=size,
-        alpha=alpha,
-        cut=cut,
+        size=setting.size,
+        alpha=setting.alpha,
+        cut=setting.cut,
         ndcg=_measure("nDCG@10", (outcome.ndcg for outcome in outcomes)),
         recall=_measure("recall", (outcome.recall for outcome in outcomes)),
         mrr=_measure("MRR", (outcome.mrr for outcome in outcomes)),
         tokens=sum(outcome.tokens for outcome in outcomes) / len(outcomes),
+        chunker=setting.chunker,
+        embedder=setting.embedder,
+        similarity=setting.similarity,
+        precision=_measure("precision", (outcome.precision for outcome in outcomes)) if placed else None,
+        iou=_measure("IoU", (outcome.iou for outcome in outcomes)) if placed else None,
     )
 
 
@@ -218,13 +378,13 @@ def _measure(name: str, values: Iterable[float]) -> Measure:
 
 
 def _verdict(
-    outcomes: dict[tuple[int, float, float], list[Outcome]],
-    best: tuple[int, float, float],
-    current: tuple[int, float, float],
+    outcomes: Mapping[Setting, list[Outcome]],
+    best: Setting,
+    current: Setting,
 ) -> str:
     if current not in outcomes:
         return "The settings of slipway.toml were not among those tried."
-    if current[:2] == best[:2]:
+    if current[:-1] == best[:-1]:
         same_cut = current == best
         return "These are the settings of slipway.toml." if same_cut else "Only its cut differs from slipway.toml."
     interval = paired_bootstrap(

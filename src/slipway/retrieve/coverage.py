@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -12,29 +11,51 @@ from slipway.domain.coverage import Coverage
 from slipway.domain.document import Chunk
 from slipway.domain.index import Index, SearchSettings
 from slipway.embedders.base import Embedder
-from slipway.retrieve.query import Legs, embed_question, search_legs
-from slipway.text.overlap import content_words, words
-from slipway.text.rarity import general_rarity
+from slipway.retrieve.query import embed_question, search_legs
+from slipway.retrieve.signals import Known, describe_search
+from slipway.text.overlap import words
 from slipway.text.sentences import split_sentences
 from slipway.text.stop_words import STOP_WORDS
 from slipway.vectors.base import IndexReader
 from slipway.workspace import Workspace
 
-# Logistic weights for a search without and with vectors, fitted by benchmarks/retrieve/fit_coverage.py on questions
-# about encyclopaedia articles (SQuAD 2.0, 2,400) and of a search engine's users (ClapNQ, 290), each asked three times:
-# of the whole index, without the article that answers it, and without the paragraph. The threshold is the 5 % quantile
-# of the covered ones; `found` and `auroc` are of articles that were held back.
+# Logistic weights for a search by words, with vectors, and with sentences embedded too; fitted by
+# benchmarks/retrieve/fit_coverage.py on questions about encyclopaedia articles (SQuAD 2.0, 1,600) and of a search
+# engine's users (ClapNQ, 290), each asked three times: of the whole index, without the article that answers it, and
+# without the paragraph. The threshold is the 5 % quantile of the covered ones; `found` and `auroc` are of articles that
+# were held back (a missing article; where only the paragraph is missing the AUROC is 0.90, 0.91 and 0.91).
 BY_WORDS = {
-    "bm25_of_ideal": 3.63, "covered_by_first": 1.58, "covered_by_five": 0.44, "told_by_first": 2.24,
-    "told_by_five": 0.75, "missing": 0.03, "unknown": -0.46, "lead": 2.98, "question_length": 0.67,
+    "bm25_of_ideal": 7.67, "covered_by_first": -3.01, "covered_by_five": 0.19, "told_by_first": -0.69,
+    "told_by_five": 0.79, "missing": 0.02, "unknown": -0.27, "lead": 2, "question_length": -0.61,
+    "stands_out": 1.37, "evidence": 2.54, "evidence_lead": 0.67, "evidence_of_all": -0.17,
+    "sentence_coverage": -0.12, "sentence_coverage_with_neighbours": -0.17, "sentence_telling": 0.33,
+    "sentence_pairs": 0.16, "sentence_names": -0.37, "passage_telling": 0.16, "best_sentence_coverage": 0.36,
+    "best_sentence_pairs": -0.09, "best_passage_names": -0.19, "best_passage_telling": -0.22,
 }  # fmt: skip
 WITH_VECTORS = {
-    "bm25_of_ideal": 2.02, "covered_by_first": 1.55, "covered_by_five": 0.39, "told_by_first": 1.69,
-    "told_by_five": 0.43, "missing": -0.14, "unknown": -0.08, "lead": 2.62, "question_length": 0.06, "cosine": 1.64,
-    "cosine_of_first_by_words": 2.45, "cosine_of_five": -0.04, "cosine_lead": 2.32,
+    "bm25_of_ideal": 3.78, "covered_by_first": -1.83, "covered_by_five": -0.09, "told_by_first": -0.94,
+    "told_by_five": -0.31, "missing": -0.25, "unknown": -0.32, "lead": 1.28, "question_length": -0.8,
+    "stands_out": 0.6, "evidence": 0.54, "evidence_lead": 1.48, "evidence_of_all": 1.52, "sentence_coverage": -0.04,
+    "sentence_coverage_with_neighbours": 0.17, "sentence_telling": 0.07, "sentence_pairs": 0.23,
+    "sentence_names": -0.12, "passage_telling": 0.79, "best_sentence_coverage": 0.38, "best_sentence_pairs": -0.03,
+    "best_passage_names": -0.35, "best_passage_telling": 0.53, "cosine": 2.5, "cosine_of_first_by_words": 0.38,
+    "cosine_of_five": 2.76, "cosine_lead": -0.09, "cosine_stands_out": 2.56, "fused_lead": 0.77,
+    "fused_lead_of_five": 2.15,
+}  # fmt: skip
+WITH_SENTENCES = {
+    "bm25_of_ideal": 4.41, "covered_by_first": -1.86, "covered_by_five": -0.22, "told_by_first": -0.66,
+    "told_by_five": -0.61, "missing": -0.37, "unknown": -0.21, "lead": 1.14, "question_length": -0.85,
+    "stands_out": 0.6, "evidence": -0.76, "evidence_lead": 1.01, "evidence_of_all": 0.46,
+    "sentence_coverage": -0.09, "sentence_coverage_with_neighbours": 0.26, "sentence_telling": -0.69,
+    "sentence_pairs": 0.03, "sentence_names": -0.21, "passage_telling": 0.84, "best_sentence_coverage": 0.68,
+    "best_sentence_pairs": -0.01, "best_passage_names": -0.06, "best_passage_telling": 0.85, "cosine": 1.06,
+    "cosine_of_first_by_words": -0.42, "cosine_of_five": 1.57, "cosine_lead": -0.19, "cosine_stands_out": 2.34,
+    "fused_lead": 0.55, "fused_lead_of_five": 1.8, "answer": 0.95, "answer_lead": 0.51, "answer_of_all": 1.09,
+    "sentence_cosine": 2.65, "sentence_cosine_lead": 1.99,
 }  # fmt: skip
 FALSE_ALARMS = 0.05
-TOP = 5
+OWN = 0.3
+"""Weight of the threshold that made questions give beside the general one."""
 PROBES = 120
 FEWEST_PROBES = 40
 
@@ -49,7 +70,16 @@ class Prior(NamedTuple):
     auroc: float
 
 
-PRIORS = {False: Prior(BY_WORDS, -5.63, 0.20, 0.86, 0.972), True: Prior(WITH_VECTORS, -6.16, 0.26, 0.95, 0.986)}
+PRIORS = {
+    "words": Prior(BY_WORDS, -2.30, 0.23, 0.92, 0.980),
+    "vectors": Prior(WITH_VECTORS, -5.54, 0.29, 0.96, 0.988),
+    "sentences": Prior(WITH_SENTENCES, -5.61, 0.28, 0.96, 0.989),
+}
+
+
+def prior_of(row: Mapping[str, float]) -> Prior:
+    """The general model for the features that are there."""
+    return PRIORS["sentences" if "answer" in row else "vectors" if "cosine" in row else "words"]
 
 
 class Probe(NamedTuple):
@@ -59,20 +89,6 @@ class Probe(NamedTuple):
     question: str
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """Content words of chunks, each taken apart once."""
-
-    reader: IndexReader
-    known: dict[int, frozenset[str]]
-
-    def of(self, chunks: Collection[int]) -> list[frozenset[str]]:
-        missing = [chunk for chunk in chunks if chunk not in self.known]
-        for number, chunk in zip(missing, self.reader.chunks(missing), strict=True):
-            self.known[number] = frozenset(content_words(f"{chunk.heading} {chunk.text}"))
-        return [self.known[chunk] for chunk in chunks]
-
-
 def answerable_probability(workspace: Workspace, index: Index, question: str) -> float:
     """How likely it is that the documents cover the question, 0 to 1; below `index.unanswered_below` they do not.
 
@@ -80,21 +96,29 @@ def answerable_probability(workspace: Workspace, index: Index, question: str) ->
     lacks the one fact that was asked for. Raises `EmbedderChanged`, `NotFound` when the index file is gone.
     """
     reader = workspace.indexes.open(index.hash)
-    legs = search_legs(reader, question, embed_question(workspace, index, question), index.search)
-    return probability(describe_search(Words(reader, {}), question, legs), index)
+    vector = embed_question(workspace, index, question)
+    legs = search_legs(reader, question, vector, index.search)
+    known = Known(reader, workspace.embedder if index.dimensions else None)
+    return probability(describe_search(known, question, legs, vector=vector, alpha=index.search.alpha), index)
 
 
 def probability(row: Mapping[str, float], index: Index) -> float:
     """What the index's own model says, or the general one where it has none."""
     coverage = index.coverage
     if coverage is None:
-        prior = PRIORS[index.dimensions > 0]
+        prior = prior_of(row)
         return _logistic(row, prior.weights, prior.bias)
     return _logistic(row, dict(zip(coverage.features, coverage.weights, strict=True)), coverage.bias)
 
 
 def fit_coverage(
-    reader: IndexReader, *, search: SearchSettings, embedder: Embedder | None, seed: int = 0, probes: int = PROBES
+    reader: IndexReader,
+    *,
+    search: SearchSettings,
+    embedder: Embedder | None,
+    known: Known | None = None,
+    seed: int = 0,
+    probes: int = PROBES,
 ) -> Coverage:
     """The general model with a threshold for this index.
 
@@ -102,24 +126,25 @@ def fit_coverage(
     of the index without the document they come from. The threshold lies between the general one and the 5 % quantile
     of the covered ones, because made questions resemble real ones only roughly.
     """
-    prior = PRIORS[embedder is not None]
     made = list(make_probes(reader, count=probes, seed=seed))
     vectors = embedder.embed([probe.question for probe in made]) if embedder is not None and made else None
-    known = Words(reader, {})
+    known = known or Known(reader, embedder)
+    prior = PRIORS["sentences" if known.embeds_sentences else "words" if embedder is None else "vectors"]
     covered: list[float] = []
     uncovered: list[float] = []
     for place, probe in enumerate(made):
-        legs = search_legs(reader, probe.question, None if vectors is None else vectors[place], search)
-        own = reader.chunk_numbers(reader.chunks([probe.chunk])[0].document)
-        row = describe_search(known, probe.question, legs)
+        vector = None if vectors is None else vectors[place]
+        legs = search_legs(reader, probe.question, vector, search)
+        own = reader.chunk_numbers(known.chunks([probe.chunk])[0].document)
+        row = describe_search(known, probe.question, legs, vector=vector, alpha=search.alpha)
         covered.append(_logistic(row, prior.weights, prior.bias))
-        without = describe_search(known, probe.question, legs, dropped=own)
+        without = describe_search(known, probe.question, legs, vector=vector, alpha=search.alpha, dropped=own)
         uncovered.append(_logistic(without, prior.weights, prior.bias))
     threshold = prior.threshold
     found, auroc = prior.found, prior.auroc
     if len(covered) >= FEWEST_PROBES:
         own_threshold = sorted(covered)[int(FALSE_ALARMS * len(covered))]
-        threshold = _from_logit((_to_logit(prior.threshold) + _to_logit(own_threshold)) / 2)
+        threshold = _from_logit((1 - OWN) * _to_logit(prior.threshold) + OWN * _to_logit(own_threshold))
         found = sum(score < threshold for score in uncovered) / len(uncovered)
         auroc = _auroc(covered, uncovered)
     return Coverage(
@@ -132,50 +157,6 @@ def fit_coverage(
         auroc=auroc,
         questions=len(covered),
     )
-
-
-def describe_search(known: Words, question: str, legs: Legs, *, dropped: Sequence[int] = ()) -> dict[str, float]:
-    """Features of one search, as if the chunks in `dropped` were not in the index; all about 0 to 1.
-
-    Those of vectors are there where the index has vectors.
-    """
-    gone = frozenset(dropped)
-    asked = sorted(set(content_words(question)))
-    lexical = sorted((chunk for chunk in legs.lexical if chunk not in gone), key=lambda chunk: -legs.lexical[chunk])
-    counts = dict(zip(asked, known.reader.frequencies(asked), strict=True))
-    for lost in known.of(dropped):
-        for word in lost.intersection(asked):
-            counts[word] -= 1
-    chunks = max(known.reader.chunk_count - len(gone), 1)
-    weights = {word: math.log(1 + (chunks - min(n, chunks) + 0.5) / (max(n, 0) + 0.5)) for word, n in counts.items()}
-    most = math.log(1 + (chunks + 0.5) / 0.5)
-    telling = {word: general_rarity(word) for word in asked}
-    best = known.of(lexical[:TOP])
-    first = best[0] if best else frozenset()
-    five = frozenset().union(*best)
-    scores = [legs.lexical[chunk] for chunk in lexical[:2]]
-    # BM25 of a chunk that held every word without end: the sum of idf times k1 + 1.
-    ideal = 2.2 * sum(weights.values()) or 1.0
-    row = {
-        "bm25_of_ideal": min(scores[0] / ideal, 1.0) if scores else 0.0,
-        "covered_by_first": _share(weights, first),
-        "covered_by_five": _share(weights, five),
-        "told_by_first": _share(telling, first),
-        "told_by_five": _share(telling, five),
-        "missing": max((weights[word] for word in asked if word not in five), default=0.0) / most,
-        "unknown": sum(telling[word] for word in asked if counts[word] <= 0) / (sum(telling.values()) or 1.0),
-        "lead": (scores[0] - scores[1]) / scores[0] if len(scores) > 1 and scores[0] > 0 else 0.0,
-        "question_length": min(len(asked) / 10, 1.0),
-    }
-    if legs.dense:
-        cosines = sorted((score for chunk, score in legs.dense.items() if chunk not in gone), reverse=True)[:TOP] or [
-            0.0
-        ]
-        row["cosine"] = cosines[0]
-        row["cosine_of_first_by_words"] = legs.dense.get(lexical[0], 0.0) if lexical else 0.0
-        row["cosine_of_five"] = sum(cosines) / len(cosines)
-        row["cosine_lead"] = cosines[0] - cosines[-1]
-    return row
 
 
 def make_probes(reader: IndexReader, *, count: int, seed: int = 0) -> Iterator[Probe]:
@@ -200,11 +181,6 @@ def _some_sentence(chunk: Chunk, random: Random) -> list[str]:
 
 def _content(text: str) -> list[str]:
     return [word for word in words(text) if word not in STOP_WORDS]
-
-
-def _share(weights: Mapping[str, float], found: Collection[str]) -> float:
-    total = sum(weights.values())
-    return sum(weight for word, weight in weights.items() if word in found) / total if total else 0.0
 
 
 def _logistic(row: Mapping[str, float], weights: Mapping[str, float], bias: float) -> float:

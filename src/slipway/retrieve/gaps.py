@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from slipway.domain.index import Index
-from slipway.retrieve.coverage import Words, answerable_probability, describe_search, probability
+from slipway.retrieve.coverage import answerable_probability, probability
 from slipway.retrieve.fusion import fuse, weigh
-from slipway.retrieve.query import embed_question, search_legs
+from slipway.retrieve.query import embed_questions, search_legs
+from slipway.retrieve.signals import Known, describe_search
 from slipway.retrieve.topics import group_questions, name_topic
 from slipway.workspace import Workspace
 
@@ -71,11 +72,15 @@ def find_gaps(
 def judge_questions(workspace: Workspace, index: Index, questions: Iterable[str]) -> list[Judged]:
     """Each distinct question with its volume and whether the documents cover it, in the order first asked."""
     reader = workspace.indexes.open(index.hash)
-    known = Words(reader, {})
+    known = Known(reader, workspace.embedder if index.dimensions else None)
+    asked = Counter(" ".join(question.split()) for question in questions if question.strip())
+    vectors = embed_questions(workspace, index, list(asked)) if asked else None
     judged = []
-    for question, volume in Counter(" ".join(question.split()) for question in questions if question.strip()).items():
-        legs = search_legs(reader, question, embed_question(workspace, index, question), index.search)
-        chance = probability(describe_search(known, question, legs), index)
+    for place, (question, volume) in enumerate(asked.items()):
+        vector = None if vectors is None else vectors[place]
+        legs = search_legs(reader, question, vector, index.search)
+        row = describe_search(known, question, legs, vector=vector, alpha=index.search.alpha)
+        chance = probability(row, index)
         hits = fuse(legs.lexical, legs.dense, alpha=weigh(index.search, dense=index.dimensions > 0))[:NEAREST]
         nearest = dict.fromkeys(chunk.document for chunk in reader.chunks([hit.chunk for hit in hits]))
         judged.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import groupby, pairwise
 
@@ -26,6 +27,7 @@ from slipway.retrieve.chunkers.base import Chunker, chunker_id, chunkers
 from slipway.retrieve.coverage import fit_coverage
 from slipway.retrieve.documents import Loaded, Progress, load_documents
 from slipway.retrieve.embeddings import Embeddings, forget_documents
+from slipway.retrieve.signals import Known
 from slipway.text.markdown import plain_text
 from slipway.text.tokens import EstimatedTokens, TokenCounter
 from slipway.vectors.base import IndexReader
@@ -104,7 +106,11 @@ def build_index(
     vectors = embed_chunks(workspace, documents, chunks, on_progress=on_progress)
     workspace.indexes.write(version_hash, documents=documents, chunks=chunks, vectors=vectors)
     counts = {document: len(list(group)) for document, group in groupby(chunks, key=lambda chunk: chunk.document)}
-    coverage = fit_coverage(workspace.indexes.open(version_hash), search=search, embedder=embedder)
+    reader = workspace.indexes.open(version_hash)
+    owners = {document.id: document.content_hash for document in documents}
+    with Embeddings(workspace.state) if embedder is not None else nullcontext() as kept:
+        known = Known(reader, embedder, kept, owners)
+        coverage = fit_coverage(reader, search=search, embedder=embedder, known=known)
     index = Index(
         name=name,
         version=0,
@@ -236,7 +242,18 @@ def embed_chunks(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Vectors | None:
     """Shape (chunks, dimensions), or None without an embedder; each vector leans towards those of its neighbours."""
-    embedder = workspace.embedder
+    return embed_with(workspace.embedder, workspace, documents, chunks, on_progress=on_progress)
+
+
+def embed_with(
+    embedder: Embedder | None,
+    workspace: Workspace,
+    documents: Sequence[Document],
+    chunks: Sequence[Chunk],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Vectors | None:
+    """The same with another embedder than that of slipway.toml."""
     if embedder is None:
         return None
     owners = {document.id: document.content_hash for document in documents}

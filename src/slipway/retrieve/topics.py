@@ -1,4 +1,4 @@
-"""Groups questions by topic: average link over embeddings, or over rare words where there is no embedder."""
+"""Groups questions by topic: average link over embeddings and rare words, or rare words alone without an embedder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from slipway.text.overlap import content_words
 from slipway.text.rarity import general_rarity
 from slipway.text.stems import stem
 
-NEAR_BY_VECTOR = 0.3
-"""Mean cosine at which two groups become one (average-link distance 0.7)."""
+NEAR_BY_BOTH = 0.25
+"""Mean likeness by vectors and words at which two groups become one."""
+WORDS_TO_VECTORS = 0.5
+"""Weight of the shared rare words beside the cosine: names keep topics apart that sound alike."""
 NEAR_BY_WORDS = 0.12
 MOST = 2000
 """Questions that are grouped at once; memory grows with the square."""
@@ -26,8 +28,12 @@ def group_questions(questions: Sequence[str], embedder: Embedder | None) -> list
     """Places of the questions that belong together, largest group first. Beyond `MOST` each joins its nearest group."""
     if not questions:
         return []
-    vectors = embedder.embed(questions) if embedder is not None else word_vectors(questions)
-    near = NEAR_BY_VECTOR if embedder is not None else NEAR_BY_WORDS
+    vectors, near = word_vectors(questions), NEAR_BY_WORDS
+    if embedder is not None:
+        near = NEAR_BY_BOTH
+        # Side by side, so that one product is the weighted mean of both likenesses.
+        both = [embedder.embed(questions), math.sqrt(WORDS_TO_VECTORS) * vectors]
+        vectors = (numpy.concatenate(both, axis=1) / math.sqrt(1 + WORDS_TO_VECTORS)).astype(numpy.float32)
     groups = average_link(vectors[:MOST] @ vectors[:MOST].T, least=near)
     for place in range(MOST, len(questions)):
         closest = max(groups, key=lambda group: float((vectors[group] @ vectors[place]).mean()))

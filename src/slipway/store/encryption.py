@@ -174,6 +174,11 @@ class Keys:
                 self._siblings[project_name] = Keys(self.database, project_name, self._master_bytes)
             return self._siblings[project_name]
 
+    def epoch(self) -> int:
+        """A number that grows whenever anybody's key is erased: what is kept outside the store may hold them."""
+        with self.database.reading() as connection:
+            return int(connection.execute(select(setting.c.value).where(setting.c.name == EPOCH)).scalar() or 0)
+
     def subjects(self) -> list[str]:
         """Everybody whose key is there, in order."""
         with self.database.reading() as connection:

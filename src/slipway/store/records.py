@@ -59,7 +59,7 @@ KINDS: dict[type[Any], Kind] = {
     ReviewItem: Kind(kind="review_item", links=("release", "trace")),
     Review: Kind(kind="review", links=("item", "release")),
     SignOff: Kind(kind="sign_off", name="role", links=("release",)),
-    Feedback: Kind(kind="feedback", links=("trace",)),
+    Feedback: Kind(kind="feedback", links=("trace", "score", "name", "label")),
     Finding: Kind(kind="finding", links=("kind", "route", "release")),
     Draft: Kind(kind="draft", links=("finding", "route")),
     Alert: Kind(kind="alert", name="key", links=("release",)),
@@ -207,11 +207,13 @@ class Records:
         where: Mapping[str, str] | None = None,
         limit: int | None = None,
         before: datetime | None = None,
+        after: datetime | None = None,
         newest_first: bool = True,
     ) -> Many[Noun]:
         """Records by time of creation. `where` compares fields as text: linked fields by index, others after opening.
 
-        `before` leaves out what was created at that moment or later. Erased ones are left out.
+        `before` leaves out what was created at that moment or later, `after` what was created before. Erased ones are
+        left out.
         """
         kind = kind_of(cls)
         statement = select(record).where(record.c.project == self.project, record.c.kind == kind.kind)
@@ -221,6 +223,8 @@ class Records:
             statement = statement.where(record.c.state == state)
         if before is not None:
             statement = statement.where(record.c.created_us < _microseconds(before))
+        if after is not None:
+            statement = statement.where(record.c.created_us >= _microseconds(after))
         opened_first = {}
         for field, value in (where or {}).items():
             if field not in kind.links:
@@ -324,6 +328,20 @@ class Records:
     def delete(self, cls: type[Any], id: str) -> None:
         """Removes a record for good; its edges stay, so that what was made from it can still be found."""
         self.delete_row(kind_of(cls).kind, id, tombstone=False)
+
+    def trim(self, cls: type[Any], *, keep: int, older_than: datetime) -> int:
+        """Removes records that are older than a moment, and the oldest ones where there are more than `keep`; returns
+        how many."""
+        kind = kind_of(cls).kind
+        mine = (record.c.project == self.project, record.c.kind == kind)
+        newest = select(record.c.created_us).where(*mine).order_by(record.c.created_us.desc())
+        with self.database.reading() as connection:
+            first_too_many = connection.execute(newest.offset(keep).limit(1)).scalar()
+            limit = max(_microseconds(older_than), (first_too_many or -1) + 1)
+            gone = connection.execute(select(record.c.id).where(*mine, record.c.created_us < limit)).scalars().all()
+        for id in gone:
+            self.delete_row(kind, id, tombstone=False)
+        return len(gone)
 
     def delete_row(self, kind: str, id: str, *, tombstone: bool) -> None:
         """Removes a record by the name of its kind. A tombstone answers later questions with `ContentErased`."""

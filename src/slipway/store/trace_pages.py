@@ -12,8 +12,10 @@ import zstandard
 from slipway.domain.trace import Span
 
 LARGEST_PAGE = 1 << 30
+SMALL = 4 << 10
+"""Bytes below which pressing harder gains nothing."""
 LARGE = 32 << 10
-"""Bytes from which on pressing is done the quick way: it would take longer than all the rest together."""
+"""Bytes from which on one trace is pressed the quick way: else that would take longer than all the rest."""
 SEARCHED_CHARACTERS = 16_000
 """Of each text, so many are searched; what follows in longer ones is kept and shown, but not found."""
 # Raw attributes repeat what the other keys say, and passages belong to the documents, which have their own search.
@@ -70,14 +72,15 @@ def said_in_entry(entry: bytes | memoryview) -> list[Said]:
 
 def press(entry: bytes) -> bytes:
     """The page of one entry."""
-    zstd = _zstd.compressor if len(entry) < LARGE else _zstd.quick_compressor
+    zstd = _zstd.compressor if SMALL <= len(entry) < LARGE else _zstd.quick_compressor
     return zstd.compress(entry)
 
 
 def press_many(entries: Sequence[bytes]) -> bytes:
     """The page of several entries: their number, the end of each, and all of them."""
     ends = accumulate(map(len, entries))
-    return _zstd.compressor.compress(struct.pack(f"<I{len(entries)}I", len(entries), *ends) + b"".join(entries))
+    raw = struct.pack(f"<I{len(entries)}I", len(entries), *ends) + b"".join(entries)
+    return (_zstd.compressor if len(raw) >= SMALL else _zstd.quick_compressor).compress(raw)
 
 
 def unpress(page: bytes) -> bytes:

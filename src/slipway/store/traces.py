@@ -13,13 +13,15 @@ from slipway.domain.errors import ContentErased, NotFound
 from slipway.domain.ids import ReleaseId, SpanId, SubjectId, TraceId
 from slipway.domain.rollup import RollupPoint
 from slipway.domain.trace import Span, Status, Trace, TracePage, TraceSummary
+from slipway.domain.trace_filter import Filter
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
 from slipway.store.rollups import forget_rollups, read_series
 from slipway.store.schema import erased, setting, shared_page, span, trace, trace_page, waiting_event
 from slipway.store.shared_pages import SharedPages
+from slipway.store.trace_contents import MOST_OPENED, list_by_content
 from slipway.store.trace_pages import Said, entry_of_said, press, said_in_entry, texts_in, unpress
-from slipway.store.trace_query import condition
+from slipway.store.trace_query import condition, names_few, take_apart
 from slipway.store.trace_writer import TraceWriter, first_words, some_of
 from slipway.store.word_index import WordIndex
 from slipway.store.words import query_words, words_of
@@ -86,26 +88,38 @@ class Traces:
     ) -> TracePage:
         """Traces that meet every filter, newest first.
 
-        `query` is the filter language of `trace_query`; `text` asks for words that must all occur (`word*` for a
-        beginning). `after` is `next` of the page before. Raises `QueryInvalid`.
+        `query` is the filter language of `text/filters.py`; `text` asks for words that must all occur (`word*` for a
+        beginning). `after` is `next` of the page before. A query about raw attributes opens what is sealed, so a page
+        of it may hold fewer than `limit` lines, or none, and still have a `next`. Raises `QueryInvalid`.
         """
-        where = self._where(
-            query=query,
-            equal={
-                "release": release,
-                "channel": channel,
-                "status": status,
-                "model": model,
-                "session": session,
-                "subject": subject,
-            },
-            since=since,
-            until=until,
-        )
+        equal = {
+            "release": release,
+            "channel": channel,
+            "status": status,
+            "model": model,
+            "session": session,
+            "subject": subject,
+        }
+        parts = take_apart(query)
+        text = f"{text} {parts.words}".strip()
+        where = self._where(equal=equal, since=since, until=until)
         if after is not None:
             where.append(tuple_(trace.c.started_ns, trace.c.id) < tuple_(*_position(after)))
-        statement = select(trace).where(*where).order_by(trace.c.started_ns.desc(), trace.c.id.desc()).limit(limit + 1)
+        # Few traces meet such a filter: they are found by their own index and then sorted, not by going back in time.
+        few = session is not None or subject is not None or names_few(parts.rows)
+        begin = trace.c.started_ns + 0 if few else trace.c.started_ns
+        statement = select(trace).where(*where).order_by(begin.desc(), trace.c.id.desc()).limit(limit + 1)
         with self.database.reading() as connection:
+            statement = statement.where(self.meeting(connection, parts.rows))
+            if parts.content:
+                rows = connection.execute(self._holding(connection, text, statement.limit(MOST_OPENED + 1))).all()
+                return list_by_content(
+                    rows,
+                    parts.content,
+                    limit,
+                    said_in=lambda some: self.said_in(connection, some),
+                    summarise=lambda some: self._summaries(connection, some),
+                )
             rows = connection.execute(self._holding(connection, text, statement)).all()
             shown = tuple(self._summaries(connection, rows[:limit]))
         more = f"{rows[limit - 1].started_ns}-{rows[limit - 1].id}" if len(rows) > limit else None
@@ -134,9 +148,12 @@ class Traces:
             "session": session,
             "subject": subject,
         }
-        where = self._where(query=query, equal=equal, since=since, until=until)
+        parts = take_apart(query)
+        where = self._where(equal=equal, since=since, until=until)
+        text = f"{text} {parts.words}".strip()
         with self.database.reading() as connection:
-            statement = select(func.count()).select_from(trace).where(*where)
+            wanted = self.meeting(connection, query if parts.content else parts.rows)
+            statement = select(func.count()).select_from(trace).where(*where, wanted)
             return int(connection.execute(self._holding(connection, text, statement)).scalar_one())
 
     def series(
@@ -221,16 +238,21 @@ class Traces:
                     )
         return removed
 
-    def expire(self, *, before: datetime, at_once: int = 1000) -> int:
-        """Removes traces that started before a moment, a thousand in a transaction; returns how many."""
+    def expire(
+        self, *, before: datetime, kind: str | None = None, other_than: Sequence[str] = (), at_once: int = 1000
+    ) -> int:
+        """Removes traces that started before a moment, a thousand in a transaction; returns how many.
+
+        Only those of one kind, or all but those of some kinds, when these are given.
+        """
         removed = 0
+        where = [trace.c.project == self.project, trace.c.started_ns < _ns(before)]
+        if kind is not None:
+            where.append(trace.c.kind == kind)
+        if other_than:
+            where.append(trace.c.kind.not_in(other_than))
         while True:
-            statement = (
-                select(trace.c.trace)
-                .where(trace.c.project == self.project, trace.c.started_ns < _ns(before))
-                .order_by(trace.c.started_ns)
-                .limit(at_once)
-            )
+            statement = select(trace.c.trace).where(*where).order_by(trace.c.started_ns).limit(at_once)
             with self.database.reading() as connection:
                 ids = [found.hex() for found in connection.execute(statement).scalars()]
             if not ids:
@@ -328,13 +350,11 @@ class Traces:
     def _where(
         self,
         *,
-        query: str,
         equal: dict[str, str | None],
         since: datetime | None,
         until: datetime | None,
     ) -> Many[Any]:
-        where: Many[Any] = [condition(query)]
-        where += [trace.c[name] == value for name, value in equal.items() if value is not None]
+        where: Many[Any] = [trace.c[name] == value for name, value in equal.items() if value is not None]
         if since is not None:
             where.append(trace.c.started_ns >= _ns(since))
         if until is not None:
@@ -367,6 +387,10 @@ class Traces:
                 if all(any(word.startswith(beginning) for word in held) for beginning in beginnings):
                     kept.append(number)
         return kept
+
+    def meeting(self, connection: Connection, query: str | Filter) -> ColumnElement[bool]:
+        """The condition that a line of `trace` meets a filter. Raises `QueryInvalid`."""
+        return condition(query, project=self.project, holding=lambda words: self.holding(connection, words))
 
     def said_in(self, connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, Many[Said]]:
         """What the spans of these lines of `trace` say, by the number of the line; nothing where a person was erased.

@@ -23,6 +23,8 @@ from slipway.tracing.cost import PriceOf, catalog_price
 from slipway.tracing.intake import decode_record, take_in
 
 BATCH_BYTES = 2 << 20
+QUIET_PASSES = 25
+"""So many looks without a record, five seconds, and the database gets time to tidy up."""
 FORGET_EVERY_S = 3600.0
 A_FEW = 20
 MANY = 2000
@@ -91,7 +93,7 @@ def run(
     sleep: Callable[[float], object] = time.sleep,
 ) -> Drained:
     """Drains again and again until `stop` says so, then once more. A store that fails is tried again, ever slower."""
-    total, pause, forget_at = Drained(), idle_s, time.monotonic()
+    total, pause, quiet, forget_at = Drained(), idle_s, 0, time.monotonic()
     while not stop():
         try:
             pass_ = drain(store)
@@ -104,6 +106,9 @@ def run(
         else:
             total += pass_
             pause = next_pause(pass_.records, idle_s=idle_s)
+            quiet = 0 if pass_.records else quiet + 1
+            if quiet == QUIET_PASSES and total.records:
+                store.database.dialect.tidy(store.database.engine)
         sleep(pause)
     return total + drain(store, wait_s=2.0)
 
@@ -190,6 +195,13 @@ def _one_by_one(store: Store, spans: Sequence[Span], events: Sequence[SpanEvent]
     return new, refused
 
 
+def calm_collector() -> None:
+    """What was taken in is let go of without the collector's help: it looks seldom, and never at what stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+
+
 def open_for_ingest(folder: Path) -> Store:
     """The store of the application in `folder`, without the rest of its workspace."""
     settings = load_settings(folder)
@@ -235,9 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Answers come first: the ingester takes what the machine has left. Only from here on, because a busy machine
         # would keep a process that starts at low priority from ever getting ready to empty the journal.
         os.nice(10)
-        # What was taken in is let go of without the collector's help: it looks seldom, and never at what stays.
-        gc.freeze()
-        gc.set_threshold(100_000, 20, 100)
+        calm_collector()
         try:
             store.traces.rebuild_words_if_needed()
         except StoreError as wrong:

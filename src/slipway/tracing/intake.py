@@ -44,7 +44,7 @@ def take_in(
         by_project.setdefault(span.project, ([], []))[0].append(span)
     for event in events:
         by_project.setdefault(event.project, ([], []))[1].append(event)
-    with store.transaction():
+    with store.database.joining():
         return sum(
             _take_in(store if project == store.project else store.of(project), some, told, price_of)
             for project, (some, told) in by_project.items()

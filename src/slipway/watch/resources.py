@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from slipway.access.budgets import CACHE_HOLDER, period_of
 from slipway.domain.rollup import Histogram
 from slipway.workspace import Workspace
 
@@ -41,6 +42,15 @@ class Spending:
     per_request_micros: float
     p50_ms: float | None
     p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """Requests of one month that the cache answered, and what they would have cost, in millionths of a dollar."""
+
+    period: str
+    requests: int
+    micros: int
 
 
 def measure_machine(workspace: Workspace) -> Machine:
@@ -82,6 +92,13 @@ def spending(
             p95_ms=_milliseconds(latency.percentile(0.95)),
         )
     return sorted(rows.values(), key=lambda row: -row.cost_micros)
+
+
+def saved_by_cache(workspace: Workspace) -> Saved:
+    """What answers from the gateway's cache have saved this calendar month (UTC)."""
+    period = period_of(workspace.now())
+    found = workspace.store.spending.of(period).get(CACHE_HOLDER)
+    return Saved(period=period, requests=found.requests if found else 0, micros=found.micros if found else 0)
 
 
 def _milliseconds(seconds: float | None) -> float | None:

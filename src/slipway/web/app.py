@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from slipway.domain.errors import SlipwayError
-from slipway.web import events, sign_in
+from slipway.web import api, events, sign_in
 from slipway.web.current import Current
 from slipway.web.frame import THEMES
 from slipway.web.page import View, html_response, show_view
@@ -88,6 +88,7 @@ def _own_routes() -> list[BaseRoute]:
         Route("/favicon.ico", lambda _: RedirectResponse("/static/icons.svg"), methods=["GET"]),
         Route("/events", events.stream, methods=["GET"]),
         Route("/theme", _set_theme, methods=["POST"]),
+        *api.ROUTES,
         *sign_in.ROUTES,
     ]
 
@@ -103,6 +104,8 @@ async def _set_theme(request: Request) -> Response:
 
 async def _refused(request: Request, wrong: Exception) -> Response:
     """An error of ours: its message says what happened and what to do next."""
+    if isinstance(wrong, SlipwayError) and request.url.path.startswith(api.PREFIX):
+        return api.error_response(wrong)
     status = wrong.http_status if isinstance(wrong, SlipwayError) else 500
     happened = {404: "There is no such thing", 410: "Erased", 400: "That is not right"}.get(status, "That did not work")
     return await _error_page(request, str(wrong), happened, status)

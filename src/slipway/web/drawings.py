@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping
 
-from slipway.domain.deployment import DecisionRecord
+from slipway.decide.memo import ReplicaCurve
+from slipway.domain.deployment import DecisionRecord, Plan
 from slipway.domain.evaluation import Evaluation
 from slipway.domain.release import Measure
 from slipway.web.charts import Bar, BarChart, LineChart, Mark, Point, Series
-from slipway.web.number import compact, money, significant
+from slipway.web.number import compact, money, seconds, significant
 
 MOST_CURVES = 5
 MOST_GROUP_CHARTS = 4
@@ -15,7 +16,7 @@ NEAR = 0.1
 """A break-even this near to the own traffic (in powers of ten) is not marked beside it."""
 
 
-def cost_chart(record: DecisionRecord) -> LineChart:
+def cost_chart(record: DecisionRecord, *, tall: int = 260) -> LineChart:
     """Monthly cost over traffic: the recommended option, then the cheapest of each road, both axes logarithmic."""
     demand = record.demand.requests_per_day
     marks = [Mark(demand, f"your traffic, {significant(demand)} a day")]
@@ -32,10 +33,75 @@ def cost_chart(record: DecisionRecord) -> LineChart:
         format=money,
         axis_format=lambda value: f"${compact(value)}",
         marks=marks,
+        tall=tall,
         series=[
             Series(name=name, points=[Point(point.requests_per_day, point.monthly.get(name)) for point in record.curve])
             for name in _curves(record)
         ],
+    )
+
+
+def replay_chart(plan: Plan) -> LineChart:
+    """Replicas that an autoscaler would run over the replayed traffic, under what arrived."""
+    return LineChart(
+        title="Replicas over the traffic",
+        x_label="seconds",
+        format=significant,
+        series=[
+            Series(
+                name="replicas",
+                shape="step",
+                points=[Point(window.seconds, window.replicas) for window in plan.replay],
+            ),
+            Series(
+                name="requests a second",
+                points=[Point(window.seconds, window.requests_per_second) for window in plan.replay],
+            ),
+        ],
+    )
+
+
+def wait_chart(plan: Plan) -> LineChart:
+    """The wait for the first token that 1 % exceeds, over the replayed traffic, with the limit."""
+    waits = [Point(window.seconds, window.first_token_ms) for window in plan.replay]
+    lines = [Series(name="99th percentile", points=waits)]
+    if plan.demand.first_token_ms is not None and waits:
+        ends = [Point(at.x, plan.demand.first_token_ms) for at in (waits[0], waits[-1])]
+        lines.append(Series(name="limit", points=ends))
+    return LineChart(
+        title="First token over the traffic",
+        x_label="seconds",
+        format=lambda value: seconds(value / 1000),
+        axis_format=lambda value: seconds(value / 1000),
+        series=lines,
+    )
+
+
+def replica_chart(curve: ReplicaCurve) -> LineChart:
+    """Replicas that the traffic needs and those that are paid, over the hours of a day or over shares of time."""
+    hours = curve.over == "hour"
+    return LineChart(
+        title="Replicas over the trace",
+        x_label="hour of the day, UTC" if hours else "share of time, quietest minutes first, %",
+        series=[
+            Series(name="needed", points=[Point(x, float(y)) for x, y in curve.needed], shape="step"),
+            Series(name="paid", points=[Point(x, float(curve.paid)) for x, _ in curve.needed], shape="step"),
+        ],
+        tall=160,
+    )
+
+
+def band_bars(record: DecisionRecord) -> BarChart:
+    """Cost of each option over the horizon with the band that holds four of five futures."""
+    return BarChart(
+        title=f"Cost over {record.demand.horizon_months} months",
+        bars=[
+            Bar(option.name, option.horizon_total, option.horizon_low, option.horizon_high)
+            for option in record.options
+            if option.lines
+        ],
+        format=lambda value: f"${compact(float(f'{value:.3g}'))}",
+        axis_format=lambda value: f"${compact(value)}",
     )
 
 

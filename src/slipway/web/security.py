@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from slipway.web.session import COOKIE, Sessions
-from slipway.web.sign_in import Person, person_of
+from slipway.web.sign_in import Person, person_of, person_with_key
 from slipway.workspace import Workspace
 
 POLICY = "; ".join(
@@ -70,6 +70,9 @@ class Guard:
         await (refused or self.app)(scope, receive, send)
 
     async def _person(self, headers: Headers) -> Person | None:
+        kind, _, key = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and key:
+            return await run_in_threadpool(person_with_key, self.workspace, key.strip())
         holder = self.sessions.open(_cookie(headers.get("cookie", "")))
         return None if holder is None else await run_in_threadpool(person_of, self.workspace, holder.name, holder.key)
 

@@ -35,6 +35,15 @@ def person_of(workspace: Workspace, name: str, key: str) -> Person | None:
     return Person(name, found.role) if found is not None and found.valid_at(workspace.now()) else None
 
 
+def person_with_key(workspace: Workspace, text: str) -> Person | None:
+    """The person behind an API key that a program sends; None for a key that is wrong or opens no page."""
+    try:
+        key = _check_key(workspace, text)
+    except AccessDenied:
+        return None
+    return Person(key.name, key.role)
+
+
 async def ask(request: Request) -> Response:
     """The form; with a good token of a link it is skipped."""
     sessions: Sessions = request.app.state.sessions

@@ -8,14 +8,13 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from slipway.domain.rollup import Histogram, RollupPoint
+from slipway.domain.trace import OWN_CHANNELS
 from slipway.workspace import Workspace
 
 SETTLED = timedelta(hours=1)
 FRESH_S = 60.0
-OWN_CHANNELS = ("evaluate", "learn")
-"""Channels on which Slipway asks by itself."""
-ONLY_USERS = " and ".join(f'channel != "{channel}"' for channel in OWN_CHANNELS)
-ONLY_OWN = " or ".join(f'channel = "{channel}"' for channel in OWN_CHANNELS)
+ONLY_USERS = " and ".join(f'channel != "{channel}"' for channel in sorted(OWN_CHANNELS))
+ONLY_OWN = " or ".join(f'channel = "{channel}"' for channel in sorted(OWN_CHANNELS))
 
 
 def user_traffic(workspace: Workspace, *, since: datetime, until: datetime, step_s: int) -> list[RollupPoint]:

@@ -10,8 +10,8 @@ import msgspec
 from slipway.domain.decoding import Decoding
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import FinishReason, Message, Reply, Request, Role, Usage
-from slipway.wire.errors import invalid_body, message_in
-from slipway.wire.sse import EventReader, EventTooLong
+from slipway.wire.errors import invalid_body, message_in, write_error
+from slipway.wire.sse import DONE, EventReader, EventTooLong
 
 FINISHES: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -366,12 +366,62 @@ def write_completion(
     )
 
 
+class ToolCall(NamedTuple):
+    """A call of a function that the model asks for; `arguments` is JSON as text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+def call_shape(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
 class ChunkWriter:
     """Writes the chunks of one chat stream."""
 
     def __init__(self, *, id: str, model: str, created: int) -> None:
         self._fields = {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
         self._begun = False
+        self._calls = 0
+
+    def says(self, model: str) -> None:
+        """Names the model as the engine does; what is out already keeps the old name."""
+        self._fields["model"] = model
+
+    @property
+    def called(self) -> bool:
+        """Whether a function was called."""
+        return self._calls > 0
+
+    def begin(self) -> bytes:
+        """The chunk that names the role; empty when it is out already."""
+        return b"" if self._begun else self.text("")
+
+    def reasoning(self, text: str) -> bytes:
+        return self.begin() + self._write([self._choice({"reasoning_content": text}, None)], {})
+
+    def call(self, call: ToolCall) -> bytes:
+        """Opens a call of a function; its arguments may follow in pieces."""
+        shape = {"index": self._calls, **call_shape(call)}
+        self._calls += 1
+        return self.begin() + self._write([self._choice({"tool_calls": [shape]}, None)], {})
+
+    def arguments(self, piece: str) -> bytes:
+        """More of the arguments of the call that was opened last."""
+        shape = {"index": max(0, self._calls - 1), "function": {"arguments": piece}}
+        return self._write([self._choice({"tool_calls": [shape]}, None)], {})
+
+    def end(self, finish: str, usage: Usage | None, *, include_usage: bool) -> bytes:
+        """Everything after the text. Who did not ask for usage finds it beside the finish, where it does no harm."""
+        beside = {} if usage is None or include_usage else {"usage": usage_shape(usage)}
+        last = self.usage(usage) if usage is not None and include_usage else b""
+        return self.begin() + self.finish(finish, beside) + last + DONE
+
+    def error(self, message: str, code: str) -> bytes:
+        """An error in the middle of the stream; no `[DONE]` follows."""
+        return b"data: %b\n\n" % write_error(message, kind="server_error", code=code or None)
 
     def text(self, text: str) -> bytes:
         delta: dict[str, Any] = {"content": text}

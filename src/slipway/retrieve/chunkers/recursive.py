@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -31,12 +31,16 @@ class Recursive:
             raise ValueError("size must be at least 8 tokens, and overlap smaller than size")
 
     def cut(self, document: Document, tokens: TokenCounter) -> Iterator[Chunk]:
-        headings = headings_of(document)
-        borders = Borders(document.text, headings)
-        ruler = TokenRuler(document.text, tokens)
         start = body_start(document.text) if document.metadata.get("format") == "markdown" else 0
-        pieces = self._pieces(Span(start, len(document.text)), 0, borders, ruler)
-        yield from chunks_from(document, self._with_overlap(pieces, borders, ruler), headings)
+        spans = self.spans(document, tokens, [Span(start, len(document.text))])
+        yield from chunks_from(document, spans, headings_of(document))
+
+    def spans(self, document: Document, tokens: TokenCounter, wholes: Sequence[Span]) -> Iterator[Span]:
+        """The pieces of each stretch of the document; no piece reaches over the end of its stretch."""
+        borders = Borders(document.text, headings_of(document))
+        ruler = TokenRuler(document.text, tokens)
+        for whole in wholes:
+            yield from self._with_overlap(self._pieces(whole, 0, borders, ruler), borders, ruler)
 
     def _pieces(self, whole: Span, strength: int, borders: "Borders", ruler: TokenRuler) -> list[Span]:
         if ruler.count(*whole) <= self.size:

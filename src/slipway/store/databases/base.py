@@ -73,6 +73,10 @@ class Dialect(Protocol):
         """Makes sure that deleted content is in no file any more; returns what is left to others, or nothing."""
         ...
 
+    def tidy(self, engine: Engine) -> None:
+        """What is good to do while nobody writes; never needed, never waited for."""
+        ...
+
     def explain(self, error: DBAPIError) -> StoreError | None:
         """The error to raise instead, when it is about locks, disks or connections."""
         ...

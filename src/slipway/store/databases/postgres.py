@@ -99,6 +99,9 @@ class Postgres:
                 connection.exec_driver_sql(f"vacuum {table}")
         return "the server's write-ahead log and its backups keep old pages until they are recycled"
 
+    def tidy(self, engine: Engine) -> None:
+        """Nothing to do: the server looks after itself."""
+
     def explain(self, error: DBAPIError) -> StoreError | None:
         state = getattr(error.orig, "sqlstate", None) or ""
         reason = str(error.orig).strip().split("\n")[0]

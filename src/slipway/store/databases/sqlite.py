@@ -116,6 +116,16 @@ class Sqlite:
                 time.sleep(0.1)
         return "another process reads the database; its log is emptied when that process is done"
 
+    def tidy(self, engine: Engine) -> None:
+        # The log gives its space back; where somebody reads, it does so another time.
+        with engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            raw.execute("pragma busy_timeout = 0")
+            with suppress(sqlite3.OperationalError):
+                raw.execute("pragma wal_checkpoint(truncate)").fetchone()
+            raw.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
+
     def explain(self, error: DBAPIError) -> StoreError | None:
         reason = str(error.orig)
         if "locked" in reason or "busy" in reason:
@@ -149,6 +159,15 @@ def _prepare(raw: sqlite3.Connection, _: object) -> None:
     # 16 MB of log before it is written back, and 8 MB of pages at hand: what many batches change is written once.
     raw.execute("pragma wal_autocheckpoint = 4000")
     raw.execute("pragma cache_size = -8000")
+    raw.create_function("slipway_unhex", 1, _unhex, deterministic=True)
+
+
+def _unhex(text: str | None) -> bytes | None:
+    """SQLite has its own from 3.41 on only."""
+    try:
+        return None if text is None else bytes.fromhex(text)
+    except ValueError:
+        return None
 
 
 def _begin(connection: Connection) -> None:

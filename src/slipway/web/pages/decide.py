@@ -11,11 +11,13 @@ from slipway.config.settings import DecideSettings
 from slipway.decide.answers import Question, list_questions, read_answer, write_answers
 from slipway.decide.decision import compare_roads, decide, latest_decision
 from slipway.decide.demand import read_demand
-from slipway.decide.memo import memo
+from slipway.decide.memo import memo, row_words, strong_drivers
 from slipway.decide.options import list_candidates
+from slipway.decide.rents import own_prices
+from slipway.decide.words import say_confidence
 from slipway.domain.deployment import DecisionRecord, Option
-from slipway.domain.errors import RequirementContradiction, RequirementMissing
-from slipway.web.drawings import cost_chart
+from slipway.domain.errors import InputError
+from slipway.web.drawings import band_bars, cost_chart
 from slipway.web.frame import Crumb
 from slipway.web.number import UNKNOWN, count, moment, money, significant
 from slipway.web.page import Done, View, Visit, act, page
@@ -61,6 +63,8 @@ COLUMNS = (
     Column(key="name", label="Option", one_line=False),
     Column(key="verdict", label="Verdict", one_line=False),
     Column(key="monthly", label="A month", number=True),
+    Column(key="band", label="Total, 80 % band", number=True),
+    Column(key="cheapest", label="Cheapest in", number=True),
     Column(key="upfront", label="Up front", number=True),
     Column(key="start", label="Starts in", number=True),
 )
@@ -80,14 +84,19 @@ def show(visit: Visit) -> View:
     }
     try:
         demand = read_demand(tried)
-        candidates = list_candidates(demand, tried, folder=visit.workspace.folder)
-        record = compare_roads(visit.workspace.application, demand, tried, candidates, now=visit.workspace.now())
-    except (RequirementContradiction, RequirementMissing) as wrong:
+        folder, now = visit.workspace.folder, visit.workspace.now()
+        own = own_prices(tried, folder=folder)
+        candidates = list_candidates(demand, tried, folder=folder, own=own, today=now.date())
+        record = compare_roads(visit.workspace.application, demand, tried, candidates, now=now, own=own)
+    except InputError as wrong:
         data["refused"] = str(wrong)
     else:
         data |= {
             "record": record,
             "chart": cost_chart(record),
+            "confidence": say_confidence(record.recommended, record.sensitivity),
+            "bands": band_bars(record),
+            "drivers": strong_drivers(record.sensitivity),
             "options": option_table(record),
             "bill": next((option for option in record.options if option.name == record.recommended), None),
         }
@@ -118,11 +127,15 @@ def report(visit: Visit) -> Response:
 
 
 def option_table(record: DecisionRecord) -> Table:
+    chance = {one.option: one.cheapest for one in record.sensitivity.options} if record.sensitivity else {}
+    words = {option.name: row_words(option, chance.get(option.name, 0.0)) for option in record.options}
     rows = [
         Row(
             cells={
                 "name": option.name,
                 "monthly": money(option.monthly) if option.lines else UNKNOWN,
+                "band": words[option.name][1],
+                "cheapest": words[option.name][2],
                 "upfront": money(option.upfront) if option.upfront else UNKNOWN,
                 "start": f"{significant(option.months_to_start)} months",
                 "verdict": _verdict(option, record),

@@ -4,13 +4,16 @@ from typing import Any
 
 from slipway.deploy.emission import emit
 from slipway.deploy.plan import THIS_MACHINE, make_plan
+from slipway.deploy.plan_replay import idle_monthly
+from slipway.deploy.requirement import Asked
 from slipway.deploy.targets.base import targets
 from slipway.domain.deployment import Plan, PlanOption
-from slipway.domain.errors import SlipwayError
+from slipway.domain.errors import InputError, SlipwayError
 from slipway.models.architectures import list_models
 from slipway.models.hardware import list_hardware, rent_of
 from slipway.release.evidence import latest_evidence
 from slipway.release.parts import list_releases
+from slipway.web.drawings import replay_chart, wait_chart
 from slipway.web.frame import Crumb
 from slipway.web.number import UNKNOWN, count, money, seconds, share, significant
 from slipway.web.page import Done, View, Visit, act, page
@@ -20,11 +23,12 @@ PLANS = (
     Column(key="way", label="Way"),
     Column(key="verdict", label="Verdict", one_line=False),
     Column(key="replicas", label="Replicas", number=True),
+    Column(key="monthly", label="A month", number=True),
     Column(key="first", label="First token", number=True),
+    Column(key="token", label="A token", number=True),
     Column(key="answer", label="Answer", number=True),
     Column(key="rate", label="Requests / s", number=True),
     Column(key="busy", label="Busy", number=True),
-    Column(key="monthly", label="A month", number=True),
 )
 HARDWARE = (
     Column(key="name", label="Hardware"),
@@ -54,12 +58,15 @@ def show(visit: Visit) -> View:
         data |= {
             "options": _options(plan),
             "memory": _memory(plan.chosen) if plan.chosen and plan.model and plan.shape else [],
+            "replay": [replay_chart(plan), wait_chart(plan)] if plan.replay else [],
+            "idle": money(idle_monthly(plan.chosen)) if plan.chosen and plan.chosen.monthly else "",
             "measured": _measured(visit),
             "demand": [
                 ("Requests a day", count(plan.demand.requests_per_day)),
                 ("Busiest minute", f"{significant(plan.demand.peak_factor)} times the mean"),
                 ("Tokens", f"{count(plan.demand.input_tokens)} in, {count(plan.demand.output_tokens)} out"),
                 ("First token", _limit(plan.demand.first_token_ms)),
+                ("A token", _limit(plan.demand.token_ms)),
                 ("Whole answer", _limit(plan.demand.end_to_end_ms)),
                 ("Context", f"{count(plan.demand.context_tokens)} tokens"),
             ],
@@ -76,7 +83,13 @@ def show(visit: Visit) -> View:
 def make(visit: Visit) -> Done:
     """Plans for [decide] and [deploy]; a model or hardware given here is taken instead."""
     hardware = [name for name in visit.lists.get("hardware", []) if name]
-    plan = make_plan(visit.workspace, model=visit.said("model"), hardware=hardware)
+    asked = Asked(
+        first_token_ms=_number(visit, "first_token_ms"),
+        token_ms=_number(visit, "token_ms"),
+        monthly_budget=_number(visit, "monthly_budget"),
+        own_racks=bool(visit.said("own_racks")),
+    )
+    plan = make_plan(visit.workspace, model=visit.said("model"), hardware=hardware, asked=asked)
     if plan.chosen is None:
         return Done("/deploy", "Nothing holds the requirement; the nearest misses are listed.")
     return Done("/deploy", f"Planned: {_way(plan.chosen)}.")
@@ -94,7 +107,8 @@ def _row(option: PlanOption, plan: Plan) -> Row:
         cells={
             "way": _way(option),
             "replicas": count(option.replicas),
-            "first": _ms(option.first_token_ms),
+            "first": _first(option),
+            "token": _ms(option.token_ms),
             "answer": _ms(option.end_to_end_ms),
             "rate": significant(option.requests_per_second) if option.requests_per_second else UNKNOWN,
             "busy": share(option.utilisation),
@@ -154,6 +168,25 @@ def _hardware() -> Table:
 
 def _ms(value: float) -> str:
     return seconds(value / 1000) if value else UNKNOWN
+
+
+def _first(option: PlanOption) -> str:
+    """The wait for the first token with the interval that holds 80 % of what is measured."""
+    if not option.first_token_high_ms:
+        return _ms(option.first_token_ms)
+    low, high = _ms(option.first_token_low_ms), _ms(option.first_token_high_ms)
+    return f"{_ms(option.first_token_ms)} ({low} to {high})"
+
+
+def _number(visit: Visit, name: str) -> float | None:
+    """What a field holds; empty is None. Raises `InputError`."""
+    written = visit.said(name).strip()
+    if not written:
+        return None
+    try:
+        return float(written)
+    except ValueError:
+        raise InputError(f"'{written}' is not a number. Give one, or leave the field empty.") from None
 
 
 def _limit(value: float | None) -> str:

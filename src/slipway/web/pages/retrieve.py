@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from slipway.config.editing import write_value
 from slipway.domain.document import Passage
 from slipway.domain.index import Index
 from slipway.domain.release import Measure
 from slipway.domain.settings_comparison import SettingsComparison
+from slipway.retrieve.applying import best_values
 from slipway.retrieve.comparison import DEPTH
 from slipway.retrieve.gaps import find_gaps
 from slipway.retrieve.index import load_sources, outdated
@@ -24,6 +26,7 @@ from slipway.workspace import Workspace
 
 WORD = re.compile(r"(\w+)")
 MOST_DOCUMENTS = 100
+ALPHAS_OFFERED = (0.0, 0.25, 0.5, 0.75, 1.0)
 AROUND = 4000
 """Characters of a document that are shown on each side of a passage."""
 DOCUMENTS = (
@@ -69,7 +72,8 @@ def show(visit: Visit) -> View:
             "figures": _figures(index),
             "versions": _versions(workspace, name),
             "documents": _documents(index, visit),
-            "alpha": visit.ask("alpha") or f"{index.search.alpha:g}",
+            "alpha": f"{_alpha(visit, index):g}",
+            "alphas": [f"{value:g}" for value in sorted({*ALPHAS_OFFERED, index.search.alpha, _alpha(visit, index)})],
             **_comparison(workspace),
         }
         if question:
@@ -211,26 +215,29 @@ def _comparison(workspace: Workspace) -> dict[str, Any]:
     found = workspace.store.records.latest(SettingsComparison, workspace.settings.retrieve.index)
     if found is None:
         return {"comparison": None}
-    sizes = sorted({row.size for row in found.rows})
+    cuttings = sorted({(row.chunker, row.size) for row in found.rows})
     alphas = sorted({row.alpha for row in found.rows})
     best = {
-        (row.size, row.alpha): row for row in sorted(found.rows, key=lambda row: (row.ndcg.value, row.recall.value))
+        (row.chunker, row.size, row.alpha): row
+        for row in sorted(found.rows, key=lambda row: (row.ndcg.value, row.recall.value))
     }
+    one_chunker = len({chunker for chunker, _ in cuttings}) == 1
     heat = HeatMap(
         title=f"nDCG@{DEPTH} by chunk size and weight of words",
         corner="tokens a chunk × weight of words",
-        rows_named=[str(size) for size in sizes],
+        rows_named=[str(size) if one_chunker else f"{chunker} {size}" for chunker, size in cuttings],
         columns_named=[f"{alpha:g}" for alpha in alphas],
         values=[
-            [best[size, alpha].ndcg.value if (size, alpha) in best else None for alpha in alphas] for size in sizes
+            [best[*cutting, alpha].ndcg.value if (*cutting, alpha) in best else None for alpha in alphas]
+            for cutting in cuttings
         ],
         notes={
-            (row, column): _sure(best[size, alpha].ndcg)
-            for row, size in enumerate(sizes)
+            (row, column): _sure(best[*cutting, alpha].ndcg)
+            for row, cutting in enumerate(cuttings)
             for column, alpha in enumerate(alphas)
-            if (size, alpha) in best
+            if (*cutting, alpha) in best
         },
-        best=(sizes.index(found.best.size), alphas.index(found.best.alpha)),
+        best=(cuttings.index((found.best.chunker, found.best.size)), alphas.index(found.best.alpha)),
     )
     made = ", made by Slipway from the documents" if found.made else ""
     return {
@@ -238,14 +245,14 @@ def _comparison(workspace: Workspace) -> dict[str, Any]:
         "heat": heat,
         "compared": f"{plural(found.questions, 'question')}{made}, {moment(found.created_at)}",
         "best": [
-            ("Chunk size", f"{found.best.size} tokens"),
+            ("Chunks", f"{found.best.chunker}, {found.best.size} tokens"),
             ("Weight of words", significant(found.best.alpha)),
             ("Cut", f"{share(found.best.cut)} of the best score"),
             (f"nDCG@{DEPTH}", f"{significant(found.best.ndcg.value)} ({_sure(found.best.ndcg)})"),
             ("Recall", f"{significant(found.best.recall.value)} ({_sure(found.best.recall)})"),
             ("Tokens sent", count(found.best.tokens)),
         ],
-        "lines": _settings_lines(found),
+        "lines": _settings_lines(workspace, found),
     }
 
 
@@ -253,10 +260,10 @@ def _sure(measure: Measure) -> str:
     return interval(measure.low, measure.high).replace(" to ", "–")
 
 
-def _settings_lines(found: SettingsComparison) -> str:
+def _settings_lines(workspace: Workspace, found: SettingsComparison) -> str:
     """The best setting as lines for slipway.toml."""
-    size, best = found.best.size, found.best
-    return f"[retrieve]\nchunker.size = {size}\nalpha = {best.alpha:g}\ncut = {best.cut:g}"
+    values = best_values(workspace, found.best)
+    return "\n".join(["[retrieve]", *(f"{key} = {write_value(value)}" for key, value in values.items())])
 
 
 ROUTES = [

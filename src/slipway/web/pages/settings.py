@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
+from slipway.access.budgets import period_of
 from slipway.access.keys import ROLES, SCOPES, USUAL_SCOPES, create_key, list_keys, revoke_key
 from slipway.config.reader import FILE_NAME
-from slipway.domain.access import ApiKey, Limits
+from slipway.domain.access import ApiKey, Limits, Spending
 from slipway.domain.errors import InputError
 from slipway.lifecycle.doctor import examine
 from slipway.web.frame import Crumb
@@ -17,12 +18,12 @@ from slipway.web.table import Column, Row, Table, tag
 
 KEYS = (
     Column(key="name", label="Key", mono=True),
+    Column(key="state", label="State"),
     Column(key="prefix", label="Begins with", mono=True),
     Column(key="scopes", label="May", one_line=False),
-    Column(key="role", label="Role on pages"),
     Column(key="limits", label="Limits", one_line=False),
+    Column(key="used", label="Used this month", one_line=False),
     Column(key="expires", label="Ends"),
-    Column(key="state", label="State"),
 )
 SECRET_WORDS = ("key", "secret", "token", "password")
 
@@ -30,9 +31,10 @@ SECRET_WORDS = ("key", "secret", "token", "password")
 def show(visit: Visit, *, new: tuple[ApiKey, str] | None = None) -> View:
     workspace = visit.workspace
     keys = list_keys(workspace.store)
+    used = workspace.store.spending.of(period_of(workspace.now()))
     data: dict[str, Any] = {
         "new": new,
-        "keys": Table(caption="API keys", columns=KEYS, rows=[_row(key, visit) for key in keys]),
+        "keys": Table(caption="API keys", columns=KEYS, rows=[_row(key, used.get(key.holder), visit) for key in keys]),
         "usable": [key for key in keys if key.valid_at(workspace.now())],
         "scopes": SCOPES,
         "usual": USUAL_SCOPES,
@@ -57,6 +59,7 @@ def create(visit: Visit) -> View:
         expires_at=visit.workspace.now() + timedelta(days=_whole(days, "days")) if days else None,
         limits=Limits(
             requests_per_minute=_whole(visit.said("per_minute"), "requests") if visit.said("per_minute") else None,
+            tokens_per_minute=_whole(visit.said("tokens"), "tokens") if visit.said("tokens") else None,
             monthly_budget_micros=_micros(visit.said("budget")),
         ),
         actor=visit.person,
@@ -70,7 +73,7 @@ def revoke(visit: Visit) -> Done:
     return Done("/settings", f"The key {key.name} is revoked.")
 
 
-def _row(key: ApiKey, visit: Visit) -> Row:
+def _row(key: ApiKey, used: Spending | None, visit: Visit) -> Row:
     state = "revoked" if key.revoked_at else "usable" if key.valid_at(visit.workspace.now()) else "ended"
     limits = []
     if key.limits.requests_per_minute:
@@ -85,9 +88,9 @@ def _row(key: ApiKey, visit: Visit) -> Row:
         cells={
             "name": key.name,
             "prefix": f"{key.prefix}…",
-            "scopes": ", ".join(key.scopes),
-            "role": key.role or UNKNOWN,
+            "scopes": ", ".join(key.scopes) + (f"; on these pages: {key.role}" if key.role else ""),
             "limits": ", ".join(limits) or "none",
+            "used": f"{count(used.requests)} requests, {money(used.micros / 1e6)}" if used else UNKNOWN,
             "expires": day(key.expires_at),
             "state": tag(state, "pass" if state == "usable" else ""),
         }

@@ -1,0 +1,97 @@
+"""What a plan is asked for beyond [decide]: a trace, other limits, own racks instead of rented accelerators."""
+
+from dataclasses import dataclass, replace
+
+from slipway.decide.costs import own_monthly
+from slipway.decide.demand import check_demand, read_demand
+from slipway.deploy.traffic import Traffic
+from slipway.domain.deployment import Demand
+from slipway.domain.errors import InputError
+from slipway.domain.hardware import Hardware
+from slipway.models.hardware import Rent, purchase_of, rent_of
+from slipway.models.sizing import DAY_S, HOURS_A_MONTH
+from slipway.workspace import Workspace
+
+PUE, KWH_DOLLARS, KW_SPACE_DOLLARS = 1.3, 0.12, 150.0
+"""Power of the building over that of the machines, price of energy, and of space and cooling a kilowatt and month."""
+MACHINE_FACTOR = 1.4
+"""A whole machine costs so many times its accelerators. Source: list prices of 8-way machines, 2025."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Limits in milliseconds at the 99th percentile, dollars a month; None leaves what [decide] says."""
+
+    trace: Traffic | None = None
+    requests_per_day: float | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    first_token_ms: float | None = None
+    token_ms: float | None = None
+    end_to_end_ms: float | None = None
+    monthly_budget: float | None = None
+    own_racks: bool = False
+
+    def demand(self, workspace: Workspace) -> Demand:
+        """The demand to plan for. Raises `RequirementMissing`, `RequirementContradiction`, `InputError`."""
+        settings = workspace.settings.decide
+        given = {
+            "requests_per_day": self.requests_per_day,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "first_token_ms": self.first_token_ms,
+            "token_ms": self.token_ms,
+            "end_to_end_ms": self.end_to_end_ms,
+            "monthly_budget": self.monthly_budget,
+        }
+        for name, value in given.items():
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"{name} = {value:g} makes no sense. Give a number above 0.")
+        changes = {name: value for name, value in given.items() if value is not None}
+        if self.trace is not None:
+            traffic = self.trace
+            longest = int((traffic.input_tokens + traffic.output_tokens).max())
+            demand = Demand(
+                requests_per_day=traffic.per_second * DAY_S,
+                input_tokens=float(traffic.input_tokens.mean()),
+                output_tokens=float(traffic.output_tokens.mean()),
+                # The trace holds its own bursts.
+                peak_factor=1.0,
+                first_token_ms=settings.first_token_ms,
+                end_to_end_ms=settings.end_to_end_ms,
+                context_tokens=longest,
+                monthly_budget=settings.monthly_budget,
+                horizon_months=settings.horizon_months,
+            )
+        elif {"requests_per_day", "input_tokens", "output_tokens"} <= set(changes):
+            demand = Demand(
+                requests_per_day=changes["requests_per_day"],
+                input_tokens=changes["input_tokens"],
+                output_tokens=changes["output_tokens"],
+                peak_factor=settings.peak_factor,
+                first_token_ms=settings.first_token_ms,
+                end_to_end_ms=settings.end_to_end_ms,
+                monthly_budget=settings.monthly_budget,
+                horizon_months=settings.horizon_months,
+            )
+        else:
+            demand = read_demand(settings)
+        demand = replace(demand, **changes)  # type: ignore[arg-type]
+        check_demand(demand, api_models=settings.api_models or ["any"], open_models=settings.open_models or ["any"])
+        return demand
+
+    def rent(self, hardware: Hardware, own_hourly: float | None, demand: Demand) -> Rent | None:
+        """Dollars an hour of one accelerator, rented or written off over the horizon; None without any price."""
+        if not self.own_racks:
+            return rent_of(hardware.name, own_hourly=own_hourly)
+        bought = purchase_of(hardware.name)
+        if bought is None or bought.purchase is None:
+            return None
+        written_off = bought.purchase * MACHINE_FACTOR / demand.horizon_months
+        running = own_monthly(
+            1, watts=hardware.watts, pue=PUE, kwh=KWH_DOLLARS, kw_space=KW_SPACE_DOLLARS, hours=HOURS_A_MONTH
+        )
+        hourly = (written_off + running) / HOURS_A_MONTH
+        over = f"{MACHINE_FACTOR:g} over {demand.horizon_months} months"
+        source = f"bought for ${bought.purchase:,.0f} x {over}; {bought.source}"
+        return Rent(hourly=hourly, low=hourly, high=hourly, source=source, as_of=bought.as_of)

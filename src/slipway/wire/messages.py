@@ -1,0 +1,389 @@
+"""Anthropic's Messages API as clients speak it: its requests into chat completions, answers and streams back.
+
+Written from the public API reference, version 2023-06-01. What an engine of that API says is read in `anthropic.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from slipway.domain.errors import RequestInvalid
+from slipway.domain.message import Usage
+from slipway.wire import anthropic
+from slipway.wire.chat import Facts, arguments_of, tool_calls_of
+from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, usage_in
+from slipway.wire.errors import error_text, invalid_body
+from slipway.wire.openai import ToolCall, call_shape
+from slipway.wire.sse import write_event
+
+STOPS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
+KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+ONLY_HERE = frozenset(
+    {
+        "cache_control",
+        "container",
+        "context_management",
+        "inference_geo",
+        "mcp_servers",
+        "service_tier",
+        "thinking",
+        "top_k",
+    }
+)
+"""Fields that no other API knows. They change how a model thinks or what it costs, not what was asked."""
+
+
+class Turn(msgspec.Struct):
+    """A turn of the conversation."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str | list[dict[str, Any]]
+
+
+class Tool(msgspec.Struct):
+    """A function that the model may call; tools that run on Anthropic's side have another `type`."""
+
+    name: str = ""
+    description: str | None = None
+    input_schema: dict[str, Any] | None = None
+    type: str | None = None
+
+
+class MessagesRequest(msgspec.Struct):
+    """What a client of the Messages API sends."""
+
+    model: str
+    messages: list[Turn]
+    max_tokens: int
+    system: str | list[dict[str, Any]] | None = None
+    stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop_sequences: list[str] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    output_config: dict[str, Any] | None = None
+
+
+NOBODY = Facts("", "", 0)
+KNOWN = frozenset(MessagesRequest.__struct_fields__)
+_request = msgspec.json.Decoder(MessagesRequest)
+_fields = msgspec.json.Decoder(dict[str, Any])
+
+
+def read_request(body: bytes) -> dict[str, Any]:
+    """A Messages request as a chat completion request. Unknown fields are passed on.
+
+    Raises `RequestInvalid` naming the field that is wrong, or what no chat completion can say.
+    """
+    try:
+        request = _request.decode(body)
+        given = _fields.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise invalid_body(wrong) from None
+    if not request.messages:
+        raise RequestInvalid("'messages' is empty: send at least one message.", param="messages")
+    messages: list[dict[str, Any]] = []
+    if request.system:
+        messages.append({"role": "system", "content": _plain(request.system, "system")})
+    for turn in request.messages:
+        messages += _messages(turn)
+    chat: dict[str, Any] = {"model": request.model, "messages": messages, "max_tokens": request.max_tokens}
+    for name in ("temperature", "top_p"):
+        if getattr(request, name) is not None:
+            chat[name] = getattr(request, name)
+    if request.stop_sequences:
+        chat["stop"] = request.stop_sequences
+    if request.stream:
+        chat |= {"stream": True, "stream_options": {"include_usage": True}}
+    if request.tools:
+        chat["tools"] = [_tool(tool) for tool in request.tools]
+        chat |= _tool_choice(request.tool_choice or {})
+    if request.metadata and isinstance(request.metadata.get("user_id"), str):
+        chat["user"] = request.metadata["user_id"]
+    form = (request.output_config or {}).get("format")
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        schema = {"name": "answer", "schema": form.get("schema") or {}}
+        chat["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return chat | {name: value for name, value in given.items() if name not in KNOWN | ONLY_HERE}
+
+
+def _plain(content: str | Sequence[Mapping[str, Any]], param: str) -> str:
+    """The text of blocks that must hold nothing else."""
+    if isinstance(content, str):
+        return content
+    for block in content:
+        if block.get("type") != "text":
+            raise RequestInvalid(
+                f"'{param}' holds a block of type '{block.get('type')}': only text is read.", param=param
+            )
+    return "\n\n".join(str(block.get("text") or "") for block in content)
+
+
+def _messages(turn: Turn) -> Iterator[dict[str, Any]]:
+    """The messages that one turn becomes: results of tools are messages of their own, and come first."""
+    if isinstance(turn.content, str):
+        yield {"role": turn.role, "content": turn.content}
+        return
+    parts: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    for block in turn.content:
+        match block.get("type"):
+            case "text":
+                parts.append({"type": "text", "text": str(block.get("text") or "")})
+            case "image":
+                parts.append({"type": "image_url", "image_url": {"url": _image_url(block.get("source"))}})
+            case "document":
+                parts.append({"type": "text", "text": _document(block.get("source"))})
+            case "tool_use":
+                arguments = msgspec.json.encode(block.get("input") or {}).decode()
+                calls.append(call_shape(ToolCall(str(block.get("id")), str(block.get("name")), arguments)))
+            case "tool_result":
+                result = block.get("content") or ""
+                text = _plain(result, "tool_result")
+                yield {"role": "tool", "tool_call_id": str(block.get("tool_use_id")), "content": text}
+            case "thinking" | "redacted_thinking":
+                continue  # another turn's thoughts: nothing to say again
+            case kind:
+                raise RequestInvalid(
+                    f"A message holds a block of type '{kind}', which cannot be read here.", param="messages"
+                )
+    if not parts and not calls:
+        return
+    only_text = all(part["type"] == "text" for part in parts)
+    content: Any = "".join(part["text"] for part in parts) if only_text else parts
+    message: dict[str, Any] = {"role": turn.role, "content": content or None}
+    if calls:
+        message["tool_calls"] = calls
+    yield message
+
+
+def _image_url(source: Any) -> str:
+    if isinstance(source, dict):
+        if source.get("type") == "base64":
+            return f"data:{source.get('media_type')};base64,{source.get('data')}"
+        if source.get("type") == "url":
+            return str(source.get("url"))
+    raise RequestInvalid("An image needs a 'source' of type 'base64' or 'url'.", param="messages")
+
+
+def _document(source: Any) -> str:
+    if isinstance(source, dict) and source.get("type") == "text":
+        return str(source.get("data") or "")
+    raise RequestInvalid(
+        "A document needs a 'source' of type 'text': other files cannot be read here.", param="messages"
+    )
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    if tool.type not in (None, "custom"):
+        raise RequestInvalid(f"A tool of type '{tool.type}' is not possible here: only functions are.", param="tools")
+    function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema or {"type": "object"}}
+    if tool.description:
+        function["description"] = tool.description
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
+    chat: dict[str, Any] = {}
+    match choice.get("type"):
+        case "auto" | "none":
+            chat["tool_choice"] = choice["type"]
+        case "any":
+            chat["tool_choice"] = "required"
+        case "tool":
+            chat["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
+        case _:
+            pass
+    if choice.get("disable_parallel_tool_use"):
+        chat["parallel_tool_calls"] = False
+    return chat
+
+
+# Answers -------------------------------------------------------------------------------------------------------------
+
+
+def write_answer(completion: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
+    """A whole chat completion as a message. Raises `ValueError` where it is none."""
+    choices = completion.get("choices")
+    if not choices or not isinstance(choices[0].get("message"), dict):
+        raise ValueError("it holds no message")
+    message = choices[0]["message"]
+    content: list[dict[str, Any]] = []
+    if message.get("reasoning_content"):
+        content.append({"type": "thinking", "thinking": message["reasoning_content"], "signature": ""})
+    if text := message.get("content") or message.get("refusal"):
+        content.append({"type": "text", "text": text})
+    content += [
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments_of(call)}
+        for call in tool_calls_of(message)
+    ]
+    answer = _message(facts, content) | {
+        "stop_reason": STOPS.get(str(choices[0].get("finish_reason")), "end_turn"),
+        "usage": usage_shape(usage_in(dict(completion)) or Usage()),
+    }
+    if completion.get("slipway") is not None:
+        answer["slipway"] = completion["slipway"]
+    return answer
+
+
+def _message(facts: Facts, content: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "id": facts.id,
+        "type": "message",
+        "role": "assistant",
+        "model": facts.model,
+        "content": content,
+        "stop_reason": None,
+        "stop_sequence": None,
+    }
+
+
+def usage_shape(usage: Usage) -> dict[str, int]:
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    return {
+        "input_tokens": usage.input_tokens - cached,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": cached,
+        "output_tokens": usage.output_tokens,
+    }
+
+
+def write_error(message: str, *, status: int, request_id: str = "") -> bytes:
+    """`{"type": "error", "error": {"type", "message"}}`, as every Anthropic client reads it."""
+    kind = KINDS.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
+    answer: dict[str, Any] = {"type": "error", "error": {"type": kind, "message": message}}
+    if request_id:
+        answer["request_id"] = request_id
+    return msgspec.json.encode(answer)
+
+
+def translate_error(body: bytes, *, status: int, request_id: str) -> bytes:
+    """An error answer in this shape, whatever it had before."""
+    if body.startswith(b'{"type":"error"'):
+        return body
+    return write_error(error_text(body), status=status, request_id=request_id)
+
+
+def completion_in(body: bytes) -> bytes:
+    """A whole message as the chat completion that says the same, for records; `null` values where it is none."""
+    try:
+        return msgspec.json.encode(anthropic.read_answer(msgspec.json.decode(body), NOBODY))
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return b"{}"
+
+
+def chunks_in(raw: bytes) -> bytes:
+    """A Messages stream, as far as it came, as the chunks that say the same, for records."""
+    reader = anthropic.StreamReader(NOBODY, include_usage=True)
+    try:
+        return reader.feed(raw) + reader.close()
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return b""
+
+
+class Passing:
+    """A Messages stream that goes on as it is; only the gateway's own errors are put in its shape."""
+
+    def feed(self, piece: bytes) -> bytes:
+        if not piece.startswith(b'data: {"error"'):
+            return piece
+        return _write("error", {"error": {"type": "api_error", "message": error_text(piece[6:])}})
+
+    def close(self) -> bytes:
+        return b""
+
+
+class StreamWriter:
+    """The chunks of a chat stream as the events of a Messages stream."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._reader = ChatReader()
+        self._begun = False
+        self._open = ""
+        self._index = -1
+        self._finish: Finished | None = None
+        self._usage: Usage | None = None
+        self._failed = False
+
+    def feed(self, piece: bytes) -> bytes:
+        return b"".join(self._event(event) for event in self._reader.feed(piece))
+
+    def close(self) -> bytes:
+        out = b"".join(self._event(event) for event in self._reader.close())
+        if self._finish is None or self._failed:
+            return out
+        delta = {"stop_reason": STOPS.get(self._finish.finish, "end_turn"), "stop_sequence": None}
+        last: dict[str, Any] = {"delta": delta, "usage": usage_shape(self._usage or Usage())}
+        if self._finish.slipway is not None:
+            last["slipway"] = self._finish.slipway
+        return out + self._begin() + self._end_block() + _write("message_delta", last) + _write("message_stop", {})
+
+    def _event(self, event: Event) -> bytes:
+        match event:
+            case Said():
+                kind = "thinking" if event.reasoning else "text"
+                opened = self._open_block(kind, {"type": kind, kind: ""}) if self._open != kind else b""
+                return opened + self._delta({"type": f"{kind}_delta", kind: event.text})
+            case Called():
+                out = b""
+                if event.id or event.name:
+                    block = {"type": "tool_use", "id": event.id, "name": event.name, "input": {}}
+                    out = self._open_block("tool_use", block)
+                if event.arguments:
+                    out += self._delta({"type": "input_json_delta", "partial_json": event.arguments})
+                return out
+            case Finished():
+                self._finish = event
+            case Usage():
+                self._usage = event
+            case Failed():
+                self._failed = True
+                return _write("error", {"error": {"type": "api_error", "message": event.message}})
+        return b""
+
+    def _begin(self) -> bytes:
+        if self._begun:
+            return b""
+        self._begun = True
+        message = _message(self._facts, []) | {"usage": usage_shape(Usage())}
+        return _write("message_start", {"message": message})
+
+    def _open_block(self, kind: str, block: dict[str, Any]) -> bytes:
+        before = self._begin() + self._end_block()
+        self._open = kind
+        self._index += 1
+        return before + _write("content_block_start", {"index": self._index, "content_block": block})
+
+    def _end_block(self) -> bytes:
+        if not self._open:
+            return b""
+        self._open = ""
+        return _write("content_block_stop", {"index": self._index})
+
+    def _delta(self, delta: dict[str, Any]) -> bytes:
+        return _write("content_block_delta", {"index": self._index, "delta": delta})
+
+
+def _write(kind: str, fields: Mapping[str, Any]) -> bytes:
+    return write_event(msgspec.json.encode({"type": kind, **fields}, enc_hook=str), name=kind)

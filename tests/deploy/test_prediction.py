@@ -1,0 +1,157 @@
+"""Predictions of a benchmark: steps add up, names are understood, a bad row costs only itself."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from slipway.cli.main import app
+from slipway.deploy.benchmark import Protocol, simulate_steps
+from slipway.deploy.fitting import errors_of
+from slipway.deploy.points import UNRECORDED, match_hardware, match_model, point_of, read_table, split_of
+from slipway.deploy.prediction import predict
+from slipway.domain.errors import RowUnusable
+from slipway.models.calibrations import doublings_beyond, novelty, shipped
+
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "performance"
+ROW = {
+    "id": "one", "model": "Llama-3.1-70B", "hardware": "H100-SXM", "engine": "vllm", "weights": "fp8", "isl": "1024",
+    "osl": "1024", "concurrency": "32.0", "tp": "4.0", "pp": "1.0", "attn_dp": "1.0", "ep": "1.0", "load": "closed",
+}  # fmt: skip
+
+
+def test_the_steps_of_a_benchmark_add_up() -> None:
+    protocol = Protocol(input_tokens=100, output_tokens=50, users=4, requests=12)
+    steps = simulate_steps(protocol, step_tokens=64, cache_tokens=1e9, merged=False)
+    assert (steps.work.tokens * steps.times).sum() == 12 * (100 + 49), "every token passes once, the last one never"
+    assert steps.work.tokens.max() <= 64
+    # With steps of one second the mean wait and the mean time of a token are counts of steps.
+    assert steps.waiting.sum() > 1
+    assert steps.answering.sum() == pytest.approx(1.0)
+    merged = simulate_steps(protocol, step_tokens=64, cache_tokens=1e9)
+    assert len(merged.times) < len(steps.times)
+    assert merged.waiting.sum() == pytest.approx(steps.waiting.sum())
+
+
+def test_a_small_cache_makes_a_queue() -> None:
+    protocol = Protocol(input_tokens=100, output_tokens=50, users=8, requests=16)
+    roomy, tight = (simulate_steps(protocol, step_tokens=512, cache_tokens=room) for room in (1e9, 300.0))
+    assert tight.waiting.sum() > 5 * roomy.waiting.sum()
+
+
+SPLITS = [
+    pytest.param({"tp": "8"}, (8, 1, 1, 1), id="plain"),
+    pytest.param({"tp": "64", "ep": "8"}, (8, 1, 1, 8), id="devices multiplied by the groups of experts"),
+    pytest.param({"tp": "1", "attn_dp": "64", "ep": "8"}, (1, 1, 8, 8), id="the same for copies of the attention"),
+    pytest.param({"tp": "8", "ep": "8"}, (8, 1, 1, 8), id="experts on the same devices"),
+    pytest.param({"tp": "2", "attn_dp": "2", "ep": "4"}, (2, 1, 1, 2), id="both multiplied"),
+    pytest.param({"tp": "1", "pp": "4"}, (1, 4, 1, 1), id="stages"),
+]
+
+
+@pytest.mark.parametrize(("row", "wanted"), SPLITS)
+def test_a_row_says_how_the_model_was_spread(row: dict[str, str], wanted: tuple[int, ...]) -> None:
+    split = split_of(row, "row")
+    assert (split.tensor, split.pipeline, split.attention_copies, split.experts) == wanted
+
+
+def test_names_of_tables_and_vendors_are_understood() -> None:
+    assert match_hardware("NVIDIA H100-SXM-80GB").name == "h100-sxm"
+    assert match_hardware("H200").name == "h200-sxm"
+    assert match_model("meta-llama/Llama-3.1-70B-Instruct-FP8")[0].name == "llama-3.1-70b"
+    shape, assumed = match_model("Qwen3-28B")
+    assert shape.parameters == 28_000_000_000
+    assert "qwen3-32b" in assumed
+
+
+UNUSABLE = [
+    pytest.param({"model": "no-such-model"}, "no-such-model", id="unknown model"),
+    pytest.param({"hardware": "abacus"}, "abacus", id="unknown hardware"),
+    pytest.param({"isl": "-5"}, "isl is -5", id="negative length"),
+    pytest.param({"concurrency": ""}, "concurrency is missing", id="no users"),
+    pytest.param({"tp": "many"}, "tp is 'many'", id="not a number"),
+    pytest.param({"weights": "fp3"}, "fp3", id="unknown precision"),
+]
+
+
+@pytest.mark.parametrize(("change", "why"), UNUSABLE)
+def test_a_row_that_cannot_be_predicted_says_why(change: dict[str, str], why: str) -> None:
+    with pytest.raises(RowUnusable, match=why):
+        point_of({**ROW, **change}, name="row 1")
+
+
+def test_more_users_wait_longer_and_get_more_done_in_all() -> None:
+    points = [point_of({**ROW, "concurrency": str(users)}, name=str(users)) for users in (1, 8, 64)]
+    told = predict(points)
+    assert [one.known for one in told] == ["inside"] * 3
+    for figure in ("first_s", "token_s", "tokens_per_second"):
+        values = [getattr(one, figure).value for one in told]
+        assert values == sorted(values)
+    assert all(one.token_s.low < one.token_s.value < one.token_s.high for one in told)
+
+
+def test_what_was_never_measured_has_a_wider_interval() -> None:
+    def width(**change: str) -> float:
+        estimate = predict([point_of({**ROW, **change}, name="x")])[0].token_s
+        return estimate.high / estimate.low
+
+    inside, hardware, beyond = width(), width(hardware="MI300X"), width(concurrency="2048")
+    assert inside < hardware
+    assert inside < beyond
+    assert novelty(point_of({**ROW, "hardware": "MI300X"}, name="x").setup) == "hardware"
+
+
+def test_the_distance_from_what_was_measured_is_counted_in_doublings() -> None:
+    cell = next(cell for cell in shipped().cells if cell.model == "llama-3.1-70b" and cell.hardware == "h100-sxm")
+    (_, users), *_ = cell.ranges
+    assert doublings_beyond(cell, (4 * users, 1024, 1024, 4)) == pytest.approx(2)
+    assert doublings_beyond(cell, (users, 1024, 1024, 4)) == 0
+
+
+def test_weights_that_do_not_fit_are_said_to() -> None:
+    (told,) = predict([point_of({**ROW, "tp": "1", "weights": "bf16"}, name="x")])
+    assert "131 GiB of weights do not fit on 1 x h100-sxm" in told.assumed
+    assert told.first_s.value < 10, "and no queue is made up for a cache that is not known"
+
+
+def test_a_bad_row_costs_only_itself(tmp_path: Path) -> None:
+    points, out = tmp_path / "points.csv", tmp_path / "out.csv"
+    with points.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ROW)
+        writer.writeheader()
+        writer.writerows([ROW, {**ROW, "id": "two", "hardware": "abacus"}, {**ROW, "id": "three", "osl": "64"}])
+    done = CliRunner().invoke(app, ["deploy", "predict", "--points", str(points), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    rows = read_table(out)
+    assert [row["id"] for row in rows] == ["one", "three"]
+    for row in rows:
+        for figure in ("ttft_ms", "tpot_ms", "output_tok_s"):
+            assert float(row[f"{figure}_lo"]) < float(row[figure]) < float(row[f"{figure}_hi"])
+    assert "two: There is no hardware 'abacus'" in done.stderr
+
+
+def test_a_table_without_a_usable_row_ends_with_2(tmp_path: Path) -> None:
+    points = tmp_path / "points.csv"
+    points.write_text("id,model\n1,nothing\n")
+    assert CliRunner().invoke(app, ["deploy", "predict", "--points", str(points)]).exit_code == 2
+
+
+def test_the_shipped_calibration_holds_parameters_and_says_where_they_are_from() -> None:
+    known = shipped()
+    assert known.licence
+    assert known.fitted
+    assert all(len(values) == 13 for values in known.effects.values())
+    assert all(cell.points and cell.source and cell.ranges for cell in known.cells)
+    assert len(json.dumps(known.effects)) < 40_000
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the measurements of the development data are not here")
+def test_the_shipped_calibration_fits_what_it_was_fitted_on() -> None:
+    rows = [row for row in read_table(SHARED / "serving_closed_loop.csv") if row["weights"] != UNRECORDED]
+    first, token, rate = np.median(errors_of([point_of(row, name=row["id"]) for row in rows], shipped()), axis=0)
+    assert token < 3
+    assert first < 10
+    assert rate < 3

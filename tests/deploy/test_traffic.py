@@ -1,0 +1,66 @@
+"""Traces of every kind that is known are read, and a broken one is named with its line."""
+
+from pathlib import Path
+
+import pytest
+
+from slipway.deploy.traffic import invented, read_traffic
+from slipway.domain.errors import FileBroken, FileMissing
+
+READ = [
+    pytest.param(
+        "arrival_s,input_tokens,output_tokens\n5,10,20\n1,30,40\n", [0, 4], [30, 10], [40, 20], id="ours, out of order"
+    ),
+    pytest.param(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+        "2023-11-16 18:01:51.1630340,4808,10\n2023-11-16 18:01:52.1630340,3180,8\n",
+        [0, 1], [4808, 3180], [10, 8], id="Azure's",
+    ),
+    pytest.param(
+        '{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1]}\n'
+        '{"timestamp": 3000, "input_length": 7322, "output_length": 490, "hash_ids": [0, 14]}\n',
+        [0, 3], [6758, 7322], [500, 490], id="Mooncake's, in milliseconds",
+    ),
+    pytest.param("0.0,100\n2.5,200\n", [0, 2.5], [100, 200], [200, 200], id="two columns without a header"),
+    pytest.param("arrival_s,input_tokens\n0,100\n", [0], [100], [200], id="two columns"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "arrival", "asked", "said"), READ)
+def test_a_trace_is_read(text: str, arrival: list[float], asked: list[int], said: list[int], tmp_path: Path) -> None:
+    file = tmp_path / "trace"
+    file.write_text(text)
+    traffic = read_traffic(file)
+    assert traffic.arrival_s.tolist() == pytest.approx(arrival)
+    assert traffic.input_tokens.tolist() == asked
+    assert traffic.output_tokens.tolist() == said
+
+
+BROKEN = [
+    pytest.param("", "it is empty", id="empty"),
+    pytest.param("arrival_s,input_tokens,output_tokens\n", "no request", id="header only"),
+    pytest.param("arrival_s,input_tokens,output_tokens\n0,-4,3\n", "line 2: -4 tokens", id="negative length"),
+    pytest.param("arrival_s,input_tokens,output_tokens\nsoon,4,3\n", "line 2: 'soon' is neither", id="no time"),
+    pytest.param("a,b,c\nx,y,z\n", "its header names none", id="unknown columns"),
+    pytest.param('{"timestamp": 0}\n', "no arrival or no input tokens", id="JSON without lengths"),
+    pytest.param('{"timestamp": \n', "line 1 is not JSON", id="broken JSON"),
+]
+
+
+@pytest.mark.parametrize(("text", "why"), BROKEN)
+def test_a_broken_trace_is_named(text: str, why: str, tmp_path: Path) -> None:
+    file = tmp_path / "trace.csv"
+    file.write_text(text)
+    with pytest.raises(FileBroken, match=why):
+        read_traffic(file)
+    with pytest.raises(FileMissing):
+        read_traffic(tmp_path / "nothing")
+
+
+def test_traffic_is_made_faster_and_cut() -> None:
+    traffic = invented(per_second=5.0, input_tokens=100, output_tokens=20, requests=500)
+    assert traffic.at_rate(50.0).per_second == pytest.approx(50.0)
+    assert len(traffic.part(100, 200)) == 100
+    assert traffic.part(100, 200).arrival_s[0] == 0
+    assert 3 < traffic.per_second < 8
+    assert traffic.input_tokens.mean() == pytest.approx(100, rel=0.1)
