@@ -34,7 +34,7 @@ class SpanEvents:
         if not events:
             return 0
         now = time.time_ns() // 1000
-        with self.database.transaction() as connection:
+        with self.database.joining() as connection:
             gone = self._gone(connection, {place[0] for place in events})
             rows = [
                 {
@@ -53,7 +53,7 @@ class SpanEvents:
 
     def any_wait(self) -> bool:
         """Whether records of any span wait. It holds off those that would come to wait until the transaction ends."""
-        with self.database.transaction() as connection:
+        with self.database.joining() as connection:
             # Before looking: nobody may hold records back for a span that is just being stored.
             self.database.dialect.lock_project(connection, self.project)
             where = waiting_event.c.project == self.project
@@ -64,7 +64,7 @@ class SpanEvents:
         wanted = {place for place in places if _TRACE.fullmatch(place[0])}
         found: dict[Place, list[SpanEvent]] = {}
         done: list[int] = []
-        with self.database.transaction() as connection:
+        with self.database.joining() as connection:
             self.database.dialect.lock_project(connection, self.project)
             for some in _some(sorted({place[0] for place in wanted})):
                 rows = connection.execute(
@@ -91,7 +91,7 @@ class SpanEvents:
         for place, some in events.items():
             by_trace.setdefault(place[0], {})[bytes.fromhex(place[1])] = some
         attached: set[Place] = set()
-        with self.database.transaction() as connection:
+        with self.database.joining() as connection:
             self.database.dialect.lock_project(connection, self.project)
             for id, records in by_trace.items():
                 stored = connection.execute(
@@ -111,7 +111,7 @@ class SpanEvents:
     def forget(self, *, before_us: int | None = None) -> int:
         """Drops what waited for longer than a day, or since before a moment; returns how many rows."""
         limit = time.time_ns() // 1000 - LONGEST_WAIT_S * 1_000_000 if before_us is None else before_us
-        with self.database.transaction() as connection:
+        with self.database.joining() as connection:
             where = (waiting_event.c.project == self.project, waiting_event.c.arrived_us < limit)
             return connection.execute(delete(waiting_event).where(*where)).rowcount
 
