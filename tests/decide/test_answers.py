@@ -7,7 +7,7 @@ import pytest
 
 from slipway.config.reader import load_settings
 from slipway.config.settings import DecideSettings
-from slipway.decide.answers import Answer, list_questions, read_answer, set_answers, write_answers
+from slipway.decide.answers import Answer, list_questions, read_answer, write_answers
 from slipway.domain.errors import ConfigError, InputError, NotAnApplication, RequirementContradiction
 
 TEXT = """\
@@ -36,9 +36,15 @@ EDITS = [
 ]
 
 
+def written(folder: Path, text: str, answers: dict[str, Answer]) -> str:
+    (folder / "slipway.toml").write_text(text)
+    write_answers(folder, answers)
+    return (folder / "slipway.toml").read_text()
+
+
 @pytest.mark.parametrize(("answers", "line"), EDITS)
-def test_an_answer_changes_its_own_key_only(answers: dict[str, Answer], line: str) -> None:
-    after = set_answers(TEXT, answers)
+def test_an_answer_changes_its_own_key_only(tmp_path: Path, answers: dict[str, Answer], line: str) -> None:
+    after = written(tmp_path, TEXT, answers)
     assert line in after.splitlines()
     before = tomllib.loads(TEXT)
     assert tomllib.loads(after) == {**before, "decide": {**before["decide"], **answers}}
@@ -46,10 +52,9 @@ def test_an_answer_changes_its_own_key_only(answers: dict[str, Answer], line: st
     assert "# How documents are searched.\n[retrieve]" in after
 
 
-def test_a_missing_table_is_added() -> None:
-    assert tomllib.loads(set_answers('[application]\nname = "x"\n', {"skills": "strong"}))["decide"] == {
-        "skills": "strong"
-    }
+def test_a_missing_table_is_added(tmp_path: Path) -> None:
+    after = written(tmp_path, '[application]\nname = "x"\n', {"skills": "strong"})
+    assert tomllib.loads(after)["decide"] == {"skills": "strong"}
 
 
 def test_answers_are_written_and_read_back(application: Path) -> None:

@@ -1,7 +1,5 @@
 """The questionnaire: which answers a decision needs, and writing them into [decide] without touching the rest."""
 
-import json
-import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,15 +9,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from slipway.config.editing import set_table
 from slipway.config.reader import FILE_NAME, parse_settings
 from slipway.config.settings import DecideSettings
 from slipway.decide.demand import NEEDED, read_demand
-from slipway.domain.errors import ConfigError, InputError, NotAnApplication, RequirementMissing, did_you_mean
+from slipway.domain.errors import InputError, NotAnApplication, RequirementMissing, did_you_mean
 from slipway.store.files import write_text
 
 Answer = str | float | int | bool | list[str]
-HEADER = re.compile(r"^\s*\[")
-TABLE = re.compile(r"^\s*\[\s*decide\s*\]\s*(#.*)?$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,73 +102,15 @@ def write_answers(folder: Path, answers: Mapping[str, Answer]) -> None:
         before = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise NotAnApplication(folder) from None
-    after = set_answers(before, answers)
-    read = tomllib.loads(after)
-    wanted = {**tomllib.loads(before).get("decide", {}), **answers}
-    if read.get("decide") != wanted:
-        raise ConfigError("decide", "the table is written in a way that cannot be edited safely. Edit it by hand.")
+    after = set_table(before, "decide", {name: _plain(answer) for name, answer in answers.items()})
     with suppress(RequirementMissing):
-        read_demand(parse_settings(read, path=path).decide)
+        read_demand(parse_settings(tomllib.loads(after), path=path).decide)
     write_text(path, after)
 
 
-def set_answers(text: str, answers: Mapping[str, Answer]) -> str:
-    """The TOML text with these keys of [decide] set; a comment behind a value stays behind it."""
-    lines = text.splitlines()
-    start = next((number for number, line in enumerate(lines) if TABLE.match(line)), None)
-    if start is None:
-        lines += ["", "[decide]"] if lines and lines[-1].strip() else ["[decide]"]
-        start = len(lines) - 1
-    for key, answer in answers.items():
-        end = next((number for number in range(start + 1, len(lines)) if HEADER.match(lines[number])), len(lines))
-        place = next(
-            (number for number in range(start + 1, end) if re.match(rf"\s*{re.escape(key)}\s*=", lines[number])), None
-        )
-        written = f"{key} = {_toml(answer)}"
-        if place is None:
-            # A comment at the end of a table usually announces the next one: stay above it.
-            last = end - 1
-            while last > start and (not lines[last].strip() or lines[last].lstrip().startswith("#")):
-                last -= 1
-            lines.insert(last + 1, written)
-            continue
-        stop = _value_end(lines, place, end)
-        comment = _comment(lines[place]) if stop == place + 1 else ""
-        lines[place:stop] = [f"{written}  {comment}" if comment else written]
-    return "\n".join(lines) + "\n"
-
-
-def _value_end(lines: list[str], place: int, end: int) -> int:
-    """The line after a value that may run over several lines."""
-    for stop in range(place + 1, end + 1):
-        try:
-            tomllib.loads("\n".join(lines[place:stop]))
-        except tomllib.TOMLDecodeError:
-            continue
-        return stop
-    return place + 1
-
-
-def _comment(line: str) -> str:
-    """The comment behind a value: the first # before which the line is whole."""
-    for found in re.finditer("#", line):
-        try:
-            tomllib.loads(line[: found.start()])
-        except tomllib.TOMLDecodeError:
-            continue
-        return line[found.start() :]
-    return ""
-
-
-def _toml(answer: Answer) -> str:
-    if isinstance(answer, bool):
-        return "true" if answer else "false"
-    if isinstance(answer, float) and answer.is_integer():
-        return f"{answer:.0f}"
-    if isinstance(answer, int | float):
-        return repr(answer)
-    # JSON strings and lists of strings are TOML too.
-    return json.dumps(answer, ensure_ascii=False)
+def _plain(answer: Answer) -> Answer:
+    """A whole number without `.0`, as people write it."""
+    return int(answer) if isinstance(answer, float) and answer.is_integer() else answer
 
 
 def _kind(described: Mapping[str, Any]) -> Any:

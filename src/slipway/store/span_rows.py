@@ -5,34 +5,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Row, select
 
+from slipway.store.arrivals import SPAN
 from slipway.store.schema import span, trace
 from slipway.store.traces import Traces
 
 AT_ONCE = 1000
 OF_TRACE = ("trace", "release", "channel", "environment", "session", "subject")
-OF_SPAN = (
-    "span",
-    "parent",
-    "name",
-    "kind",
-    "start_ns",
-    "duration_ns",
-    "status",
-    "provider",
-    "model",
-    "response_model",
-    "prompt",
-    "knowledge",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "usage_estimated",
-    "cost_micros",
-    "first_token_ns",
-    "finish",
-    "verdicts",
-)
+OF_SPAN = SPAN[1:]
 
 
 class SpanRow(NamedTuple):
