@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,10 @@ from typer.testing import CliRunner
 
 from slipway.cli.main import app
 from slipway.domain.errors import FileBroken, FileMissing, InputError, NotAnApplication, NotFound, NothingToIndex
+from slipway.domain.ids import TraceId, new_span_id
+from slipway.release.parts import cut_release
+from slipway.release.pipeline import answer
+from slipway.workspace import open_workspace
 
 runner = CliRunner()
 
@@ -113,6 +119,54 @@ def test_gaps_are_found_in_a_file_of_questions(built: Path, tmp_path: Path) -> N
     assert run(built, "gaps") == "Every question is covered by the documents.\n"
 
 
+def ask(folder: Path, question: str) -> str:
+    with open_workspace(folder) as workspace:
+        return asyncio.run(answer(cut_release(workspace), question, workspace=workspace)).trace
+
+
+def test_an_answer_is_traced_to_its_passages(built: Path) -> None:
+    trace = ask(built, "What does express shipping cost?")
+    found = read(built, "explain", trace)
+    (sentence,) = found["sentences"]
+    assert (sentence["support"], found["unsupported"]) == ("words", 0.0)
+    passage = found["passages"][sentence["passage"]]
+    assert (passage["document"], passage["sentences"], passage["share"]) == ("shipping.md", 1, 1.0)
+    text = (built / "documents" / "shipping.md").read_text(encoding="utf-8")
+    assert "12 euros" in text[sentence["evidence_start"] : sentence["evidence_end"]]
+    shown = run(built, "explain", trace)
+    assert "shipping.md [" in shown
+    assert "Without support: 0 of 1 sentences" in shown
+
+
+def test_a_sentence_that_no_passage_supports_is_marked(built: Path) -> None:
+    trace = ask(built, "What does express shipping cost?")
+    with open_workspace(built) as workspace:
+        old = workspace.store.traces.get(TraceId(trace))
+        ids = {span.span: new_span_id() for span in old.spans}
+        said = {"answer": "Express shipping costs 12 euros. It is free for 99 members."}
+        spans = [
+            replace(
+                span,
+                trace=TraceId("7" * 32),
+                span=ids[span.span],
+                parent=ids.get(span.parent) if span.parent else None,
+                content=span.content | said if span is old.root else span.content,
+            )
+            for span in old.spans
+        ]
+        workspace.store.traces.add(spans)
+    shown = run(built, "explain", "7" * 32)
+    assert "! It is free for 99 members." in shown
+    assert "no passage supports it; not there: 99" in shown
+    assert [one["support"] for one in read(built, "explain", "7" * 32)["sentences"]] == ["words", "none"]
+
+
+def test_an_answer_that_abstained_has_nothing_behind_it(built: Path) -> None:
+    done = runner.invoke(app, ["retrieve", "explain", ask(built, "How do I bake bread?"), "--dir", str(built)])
+    assert isinstance(done.exception, InputError)
+    assert "the documents do not hold it" in str(done.exception)
+
+
 def test_a_version_is_removed(built: Path) -> None:
     assert read(built, "remove", "documents@1") == {"removed": "documents@1"}
     assert read(built, "list") == []
@@ -121,6 +175,7 @@ def test_a_version_is_removed(built: Path) -> None:
 
 WRONG = [
     pytest.param(["show", "nothing"], NotFound, "There is no index 'nothing'", id="unknown index"),
+    pytest.param(["explain", "1" * 32], NotFound, "There is no trace", id="unknown trace"),
     pytest.param(["search", "documents"], InputError, "Give one question", id="no question"),
     pytest.param(["search", "documents", "x", "--queries", "y"], InputError, "or a file", id="question and file"),
     pytest.param(["search", "documents", "--queries", "nowhere"], FileMissing, "no file", id="missing file"),

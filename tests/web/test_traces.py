@@ -249,3 +249,29 @@ def test_a_trace_is_replayed_and_compared(workspace: Workspace) -> None:
     assert "There is no release" in client.post(f"/traces/{id}/replay", data={"release": "lamps@99"}).text
     # A replay is no traffic of users.
     assert made[:16] not in client.get("/traces?column=trace").text
+
+
+def test_the_page_shows_what_an_answer_came_from_and_marks_what_nothing_supports(workspace: Workspace) -> None:
+    passage = {"document": "shipping.md", "start": 10, "end": 42, "text": "Express shipping costs 12 euros."}
+    start = round(workspace.now().timestamp() * 1e9)
+    said = "Express shipping costs 12 euros [1]. The moon is made of cheese."
+    root = Span(
+        trace=TraceId("5" * 32),
+        span=new_span_id(),
+        name="answer",
+        kind="request",
+        start_ns=start,
+        end_ns=start + 1000,
+        status="ok",
+        content={"question": "What does it cost?", "answer": said},
+    )
+    found = replace(root, span=new_span_id(), parent=root.span, kind="retrieval", content={"passages": [passage]})
+    workspace.store.traces.add([root, replace(found, index="documents@1")])
+    text = client_of(workspace).get(f"/traces/{root.trace}").text
+    assert "What the answer came from" in text
+    assert text.count("<mark") == 1
+    assert '<mark title="no passage supports this sentence">The moon is made of cheese.</mark>' in text
+    assert "1 sentence without support" in text
+    assert "/retrieve/document/shipping.md?start=10&amp;end=42&amp;index=documents@1" in text
+    workspace.store.traces.add([replace(root, trace=TraceId("6" * 32))])
+    assert "What the answer came from" not in client_of(workspace).get(f"/traces/{'6' * 32}").text

@@ -228,6 +228,20 @@ def gaps(
 
 
 @app.command()
+def explain(
+    trace: Annotated[str, typer.Argument(help="Id of the trace whose answer is taken apart.")],
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an answer came from: passages with their shares, and sentences that none of them supports."""
+    from slipway.watch.origin import explain_trace
+
+    with open_here(folder) as workspace:
+        found = explain_trace(workspace, trace)
+    show(found, as_json=as_json, text=_origin_lines)
+
+
+@app.command()
 def remove(
     index: Annotated[str, typer.Argument(help="Version to remove, as NAME@VERSION.")],
     folder: Folder = HERE,
@@ -326,6 +340,34 @@ def _comparison_lines(comparison: Any) -> list[str]:
     ]
     if comparison.applied:
         lines.append(f"slipway.toml is set to it, and {comparison.applied} is built with it.")
+    return lines
+
+
+def _origin_lines(found: Any) -> list[str]:
+    marks = {"words": " ", "similar": "~", "none": "!", "nothing to support": " "}
+    lines = []
+    for sentence in found.sentences:
+        where, like = "", f", similarity {sentence.similarity:.2f}" if sentence.similarity is not None else ""
+        if sentence.passage is not None:
+            source = found.passages[sentence.passage]
+            shared = f"{sentence.supported_words} of {sentence.words} words"
+            place = f"{source.document} [{sentence.evidence_start}:{sentence.evidence_end}]"
+            where = f"{sentence.passage + 1}. {place}  ({shared}{like})"
+        elif sentence.support == "none":
+            absent = f"; not there: {', '.join(sentence.missing_numbers)}" if sentence.missing_numbers else ""
+            where = f"no passage supports it{like}{absent}"
+        lines.append(f"{marks[sentence.support]} {' '.join(sentence.text.split())}")
+        lines += [f"    {where}"] if where else []
+    rows = [
+        (number, one.document, f"{one.start}:{one.end}", one.sentences, one.words, f"{one.share:.0%}")
+        for number, one in enumerate(found.passages, start=1)
+    ]
+    lines += ["", table(("", "passage", "characters", "sentences", "words", "share"), rows)]
+    missing = len(found.without_support)
+    lines.append(
+        f"Without support: {missing} of {len(found.sentences)} sentences; {found.unsupported:.0%} of the words are not "
+        f"in a passage that supports their sentence. Measured by {found.measure}."
+    )
     return lines
 
 

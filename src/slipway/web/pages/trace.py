@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from markupsafe import Markup
 
@@ -13,8 +13,10 @@ from slipway.domain.expense import Section
 from slipway.domain.feedback import Feedback
 from slipway.domain.trace import Span, Trace
 from slipway.release.parts import load_release
+from slipway.retrieve.attribution import Sentence
 from slipway.store.trace_outline import Outline, read_outline, read_steps
 from slipway.watch import notes
+from slipway.watch.origin import explain_answer, found_index, not_explained
 from slipway.watch.replay import replay as replay_request
 from slipway.watch.replay import replays_of
 from slipway.watch.said import NOT_MORE, dicts, messages_of, question_of, reply_of, written
@@ -25,6 +27,7 @@ from slipway.web.frame import Crumb
 from slipway.web.number import UNKNOWN, compact, count, micros, money, plural, seconds, share, significant
 from slipway.web.page import Done, View, Visit, act, page
 from slipway.web.pages.traces import TONES, release_labels, verdict_tone
+from slipway.web.table import Column, Row, Table
 from slipway.web.waterfall import MOST, draw_waterfall
 from slipway.workspace import Workspace
 
@@ -33,6 +36,12 @@ LONGEST_SHOWN = 20_000
 """Characters of one text that a page shows; the whole stands in `slipway watch trace ID --json`."""
 MOST_MESSAGES = 60
 MOST_PASSAGES = 40
+ORIGIN = (
+    Column(key="passage", label="Passage"),
+    Column(key="place", label="Characters", number=True),
+    Column(key="sentences", label="Sentences", number=True),
+    Column(key="share", label="Share of words", number=True),
+)
 
 
 def show_trace(visit: Visit) -> View:
@@ -82,6 +91,7 @@ def show_trace(visit: Visit) -> View:
         "releases": [(label, label) for label in labels.values()],
         "replay_of": replays.of,
         "replays": replays.by[:10],
+        "origin": _origin(trace, workspace),
     }  # fmt: skip
     crumbs = (Crumb("Traces", "/traces"), Crumb(trace.id[:16]))
     return View("trace.html", f"Trace {trace.id[:8]}", data, crumbs)
@@ -231,6 +241,73 @@ def _sections(sections: Sequence[Section]) -> Any:
         paid=paid,
         note=f"most of it {most.name}: {share(most.share)}",
     )
+
+
+def _origin(trace: Trace, workspace: Workspace) -> SimpleNamespace | None:
+    """The answer in pieces, each with what supports it; None where there is nothing to take apart."""
+    if not_explained(trace):
+        return None
+    found = explain_answer(trace, embedder=workspace.embedder)
+    if not found.sentences:
+        return None
+    pieces: list[SimpleNamespace] = []
+    at = 0
+    for sentence in found.sentences:
+        pieces.append(SimpleNamespace(text=found.answer[at : sentence.start], support="", number=0, why=""))
+        number = 0 if sentence.passage is None else sentence.passage + 1
+        why = _support_said(sentence)
+        pieces.append(SimpleNamespace(text=sentence.text, support=sentence.support, number=number, why=why))
+        at = sentence.end
+    pieces.append(SimpleNamespace(text=found.answer[at:], support="", number=0, why=""))
+    index = found_index(trace)
+    rows = [
+        Row(
+            href=f"/retrieve/document/{one.document}?start={one.start}&end={one.end}&index={index}" if index else "",
+            cells={
+                "passage": f"{number}. {one.document or UNKNOWN}",
+                "place": f"{one.start}:{one.end}",
+                "sentences": count(one.sentences),
+                "share": share(one.share),
+            },
+        )
+        for number, one in enumerate(found.passages, start=1)
+        if one.sentences
+    ]
+    unused = len(found.passages) - len(rows)
+    rows.append(
+        Row(
+            cells={
+                "passage": "no passage",
+                "place": "",
+                "sentences": count(len(found.without_support)),
+                "share": share(found.unsupported),
+            }
+        )
+    )
+    missing = len(found.without_support)
+    return SimpleNamespace(
+        pieces=pieces,
+        table=Table(caption="Share of each passage in the answer", columns=ORIGIN, rows=rows, compact=True),
+        unused=unused,
+        measure=found.measure,
+        note=f"{plural(missing, 'sentence')} without support" if missing else "every sentence is supported",
+    )
+
+
+def _support_said(sentence: Sentence) -> str:
+    passage = f"passage {(sentence.passage or 0) + 1}"
+    match sentence.support:
+        case "words":
+            return f"{sentence.supported_words} of {sentence.words} words stand in {passage}"
+        case "similar":
+            return f"similar to {passage}, cosine {significant(sentence.similarity or 0.0)}"
+        case "nothing to support":
+            return ""
+        case "none":
+            numbers = ", ".join(sentence.missing_numbers)
+            return "no passage supports this sentence" + (f"; not there: {numbers}" if numbers else "")
+        case _:
+            assert_never(sentence.support)
 
 
 def _figure(figure: Figure) -> SimpleNamespace:
