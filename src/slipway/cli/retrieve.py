@@ -281,7 +281,13 @@ def _left_out(loaded: Any) -> list[str]:
 def _describe_search(index: Any) -> str:
     search = index.search
     weights = f"alpha {search.alpha:g} (lexical)" if index.dimensions else "alpha does not count: there are no vectors"
-    return f"searched by {search.similarity}, {weights}, cut {search.cut:g}, at most {search.limit} passages"
+    more = _describe_more(search)
+    return f"searched by {search.similarity}, {weights}, cut {search.cut:g}, at most {search.limit} passages{more}"
+
+
+def _describe_more(search: Any) -> str:
+    reranker = f", reranked by {search.reranker}" if search.reranker else ""
+    return reranker + (f", follow-ups rewritten by {search.rewriting}" if search.rewriting else "")
 
 
 def _describe_coverage(index: Any) -> str:
@@ -300,10 +306,16 @@ def _passage_lines(result: Any, threshold: float) -> list[str]:
     lines = [f"{result.question}  (answerable {result.answerable:.2f}: {verdict})"]
     for number, passage in enumerate(result.passages, start=1):
         legs = f"words {passage.lexical:.2f} + vectors {passage.dense:.2f}"
+        if passage.first_score is not None:
+            legs = f"reranked, before {passage.first_score:.2f}: {legs}"
         lines.append(f"\n{number}. {passage.document} [{passage.start}:{passage.end}]  {passage.score:.2f} ({legs})")
         lines.append("   " + " ".join(passage.text.split())[:300])
     if not result.passages:
         lines.append("No passage holds any of these words.")
+    if result.reranked is not None:
+        used = result.reranked
+        spent = f"{used.input_tokens} tokens in, {used.output_tokens} out, ${used.cost_micros / 1e6:.6f}"
+        lines.append(f"\nnot reranked: {used.failed}" if used.failed else f"\nreranked by {used.engine}: {spent}")
     return lines
 
 

@@ -154,6 +154,14 @@ class RetrieveSettings(Table, frozen=True):
     alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.45
     cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.76
     limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 15
+    reranker: Annotated[
+        dict[str, Any],
+        Meta(description="What scores the best hits again: `kind` and its settings; empty for nothing."),
+    ] = default({})
+    rewriting: Annotated[
+        dict[str, Any],
+        Meta(description="What rewrites follow-up questions for the search: `engine` and `model`; empty for nothing."),
+    ] = default({})
 
 
 class GuardSettings(Table, frozen=True):

@@ -42,6 +42,8 @@ class Passage:
     lexical: float = 0.0
     dense: float = 0.0
     heading: str = ""
+    first_score: float | None = None
+    """The score of the search where a reranker gave `score`; None without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

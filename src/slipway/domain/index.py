@@ -18,6 +18,10 @@ class SearchSettings:
     alpha: float = 0.45
     cut: float = 0.76
     limit: int = 15
+    reranker: str = ""
+    """What scores the hits again, as JSON of its settings with everything that fixes its scores; empty for nothing."""
+    rewriting: str = ""
+    """What rewrites follow-up questions, as JSON of engine and model; empty for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from slipway.domain.document import Citation, Passage
 from slipway.domain.errors import Blocked, EngineError
 from slipway.domain.guardrail import TextSource, Verdict
 from slipway.domain.ids import SubjectId, TraceId
+from slipway.domain.index import SearchSettings
 from slipway.domain.message import ABSTENTION, Delta, FinishReason, Message, Quote, Reply, Request, Usage
 from slipway.domain.money import Money
 from slipway.domain.release import Release
@@ -25,8 +26,11 @@ from slipway.prompt.library import load_prompt
 from slipway.prompt.starter import number_passages
 from slipway.prompt.template import render
 from slipway.release.detour import Detour, Route
+from slipway.retrieve.asking import Spent
 from slipway.retrieve.index import load_index
 from slipway.retrieve.query import search_index
+from slipway.retrieve.reranking import before_reranking, rerank
+from slipway.retrieve.rewriting import rewrite_question, rewrites
 from slipway.text.tokens import count_tokens
 from slipway.tracing.cost import cost_of
 from slipway.tracing.recorder import Recorder, SpanRecording, TraceRecording, store_sink
@@ -65,6 +69,9 @@ class _Turn:
     passages: tuple[Passage, ...] = ()
     address: str = ""
     """Address of the engine, where it has one: it tells the provider and so the price."""
+    spent: Usage = field(default_factory=Usage)
+    """What the search has used of engines: rewriting and reranking."""
+    spent_micros: int = 0
     output_schema: str = ""
     """JSON Schema that the prompt asks the answer to fit, or empty."""
 
@@ -208,9 +215,7 @@ async def _prepare(turn: _Turn, asked: Asked, workspace: Workspace) -> tuple[Req
     release = turn.release
     question = _check(turn, asked.question, "user", "before")
     if release.index is not None:
-        with turn.trace.span("retrieval", kind="retrieval") as span:
-            found = await asyncio.to_thread(_search, workspace, release, _search_text(question, asked.history))
-            span.set(index=str(release.index), content={"passages": [_shown(passage) for passage in found]})
+        found = await _retrieve(turn, asked, question, workspace)
         turn.passages = tuple(_check_passages(turn, [*asked.planted, *found]))
     if release.prompt is not None:
         prompt = load_prompt(workspace, str(release.prompt))
@@ -253,8 +258,52 @@ def _citation(passage: Passage, quote: Quote) -> Citation:
     )
 
 
-def _search(workspace: Workspace, release: Release, text: str) -> list[Passage]:
-    return search_index(workspace, load_index(workspace, str(release.index)), text)
+async def _retrieve(turn: _Turn, asked: Asked, question: str, workspace: Workspace) -> list[Passage]:
+    """Passages for the question: rewritten where the index says so, searched, scored again where it says so."""
+    with turn.trace.span("retrieval", kind="retrieval") as span:
+        index = load_index(workspace, str(turn.release.index))
+        text = await _rewrite(turn, asked, question, index.search, workspace)
+        settings = before_reranking(index.search)
+        found = await asyncio.to_thread(search_index, workspace, index, text, settings=settings)
+        if index.search.reranker:
+            found = await _rerank(turn, text, index.search, found, workspace)
+        span.set(index=str(turn.release.index), content={"passages": [_shown(passage) for passage in found]})
+        return found
+
+
+async def _rewrite(turn: _Turn, asked: Asked, question: str, search: SearchSettings, workspace: Workspace) -> str:
+    if not rewrites(search, asked.history):
+        return _search_text(question, asked.history)
+    with turn.trace.span("rewrite question", kind="chat") as span:
+        rewritten = await rewrite_question(workspace, search, question, asked.history)
+        _note_spent(span, turn, rewritten.spent, rewritten.failed)
+        span.set(content={"question": question, "reply": rewritten.question})
+    return _search_text(question, asked.history) if rewritten.failed else rewritten.question
+
+
+async def _rerank(
+    turn: _Turn, question: str, search: SearchSettings, found: list[Passage], workspace: Workspace
+) -> list[Passage]:
+    with turn.trace.span("rerank", kind="rerank") as span:
+        reranked = await rerank(workspace, search, question, found)
+        _note_spent(span, turn, reranked.spent, reranked.failed)
+    return reranked.passages
+
+
+def _note_spent(span: SpanRecording, turn: _Turn, spent: Spent, failed: str) -> None:
+    """What a search has spent on an engine joins the cost of the request; a failure stays with its step."""
+    turn.spent += spent.usage
+    turn.spent_micros += spent.cost.micros
+    span.set(
+        provider=spent.engine,
+        model=spent.model,
+        input_tokens=spent.usage.input_tokens,
+        output_tokens=spent.usage.output_tokens,
+        cached_tokens=spent.usage.cached_tokens,
+        usage_estimated=spent.usage.estimated,
+        cost_micros=spent.cost.micros,
+        **({"status": "error", "error": failed} if failed else {}),
+    )
 
 
 def _search_text(question: str, history: Sequence[Message]) -> str:
@@ -303,15 +352,16 @@ def _finish(turn: _Turn, asked: Asked, text: str, reply: Reply) -> Answer:
     release = turn.release
     abstained = reply.abstained or ABSTENTION in reply.text
     citations = () if abstained else cite(reply, turn.passages)
-    cost = _cost(turn, reply.usage)
+    cost, usage = _cost(turn, reply.usage), reply.usage + turn.spent
+    cost = replace(cost, micros=cost.micros + turn.spent_micros)
     turn.trace.set(
         status="abstained" if abstained else "ok",
         finish=reply.finish,
-        input_tokens=reply.usage.input_tokens,
-        output_tokens=reply.usage.output_tokens,
-        cached_tokens=reply.usage.cached_tokens,
-        reasoning_tokens=reply.usage.reasoning_tokens,
-        usage_estimated=reply.usage.estimated,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_tokens=usage.cached_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        usage_estimated=usage.estimated,
         cost_micros=cost.micros,
         response_model=reply.model,
         verdicts=_by_rail(turn.verdicts),
@@ -331,7 +381,7 @@ def _finish(turn: _Turn, asked: Asked, text: str, reply: Reply) -> Answer:
         verdicts=tuple(turn.verdicts),
         abstained=abstained,
         finish=reply.finish,
-        usage=reply.usage,
+        usage=usage,
         cost=cost,
         seconds=time.perf_counter() - turn.began,
         trace=turn.trace.trace_id,
@@ -429,6 +479,7 @@ def _shown(passage: Passage) -> dict[str, object]:
         "score": round(passage.score, 4),
         "lexical": round(passage.lexical, 4),
         "dense": round(passage.dense, 4),
+        **({} if passage.first_score is None else {"first_score": round(passage.first_score, 4)}),
         "text": passage.text,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from slipway.domain.index import Index, SearchSettings
 from slipway.retrieve.coverage import probability
 from slipway.retrieve.fusion import cut_off, fuse, weigh
 from slipway.retrieve.query import POOL, embed_questions, passages_of, search_legs
+from slipway.retrieve.reranking import Reranked, before_reranking, rerank
 from slipway.retrieve.signals import Known, describe_search
 from slipway.workspace import Workspace
 
@@ -29,6 +31,17 @@ class Ranked(NamedTuple):
     score: float
 
 
+class Reranking(NamedTuple):
+    """Who scored the passages again, and what that used; `failed` says why the order of the search stayed."""
+
+    engine: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost_micros: int
+    failed: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answerable:
     """What a search of one question gives. `answerable` is the probability that the documents cover it."""
@@ -39,7 +52,9 @@ class Answerable:
     passages: tuple[Passage, ...]
     """What an answer would be made from: those above the relative cut."""
     ranking: tuple[Ranked, ...]
-    """The best hits without the cut, for measuring."""
+    """The best hits without the cut and before a reranker, for measuring."""
+    reranked: Reranking | None = None
+    """What scoring the passages again used; None without a reranker."""
 
 
 def search_questions(
@@ -73,19 +88,35 @@ def search_questions(
             ranked = hits[: max(RANKED, limit or 0)]
             chunks = reader.chunks([hit.chunk for hit in ranked])
             kept = cut_off(hits, cut=search.cut, limit=limit or search.limit)
+            reranked: Reranking | None = None
+            passages = passages_of(reader, index, kept)
+            if search.reranker:
+                wider = before_reranking(search)
+                again = passages_of(reader, index, cut_off(hits, cut=wider.cut, limit=wider.limit))
+                judged = asyncio.run(rerank(workspace, search, question, again, limit=limit or 0))
+                passages, reranked = judged.passages, _told(judged)
             row = describe_search(known, question, whole, vector=vector, alpha=index.search.alpha)
             found.append(
                 Answerable(
                     id=id,
                     question=question,
                     answerable=probability(row, index),
-                    passages=tuple(passages_of(reader, index, kept)),
+                    passages=tuple(passages),
                     ranking=tuple(
                         Ranked(chunk.document, chunk.start, chunk.end, hit.score)
                         for hit, chunk in zip(ranked, chunks, strict=True)
                     ),
+                    reranked=reranked,
                 )
             )
             if on_progress:
                 on_progress(len(found), len(questions))
     return found
+
+
+def _told(reranked: Reranked) -> Reranking:
+    spent = reranked.spent
+    usage = spent.usage
+    return Reranking(
+        spent.engine, spent.model, usage.input_tokens, usage.output_tokens, spent.cost.micros, reranked.failed
+    )

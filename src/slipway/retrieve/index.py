@@ -27,6 +27,8 @@ from slipway.retrieve.chunkers.base import Chunker, chunker_id, chunkers
 from slipway.retrieve.coverage import fit_coverage
 from slipway.retrieve.documents import Loaded, Progress, load_documents
 from slipway.retrieve.embeddings import Embeddings, forget_documents
+from slipway.retrieve.reranking import pin_reranker
+from slipway.retrieve.rewriting import pin_rewriting
 from slipway.retrieve.signals import Known
 from slipway.text.markdown import plain_text
 from slipway.text.tokens import EstimatedTokens, TokenCounter
@@ -88,6 +90,11 @@ def build_index(
     chunker, cut_id, tokens = chosen_chunker(workspace)
     embedder = workspace.embedder
     search = search_settings(workspace)
+    search = replace(
+        search,
+        reranker=pin_reranker(workspace, workspace.settings.retrieve.reranker),
+        rewriting=pin_rewriting(workspace, workspace.settings.retrieve.rewriting),
+    )
     documents_hash = hash_documents(documents)
     version_hash = hash_parts(
         {
@@ -97,6 +104,8 @@ def build_index(
             "chunker": cut_id,
             "embedder": embedder.id if embedder else "",
             "search": [search.similarity, search.alpha, search.cut, search.limit],
+            **({"reranker": search.reranker} if search.reranker else {}),
+            **({"rewriting": search.rewriting} if search.rewriting else {}),
         }
     )
     latest = _latest(workspace, name)

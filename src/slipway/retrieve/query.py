@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from slipway.domain.errors import EmbedderChanged
 from slipway.domain.index import Index, SearchSettings
 from slipway.embedders.base import Vectors
 from slipway.retrieve.fusion import Fused, cut_off, fuse, scores_of, weigh
+from slipway.retrieve.reranking import before_reranking, rerank
 from slipway.vectors.base import IndexReader
 from slipway.workspace import Workspace
 
@@ -37,10 +39,14 @@ def search_index(
     """Passages that may answer the question, best first; none when nothing matches.
 
     `documents` keeps the search to these documents. `settings` replaces those of the index for this search. An index
-    without vectors is searched by words only, whatever alpha says. Raises `EmbedderChanged`, `NotFound` when the
-    index file is gone.
+    without vectors is searched by words only, whatever alpha says. A reranker is asked where the index has one, so this
+    is not for an event loop: there, search with `before_reranking` and await `rerank`. Raises `EmbedderChanged`,
+    `NotFound` when the index file is gone.
     """
     search = settings or index.search
+    if search.reranker:
+        found = search_index(workspace, index, question, documents=documents, settings=before_reranking(search))
+        return asyncio.run(rerank(workspace, search, question, found, limit=limit or 0)).passages
     reader = workspace.indexes.open(index.hash)
     vector = embed_question(workspace, index, question)
     limit = limit or search.limit

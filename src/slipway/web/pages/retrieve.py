@@ -77,7 +77,8 @@ def show(visit: Visit) -> View:
             **_comparison(workspace),
         }
         if question:
-            search = replace(index.search, alpha=_alpha(visit, index))
+            # The field searches as one types: a reranker would be paid for every letter.
+            search = replace(index.search, alpha=_alpha(visit, index), reranker="")
             found = search_index(workspace, index, question, settings=search)
             data["passages"] = [_shown(passage, question, index) for passage in found]
         if visit.ask("part") == "gaps":

@@ -1,0 +1,1 @@
+"""Rerankers: backends that score the passages of a search again."""
