@@ -22,7 +22,9 @@ from slipway.jobs.queue import list_jobs
 from slipway.learn.inbox import list_drafts, list_findings
 from slipway.prompt.library import load_prompt
 from slipway.release.parts import list_releases
-from slipway.retrieve.index import build_index
+from slipway.retrieve.comparison import compare_settings
+from slipway.retrieve.index import build_index, load_sources
+from slipway.retrieve.questions import make_questions
 from slipway.review.queue import list_items
 
 from .conftest import client_of
@@ -189,6 +191,29 @@ def test_settings_are_compared_from_the_page(client: TestClient, workspace: Work
     text = Page(client.get("/retrieve").text).text
     for words in ("Settings compared", "nDCG@10", "chunker = {"):
         assert words in text
+
+
+def test_the_best_setting_is_applied_from_the_page(client: TestClient, workspace: Workspace) -> None:
+    build_index(workspace)
+    text = (workspace.folder / "slipway.toml").read_text(encoding="utf-8")
+    (workspace.folder / "slipway.toml").write_text(f"# ours\n{text}".replace("[retrieve]", "[retrieve]\ncut = 0.1"))
+    compared = compare_settings(
+        workspace, cases=make_questions(load_sources(workspace).documents), sizes=[40], cuts=[0.9]
+    )
+    assert compared.best != compared.current
+    assert "Apply the best" in Page(client.get("/retrieve").text).text
+    send(client, "/retrieve/apply", comparison=compared.id)
+    assert work(client) == 1
+    settings = (workspace.folder / "slipway.toml").read_text(encoding="utf-8")
+    assert settings.startswith("# ours\n")
+    assert f"cut = {compared.best.cut:g}" in settings
+    index = workspace.store.records.latest(Index, "documents")
+    assert index is not None
+    assert (index.version, index.search.cut) == (2, compared.best.cut)
+    page = Page(client.get("/retrieve").text).text
+    assert "applied as documents@2" in page
+    assert "Apply the best" not in page
+    refused(client, "/retrieve/apply", 404, comparison="nothing")
 
 
 def test_answers_are_rated_by_key_and_taken_back(client: TestClient, workspace: Workspace) -> None:

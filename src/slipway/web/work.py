@@ -169,6 +169,14 @@ def _compare_settings(workspace: Workspace, _payload: Mapping[str, Any], claim: 
     return {"comparison": done.id}
 
 
+def _apply_settings(workspace: Workspace, payload: Mapping[str, Any], claim: Claim) -> object:
+    from slipway.domain.settings_comparison import SettingsComparison
+    from slipway.retrieve.applying import apply_best
+
+    comparison = workspace.store.records.get(SettingsComparison, payload["comparison"])
+    return {"index": apply_best(workspace, comparison, on_progress=claim.progress).applied}
+
+
 def _triage(workspace: Workspace, payload: Mapping[str, Any], _claim: Claim) -> object:
     from slipway.learn.triage import triage
     from slipway.release.parts import load_release
@@ -224,6 +232,7 @@ KINDS: dict[str, Work] = {
     "evaluate": _evaluate,
     "build_index": _build_index,
     "compare_settings": _compare_settings,
+    "apply_settings": _apply_settings,
     "try": _try,
     "train": _train,
     "triage": _triage,

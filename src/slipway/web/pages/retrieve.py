@@ -62,7 +62,7 @@ def show(visit: Visit) -> View:
         "index": index,
         "name": name,
         "question": question,
-        "jobs": work.running(workspace, kinds=("build_index", "compare_settings")),
+        "jobs": work.running(workspace, kinds=("build_index", "compare_settings", "apply_settings")),
         "passages": [],
         "gaps": None,
         "changed": None,
@@ -126,6 +126,14 @@ def build(visit: Visit) -> Done:
 def compare(visit: Visit) -> Done:
     visit.start("compare_settings", "Compare settings")
     return Done("/retrieve", "Chunk sizes and fusions are being compared on your questions.")
+
+
+def apply(visit: Visit) -> Done:
+    """The best setting of the comparison that was looked at, as `slipway retrieve compare --apply` sets it."""
+    visit.require("build_index")
+    found = visit.workspace.store.records.get(SettingsComparison, visit.said("comparison"))
+    visit.start("apply_settings", "Apply the best setting", comparison=found.id)
+    return Done("/retrieve", "The best setting is being written into slipway.toml, and its index is being built.")
 
 
 def mark_words(text: str, question: str) -> list[tuple[bool, str]]:
@@ -271,5 +279,6 @@ ROUTES = [
     page("/retrieve", show, needs="see_content"),
     act("/retrieve/build", build, back=show, needs="build_index"),
     act("/retrieve/compare", compare, back=show, needs="build_index"),
+    act("/retrieve/apply", apply, back=show, needs="change_settings"),
     page("/retrieve/document/{id:path}", show_document, needs="see_content"),
 ]
