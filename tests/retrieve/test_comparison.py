@@ -113,6 +113,17 @@ def test_every_combination_is_tried_and_the_result_is_kept(workspace: Workspace)
     assert workspace.store.records.get(SettingsComparison, compared.id) == compared
 
 
+def test_progress_is_told_inside_of_one_way_to_cut(workspace: Workspace) -> None:
+    cases = make_questions(load_sources(workspace).documents)
+    told: list[tuple[int, int]] = []
+    compare_settings(workspace, cases=cases, sizes=[30, 200], on_percent=lambda *step: told.append(step))
+    done = [percent for percent, _ in told]
+    assert {total for _, total in told} == {100}
+    assert done == sorted(done)
+    assert done[-1] == 100
+    assert len(set(done)) > 3, "not only at the end of each"
+
+
 def test_the_settings_in_use_are_among_those_tried_and_named(workspace: Workspace) -> None:
     cases = make_questions(load_sources(workspace).documents)
     compared = compare_settings(workspace, cases=cases)

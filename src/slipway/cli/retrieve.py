@@ -196,7 +196,7 @@ def compare(
                 similarities=[read_similarity(word) for word in similarities or []] or None,
                 alphas=alphas or None,
                 cuts=cuts or None,
-                on_progress=tell,
+                on_percent=tell,
             )
         if apply:
             with progress("Embedding", quiet=as_json) as tell:

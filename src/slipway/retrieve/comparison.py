@@ -40,6 +40,8 @@ from slipway.workspace import Workspace
 SIZES = (100, 200, 400)
 ALPHAS = (0.3, 0.45, 0.6)
 CUTS = (0.65, 0.76, 0.88)
+EMBEDDING = 0.7
+"""Share of the work on one way to cut that is counted for its embedding."""
 DEPTH = 10
 
 register(SettingsComparison, Kind(kind="settings_comparison", name="index"))
@@ -101,9 +103,11 @@ def compare_settings(
     alphas: Sequence[float] | None = None,
     cuts: Sequence[float] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    on_percent: Callable[[int, int], None] | None = None,
 ) -> SettingsComparison:
     """Every combination on every case that says where its answer stands (`spans`, else `documents`); saved.
 
+    `on_progress` counts ways to cut and embed, `on_percent` hundredths of the whole with what happens inside of one.
     Chunker, embedder and similarity are those of slipway.toml unless more are named. A run that was stopped goes on
     where it was. The best is the one with the highest nDCG@10; of its cuts the sharpest that costs at most one point
     of recall. Without an embedder alpha and similarity do not count and only one is tried. Raises `InputError` when no
@@ -139,11 +143,18 @@ def compare_settings(
             given: dict[str, object] = (
                 {**table, "kind": cutting.chunker} if cutting.chunker == kind else {"kind": cutting.chunker}
             )
-            made = _try_cutting(workspace, documents, judged, cutting, given, tried, search)
+
+            def tell(share: float, number: int = number) -> None:
+                if on_percent:
+                    on_percent(int(100 * (number + share) / len(cuttings)), 100)
+
+            made = _try_cutting(workspace, documents, judged, cutting, given, tried, search, tell)
             kept.write(cutting, made)
         outcomes |= made
         if on_progress:
             on_progress(number + 1, len(cuttings))
+        if on_percent:
+            on_percent(100 * (number + 1) // len(cuttings), 100)
     placed = all(case.spans for case in judged)
     rows = {setting: _summary(setting, found, placed=placed) for setting, found in outcomes.items()}
     best = choose_best(rows)
@@ -222,6 +233,7 @@ def _try_cutting(
     table: dict[str, object],
     tried: Tried,
     search: SearchSettings,
+    on_share: Callable[[float], None],
 ) -> dict[Setting, list[Outcome]]:
     """Cut and embedded once, searched once by each similarity; fused and cut off in every way."""
     embedder = cutting.embedder
@@ -232,7 +244,7 @@ def _try_cutting(
     if int(str(wanted.get("overlap", 0))) >= cutting.size:
         wanted["overlap"] = cutting.size // 2
     for similarity, searched in _search_all(
-        workspace, documents, cases, embedder, wanted | {"size": cutting.size}, tried.similarities
+        workspace, documents, cases, embedder, wanted | {"size": cutting.size}, tried.similarities, on_share
     ):
         for alpha in tried.alphas:
             rankings = [fuse(legs.lexical, legs.dense, alpha=alpha) for legs in searched.legs]
@@ -323,10 +335,13 @@ def _search_all(
     embedder: Embedder | None,
     table: dict[str, object],
     similarities: Sequence[Similarity],
+    on_share: Callable[[float], None],
 ) -> Iterator[tuple[Similarity, Searched]]:
     chunker, cut_id, tokens = make_chunker(table, embedder)
     chunks = cut_documents(documents, chunker, cut_id, tokens)
-    embedded = embed_with(embedder, workspace, documents, chunks)
+    embedded = embed_with(
+        embedder, workspace, documents, chunks, on_progress=lambda done, total: on_share(EMBEDDING * done / total)
+    )
     vectors = embedder.embed([case.question for case in cases]) if embedder is not None else None
     lengths = [len(tokens.starts(chunk.text)) for chunk in chunks]
     # In the application's own folder, so that a run that is killed leaves no text elsewhere.
@@ -335,12 +350,13 @@ def _search_all(
         version = ContentHash(hash_parts({"chunker": cut_id}))
         store.write(version, documents=documents, chunks=chunks, vectors=embedded)
         reader = store.open(version)
-        for similarity in similarities:
+        for number, similarity in enumerate(similarities):
             search = SearchSettings(similarity=similarity)
-            legs = [
-                search_legs(reader, case.question, None if vectors is None else vectors[place], search)
-                for place, case in enumerate(cases)
-            ]
+            legs = []
+            for place, case in enumerate(cases):
+                legs.append(search_legs(reader, case.question, None if vectors is None else vectors[place], search))
+                if place % 20 == 0:
+                    on_share(EMBEDDING + (1 - EMBEDDING) * (number + place / len(cases)) / len(similarities))
             yield similarity, Searched(int(str(table["size"])), legs, chunks, lengths)
         store.remove(version)
 

@@ -165,7 +165,7 @@ def _compare_settings(workspace: Workspace, _payload: Mapping[str, Any], claim: 
     documents = load_sources(workspace).documents
     known = [case for case in default_dataset(workspace).cases if case.spans or case.documents]
     cases = known or make_questions(documents)
-    done = compare_settings(workspace, cases=cases[:200], documents=documents, on_progress=claim.progress)
+    done = compare_settings(workspace, cases=cases[:200], documents=documents, on_percent=claim.progress)
     return {"comparison": done.id}
 
 
