@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from slipway.domain.document import Passage
-from slipway.domain.errors import ConfigError, EngineError, NotFound, SecretMissing, SlipwayError
+from slipway.domain.errors import ConfigError, SlipwayError
 from slipway.domain.index import SearchSettings
 from slipway.retrieve.asking import Spent
 from slipway.retrieve.rerankers.base import Reranker, rerankers
@@ -65,8 +65,8 @@ async def rerank(
         scores, spent, failed = await reranker.score(
             question, [passage.text for passage in passages], workspace=workspace
         )
-    except (EngineError, NotFound, SecretMissing) as error:
-        # Also an engine that has left slipway.toml since: the release still answers.
+    except SlipwayError as error:
+        # Also an engine that has left slipway.toml, or weights that have changed: the release still answers.
         return Reranked(passages=cut_passages(passages, search, limit), spent=Spent(), failed=str(error))
     if failed or not any(scores):
         return Reranked(passages=cut_passages(passages, search, limit), spent=spent, failed=failed)
