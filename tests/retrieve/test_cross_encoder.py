@@ -15,7 +15,7 @@ from slipway.config.reader import load_settings
 from slipway.domain.errors import ConfigError
 from slipway.retrieve.batch import search_questions
 from slipway.retrieve.index import build_index
-from slipway.retrieve.rerankers.cross_encoder import CrossEncoder, load_model
+from slipway.retrieve.rerankers.cross_encoder import CrossEncoder, Model, load_model
 from slipway.workspace import Workspace, open_workspace
 
 pytest.importorskip("tokenizers", reason="tokenizers is not installed")
@@ -114,12 +114,24 @@ def configured(folder: Path, line: str = LINE) -> Workspace:
 
 def test_scores_are_those_of_the_formulas(tmp_path: Path) -> None:
     arrays = write_model(tmp_path / "judge")
-    model = load_model(tmp_path / "judge", 64)
+    model = Model(tmp_path / "judge", 64, runtime="numpy")
     found = model.score("what does shipping cost", ["express shipping cost a lamp", "euros"])
     first = by_the_formulas(arrays, [2, 4, 5, 6, 7, 3, 8, 6, 7, 11, 9, 3], [0] * 6 + [1] * 6)
     second = by_the_formulas(arrays, [2, 4, 5, 6, 7, 3, 10, 3], [0] * 6 + [1] * 2)
     assert found == pytest.approx([first, second], abs=1e-4)
     assert abs(first - second) > 0.01
+
+
+def test_eight_bit_integers_give_nearly_the_same_scores(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    write_model(tmp_path / "judge")
+    texts = ["express shipping cost a lamp", "euros", "lamp a cost", "shipping"]
+    exact = Model(tmp_path / "judge", 64, runtime="numpy").score("what does shipping cost", texts)
+    found = load_model(tmp_path / "judge", 64).score("what does shipping cost", texts)
+    assert found != exact
+    # Random weights round worse than trained ones, whose numbers lie close together.
+    assert found == pytest.approx(exact, abs=0.2)
+    assert numpy.argsort(found).tolist() == numpy.argsort(exact).tolist()
 
 
 def test_hits_are_scored_again_without_tokens_or_money(application: Path) -> None:

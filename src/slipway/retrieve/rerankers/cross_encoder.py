@@ -1,4 +1,4 @@
-"""Scores passages with a local cross-encoder of MiniLM's size, on the CPU in plain numpy: nothing is sent anywhere."""
+"""Scores passages with a local cross-encoder of MiniLM's size, on the CPU as MiniLM runs: nothing is sent anywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 
@@ -26,13 +26,17 @@ from slipway.embedders.minilm import (
     _gelu,
     _layer,
     _normalise,
+    _one_thread_per_product,
     _tokenizer,
+    _weight_bits,
+    write_graph,
 )
 from slipway.retrieve.asking import Spent
 from slipway.retrieve.rerankers.base import Scored, rerankers
 from slipway.workspace import Workspace
 
 PLACE = "[retrieve] reranker"
+Runtime = Literal["auto", "numpy"]
 WEIGHTS, TOKENIZER, CONFIG = "model.safetensors", "tokenizer.json", "config.json"
 
 
@@ -86,7 +90,7 @@ class CrossEncoder:
 class Model:
     """A cross-encoder in memory. `weights` and `words` are the SHA-256 of its files."""
 
-    def __init__(self, folder: Path, tokens: int) -> None:
+    def __init__(self, folder: Path, tokens: int, *, runtime: Runtime = "auto") -> None:
         if importlib.util.find_spec("tokenizers") is None:
             raise PackageMissing("reranker 'cross_encoder'", "tokenizers", "pip install 'slipway[local]'")
         config = _read_config(folder / CONFIG)
@@ -96,6 +100,7 @@ class Model:
                 f"'{folder}' has {config.get('hidden_size')} dimensions and {config.get('num_attention_heads')} heads; "
                 f"only models of MiniLM's size run here ({WIDTH} and {HEADS}), such as ms-marco-MiniLM-L6-v2.",
             )
+        _one_thread_per_product()
         content, vocabulary = _open(folder / WEIGHTS), _open(folder / TOKENIZER)
         self.weights = hashlib.sha256(content).hexdigest()
         self.words = hashlib.sha256(vocabulary).hexdigest()
@@ -118,6 +123,7 @@ class Model:
             ) from missing
         if self._head[0].shape != (1, WIDTH):
             raise ConfigError(PLACE, f"'{folder}' has {self._head[0].shape[0]} labels; a reranker has one.")
+        self._session = _session(self._layers) if runtime == "auto" else None
 
     def score(self, question: str, texts: Sequence[str]) -> list[float]:
         """Probability that each text answers the question; each pair is run by itself."""
@@ -127,16 +133,36 @@ class Model:
         ids, kinds = numpy.asarray(encoding.ids), numpy.asarray(encoding.type_ids)
         words, places, types = (self._embeddings[kind] for kind in KINDS)
         state = _normalise(words[ids] + places[: len(ids)] + types[kinds], *self._norm)
-        spans = list(_equal_lengths([len(ids)]))
+        state = self._through_layers(state)
+        pooled = numpy.tanh(self._pooler[0] @ state[0] + self._pooler[1])
+        logit = float((self._head[0] @ pooled + self._head[1])[0])
+        return float(1 / (1 + numpy.exp(-logit)))
+
+    def _through_layers(self, state: Vectors) -> Vectors:
+        if self._session is not None:
+            last: Vectors = self._session.run(None, {"state": state[None]})[0][0]
+            return last
+        spans = list(_equal_lengths([len(state)]))
         for layer in self._layers:
             attended = _attend(state @ layer["qkv"].T + layer["qkv_bias"], spans)
             state = _normalise(attended @ layer["out"].T + layer["out_bias"] + state, *layer["out_norm"])
             inner: Vectors = state @ layer["up"].T + layer["up_bias"]
             _gelu(inner)
             state = _normalise(inner @ layer["down"].T + layer["down_bias"] + state, *layer["down_norm"])
-        pooled = numpy.tanh(self._pooler[0] @ state[0] + self._pooler[1])
-        logit = float((self._head[0] @ pooled + self._head[1])[0])
-        return float(1 / (1 + numpy.exp(-logit)))
+        return state
+
+
+def _session(layers: Sequence[dict[str, Any]]) -> Any:
+    """The layers in 8-bit integers on onnxruntime, as MiniLM runs; None where it is not installed."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return None
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    graph = write_graph(layers, bits=_weight_bits())
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 KINDS = ("word", "position", "token_type")
