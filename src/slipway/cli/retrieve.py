@@ -120,6 +120,10 @@ def search(
     ] = None,
     alpha: Annotated[float | None, typer.Option("--alpha", min=0, max=1, help="Weight of the lexical leg.")] = None,
     only: Annotated[list[str] | None, typer.Option("--in", help="Search in this document only; may repeat.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", help="Condition on metadata, such as folder=hr or 'date >= 2026-01-01'; may repeat."),
+    ] = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -129,16 +133,18 @@ def search(
     from slipway.domain.errors import InputError
     from slipway.retrieve.batch import search_questions
     from slipway.retrieve.index import load_index
+    from slipway.retrieve.where import join_where, read_where
 
     if bool(question) == (queries is not None):
         raise InputError("Give one question, or a file of questions with --queries.")
+    kept = join_where(*(read_where(condition) for condition in where or []))
     asked = [("", question)] if queries is None else _read_queries(queries)
     with open_here(folder) as workspace, progress("Searching", quiet=as_json) as tell:
         found = load_index(workspace, index)
         settings = found.search if cut is None else replace(found.search, cut=cut)
         settings = settings if alpha is None else replace(settings, alpha=alpha)
         results = search_questions(
-            workspace, found, asked, limit=limit, documents=only, settings=settings, on_progress=tell
+            workspace, found, asked, limit=limit, documents=only, where=kept, settings=settings, on_progress=tell
         )
     if as_json:
         show(results if queries else results[0], as_json=True)
@@ -267,7 +273,8 @@ def _left_out(loaded: Any) -> list[str]:
 def _describe_search(index: Any) -> str:
     search = index.search
     weights = f"alpha {search.alpha:g} (lexical)" if index.dimensions else "alpha does not count: there are no vectors"
-    return f"searched by {search.similarity}, {weights}, cut {search.cut:g}, at most {search.limit} passages"
+    kept = f", only where {search.where}" if search.where else ""
+    return f"searched by {search.similarity}, {weights}, cut {search.cut:g}, at most {search.limit} passages{kept}"
 
 
 def _describe_coverage(index: Any) -> str:

@@ -154,6 +154,9 @@ class RetrieveSettings(Table, frozen=True):
     alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.45
     cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.76
     limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 15
+    where: Annotated[
+        str, Meta(description="Condition on the metadata of documents that every answer keeps to, such as type = pdf.")
+    ] = ""
 
 
 class GuardSettings(Table, frozen=True):

@@ -18,6 +18,8 @@ class SearchSettings:
     alpha: float = 0.45
     cut: float = 0.76
     limit: int = 15
+    where: str = ""
+    """Condition on the metadata of documents that every search keeps to; empty for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

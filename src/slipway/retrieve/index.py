@@ -28,6 +28,7 @@ from slipway.retrieve.coverage import fit_coverage
 from slipway.retrieve.documents import Loaded, Progress, load_documents
 from slipway.retrieve.embeddings import Embeddings, forget_documents
 from slipway.retrieve.signals import Known
+from slipway.retrieve.where import check_fields, known_where
 from slipway.text.markdown import plain_text
 from slipway.text.tokens import EstimatedTokens, TokenCounter
 from slipway.vectors.base import IndexReader
@@ -71,7 +72,8 @@ def build_index(
     """A new version of an index, saved; the latest one where documents and settings are the same.
 
     Without `documents` those of slipway.toml are loaded. `on_progress` counts chunks that have their embedding.
-    Raises `NothingToIndex`, `NameInvalid`, `ConfigError` for a wrong chunker, `DiskFull`; then nothing was saved.
+    Raises `NothingToIndex`, `NameInvalid`, `ConfigError` for a wrong chunker, `InputError` for a wrong
+    `where`, `DiskFull`; then nothing was saved.
     """
     name = name or workspace.settings.retrieve.index
     if not is_name(name):
@@ -88,6 +90,8 @@ def build_index(
     chunker, cut_id, tokens = chosen_chunker(workspace)
     embedder = workspace.embedder
     search = search_settings(workspace)
+    if (where := known_where(search.where)) is not None:
+        check_fields(where, documents)
     documents_hash = hash_documents(documents)
     version_hash = hash_parts(
         {
@@ -96,7 +100,13 @@ def build_index(
             "documents": documents_hash,
             "chunker": cut_id,
             "embedder": embedder.id if embedder else "",
-            "search": [search.similarity, search.alpha, search.cut, search.limit],
+            "search": [
+                search.similarity,
+                search.alpha,
+                search.cut,
+                search.limit,
+                *([search.where] if search.where else []),
+            ],
         }
     )
     latest = _latest(workspace, name)
@@ -110,7 +120,8 @@ def build_index(
     owners = {document.id: document.content_hash for document in documents}
     with Embeddings(workspace.state) if embedder is not None else nullcontext() as kept:
         known = Known(reader, embedder, kept, owners)
-        coverage = fit_coverage(reader, search=search, embedder=embedder, known=known)
+        # Calibrated on the whole index, whatever its searches keep to.
+        coverage = fit_coverage(reader, search=replace(search, where=""), embedder=embedder, known=known)
     index = Index(
         name=name,
         version=0,
@@ -205,7 +216,13 @@ def token_counter(embedder: Embedder | None) -> TokenCounter:
 def search_settings(workspace: Workspace) -> SearchSettings:
     """How slipway.toml says that the index is to be searched."""
     settings = workspace.settings.retrieve
-    return SearchSettings(similarity=settings.similarity, alpha=settings.alpha, cut=settings.cut, limit=settings.limit)
+    return SearchSettings(
+        similarity=settings.similarity,
+        alpha=settings.alpha,
+        cut=settings.cut,
+        limit=settings.limit,
+        where=settings.where.strip(),
+    )
 
 
 def hash_documents(documents: Sequence[Document]) -> ContentHash:
