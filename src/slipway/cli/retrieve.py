@@ -272,7 +272,10 @@ def _left_out(loaded: Any) -> list[str]:
 
 def _describe_search(index: Any) -> str:
     search = index.search
-    weights = f"alpha {search.alpha:g} (lexical)" if index.dimensions else "alpha does not count: there are no vectors"
+    fit = index.alpha_fit
+    fitted = f", fitted on {fit.questions} made questions" if fit else ""
+    lexical = f"alpha {search.alpha:g} (lexical{fitted})"
+    weights = lexical if index.dimensions else "alpha does not count: there are no vectors"
     kept = f", only where {search.where}" if search.where else ""
     return f"searched by {search.similarity}, {weights}, cut {search.cut:g}, at most {search.limit} passages{kept}"
 

@@ -151,7 +151,10 @@ class RetrieveSettings(Table, frozen=True):
         dict[str, Any], Meta(description="Vector store: `kind` and its settings; auto follows the database.")
     ] = default({"kind": "auto"})
     similarity: Annotated[Literal["cosine", "dot", "euclid"], Meta(description="Similarity of vectors.")] = "cosine"
-    alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.45
+    alpha: Annotated[
+        Share | Literal["auto"],
+        Meta(description="Weight of the lexical score in the fusion; 1 is lexical only, auto is fitted to each index."),
+    ] = 0.45
     cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.76
     limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 15
     where: Annotated[

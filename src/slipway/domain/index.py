@@ -23,6 +23,18 @@ class SearchSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlphaFit:
+    """The weight of the lexical leg that was fitted to an index, and how it ranked the questions made for that."""
+
+    alpha: float
+    questions: int
+    ndcg: float
+    """Mean nDCG@10 of the made questions with `alpha`."""
+    ndcg_before: float
+    """The same with the general weight."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentEntry:
     """A line of an index version's manifest."""
 
@@ -53,3 +65,5 @@ class Index:
     """Probability below which a question counts as not covered by these documents; 0 when not calibrated."""
     coverage: Coverage | None = None
     """How questions that are not covered are told; None when there were too few documents to calibrate on."""
+    alpha_fit: AlphaFit | None = None
+    """Where `search.alpha` comes from when it was fitted; None when slipway.toml names it or none could be fitted."""

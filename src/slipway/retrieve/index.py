@@ -23,6 +23,7 @@ from slipway.domain.errors import (
 from slipway.domain.ids import ContentHash, hash_parts, is_name
 from slipway.domain.index import DocumentEntry, Index, SearchSettings
 from slipway.embedders.base import Embedder, Vectors
+from slipway.retrieve.alpha import fit_alpha
 from slipway.retrieve.chunkers.base import Chunker, chunker_id, chunkers
 from slipway.retrieve.coverage import fit_coverage
 from slipway.retrieve.documents import Loaded, Progress, load_documents
@@ -36,6 +37,8 @@ from slipway.workspace import Workspace
 
 FORMAT = 2
 """Raised when the same documents and settings would give another index than before."""
+GENERAL_ALPHA = SearchSettings().alpha
+"""Weight of the lexical leg where none is fitted."""
 LEAN = 0.4
 """How far the vector of a chunk leans towards what stands around it."""
 REFERENCE = re.compile(r"(?P<name>[^@]+)(?:@(?P<version>\d+))?")
@@ -102,7 +105,7 @@ def build_index(
             "embedder": embedder.id if embedder else "",
             "search": [
                 search.similarity,
-                search.alpha,
+                workspace.settings.retrieve.alpha,
                 search.cut,
                 search.limit,
                 *([search.where] if search.where else []),
@@ -120,6 +123,11 @@ def build_index(
     owners = {document.id: document.content_hash for document in documents}
     with Embeddings(workspace.state) if embedder is not None else nullcontext() as kept:
         known = Known(reader, embedder, kept, owners)
+        fit = None
+        if embedder is not None and workspace.settings.retrieve.alpha == "auto":
+            general = replace(search, where="", alpha=GENERAL_ALPHA)
+            fit = fit_alpha(reader, documents, search=general, embedder=embedder)
+            search = replace(search, alpha=fit.alpha if fit else GENERAL_ALPHA)
         # Calibrated on the whole index, whatever its searches keep to.
         coverage = fit_coverage(reader, search=replace(search, where=""), embedder=embedder, known=known)
     index = Index(
@@ -146,6 +154,7 @@ def build_index(
         dimensions=embedder.dimensions if embedder else 0,
         unanswered_below=coverage.threshold,
         coverage=coverage,
+        alpha_fit=fit,
     )
     return _save(workspace, index)
 
@@ -214,11 +223,16 @@ def token_counter(embedder: Embedder | None) -> TokenCounter:
 
 
 def search_settings(workspace: Workspace) -> SearchSettings:
-    """How slipway.toml says that the index is to be searched."""
+    """How slipway.toml says that the index is to be searched; alpha `auto` is the one fitted to the latest version."""
     settings = workspace.settings.retrieve
+    alpha = GENERAL_ALPHA
+    if settings.alpha != "auto":
+        alpha = settings.alpha
+    elif (latest := workspace.store.records.latest(Index, settings.index)) and latest.alpha_fit:
+        alpha = latest.alpha_fit.alpha
     return SearchSettings(
         similarity=settings.similarity,
-        alpha=settings.alpha,
+        alpha=alpha,
         cut=settings.cut,
         limit=settings.limit,
         where=settings.where.strip(),
