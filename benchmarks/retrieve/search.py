@@ -86,13 +86,13 @@ def run(task: Task, embedder: MiniLM) -> tuple[dict[float, float], AlphaFit | No
     the index without looking at the questions."""
     with Embeddings(CACHE) as kept:
         asked = kept.embed(embedder, [question for question, _, _ in task.questions])
-    totals = dict.fromkeys(ALPHAS, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         reader, chunks = index_of(Path(folder), task.documents, embedder)
         fit = fit_alpha(reader, task.documents, search=SHIPPED, embedder=embedder)
+        totals = dict.fromkeys((*ALPHAS, *([fit.alpha] if fit else [])), 0.0)
         for (question, relevant, there), vector in zip(task.questions, asked, strict=True):
             legs = search_legs(reader, question, vector, SHIPPED)
-            for alpha in ALPHAS:
+            for alpha in totals:
                 best: dict[str, Chunk] = {}
                 for hit in fuse(legs.lexical, legs.dense, alpha=alpha):
                     best.setdefault(chunks[hit.chunk].document, chunks[hit.chunk])

@@ -16,23 +16,20 @@ IndexName = Annotated[str, typer.Argument(help="Name of the index, or NAME@VERSI
 def build(
     name: Annotated[str, typer.Argument(help="Name of the index; empty takes the one of slipway.toml.")] = "",
     documents: Annotated[
-        list[Path] | None, typer.Option("--documents", help="Folder or file to index instead of those of slipway.toml.")
+        list[str] | None,
+        typer.Option("--documents", help="Folder, file or web address to index instead of those of slipway.toml."),
     ] = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Build a new version of an index; nothing happens when documents and settings are the same."""
     from slipway.domain.errors import NothingToIndex
-    from slipway.retrieve.documents import load_documents
-    from slipway.retrieve.index import build_index, known_documents, load_sources
+    from slipway.retrieve.index import build_index, load_sources
 
     with open_here(folder) as workspace:
         name = name or workspace.settings.retrieve.index
         with progress("Reading", quiet=as_json) as tell:
-            if documents:
-                loaded = load_documents(documents, known=known_documents(workspace, name), on_progress=tell)
-            else:
-                loaded = load_sources(workspace, name=name, on_progress=tell)
+            loaded = load_sources(workspace, name=name, sources=documents or None, on_progress=tell)
         if not loaded.documents:
             examples = [f"{item.source}: {item.reason}" for item in loaded.unreadable[:3]]
             raise NothingToIndex(name, files=len(loaded.unreadable), examples=examples)

@@ -30,6 +30,7 @@ from slipway.retrieve.coverage import fit_coverage
 from slipway.retrieve.documents import Loaded, Progress, load_documents
 from slipway.retrieve.embeddings import Embeddings, forget_documents
 from slipway.retrieve.signals import Known
+from slipway.retrieve.web_pages import split_sources
 from slipway.retrieve.where import check_fields, known_where
 from slipway.text.markdown import plain_text
 from slipway.text.tokens import EstimatedTokens, TokenCounter
@@ -45,13 +46,28 @@ LEAN = 0.4
 REFERENCE = re.compile(r"(?P<name>[^@]+)(?:@(?P<version>\d+))?")
 
 
-def load_sources(workspace: Workspace, *, name: str | None = None, on_progress: Progress | None = None) -> Loaded:
-    """The documents of `[application] documents`; what the latest version holds unchanged is not parsed again.
+def load_sources(
+    workspace: Workspace,
+    *,
+    name: str | None = None,
+    sources: Sequence[str] | None = None,
+    on_progress: Progress | None = None,
+) -> Loaded:
+    """The documents of `[application] documents`, or of other sources: files, folders, web addresses and lists of them.
 
-    Raises `FileMissing`.
+    What the latest version holds unchanged is not parsed or sent again. Raises `FileMissing`.
     """
-    paths = [workspace.folder / source for source in workspace.settings.application.documents]
-    return load_documents(paths, known=known_documents(workspace, name), on_progress=on_progress)
+    if sources is None:
+        paths, urls = split_sources(workspace.folder, workspace.settings.application.documents)
+    else:
+        paths, urls = split_sources(Path(), sources)
+    return load_documents(
+        paths,
+        urls=urls,
+        private_hosts=workspace.settings.retrieve.private_hosts,
+        known=known_documents(workspace, name),
+        on_progress=on_progress,
+    )
 
 
 def known_documents(workspace: Workspace, name: str | None = None) -> dict[ContentHash, Document]:

@@ -21,7 +21,7 @@ LONGEST = 4000
 DEEPEST = 40
 MASKS_KEPT = 32
 """Conditions of one index version whose chunks are remembered."""
-HIDDEN = frozenset(["file_hash", "page_starts", "columns"])
+HIDDEN = frozenset(["file_hash", "page_starts", "columns", "etag", "last_modified"])
 """Metadata that says nothing to ask for."""
 TOKEN = re.compile(
     r"""\s*(?:(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<sign><=|>=|!=|!~|==?|<|>|~)|(?P<bracket>[(),])"""
