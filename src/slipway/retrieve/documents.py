@@ -16,6 +16,8 @@ from slipway.retrieve.parsers.base import Parsed, Unparsable, decode_text, parse
 from slipway.retrieve.web_pages import Fetched, fetch_pages
 
 MOST_BYTES = 64 * 1024 * 1024
+MOST_BYTES_HERE = 1_000_000
+"""Larger files go through the child process whatever their kind, so that one that is slow to read fails alone."""
 Progress = Callable[[int, int], None]
 """Called with (done, of)."""
 
@@ -209,7 +211,7 @@ def _parse(path: Path, content: bytes, child: Confinement) -> Parsed:
         return Parsed(text=decode_text(content))
     if name is None:
         raise Unparsable(f"files of type {path.suffix} are not read; known are {', '.join(sorted(names))}")
-    if parsers.load(name).confined:
+    if parsers.load(name).confined or len(content) > MOST_BYTES_HERE:
         return child.parse(name, content)
     return parsers.make(name).parse(content)
 
