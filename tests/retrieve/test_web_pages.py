@@ -173,6 +173,12 @@ def test_the_address_that_was_checked_is_the_one_that_is_asked(site: Site) -> No
     assert site.asked[0][1]["host"] == f"wiki.invalid:{port}"
 
 
+def test_letters_of_any_language_may_stand_in_an_address(site: Site) -> None:
+    site.put("/Gr%C3%B6%C3%9Fe?q=%C3%A4", PAGE.format("Found."))
+    assert fetch(site, f"{site.origin}/Größe?q=ä#part").state == "new"
+    assert fetch(site, f"{site.origin}/Gr%C3%B6%C3%9Fe?q=%C3%A4").state == "new", "what is written out stays as it is"
+
+
 def test_credentials_in_an_address_are_refused(site: Site) -> None:
     assert "name or password" in fetch(site, f"http://me:secret@{site.host}/").reason
     assert site.asked == []

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
 from slipway import __version__
 from slipway.domain.document import Document
@@ -158,7 +158,7 @@ class _Getter:
         parts = urlsplit(url)
         if parts.username or parts.password:
             raise Refused("an address with a name or password in it is not fetched")
-        request = prepare("GET", url, headers)
+        request = prepare("GET", _written_out(parts), headers)
         address = await self._allowed_address(request.host.lower(), request.port)
         # To the very address that was checked: a name that is looked up twice may give two answers.
         pinned = replace(request, address=address)
@@ -223,6 +223,12 @@ def is_public(address: str) -> bool:
 async def _resolve(host: str, port: int) -> list[str]:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[4][0]) for address in found))
+
+
+def _written_out(parts: SplitResult) -> str:
+    """The address with what is no ASCII in its path and query as percent signs, and without a fragment."""
+    path, query = (quote(piece, safe="%/:?=&@!$'()*+,;~[]|") for piece in (parts.path, parts.query))
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
 
 
 def _redirected(url: str, response: Response) -> str:
