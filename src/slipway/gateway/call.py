@@ -45,42 +45,36 @@ class ClientLeft(Exception):
 class Call:
     """One HTTP request. It is begun with one snapshot and keeps it."""
 
-    __slots__ = (
-        "_receive",
-        "_send",
-        "account",
-        "arm",
-        "channel",
-        "fallback",
-        "finished",
-        "first_byte_ns",
-        "headers",
-        "key",
-        "left",
-        "line",
-        "model",
-        "native",
-        "outcome",
-        "parent",
-        "path",
-        "read",
-        "recorded",
-        "release",
-        "request_id",
-        "responded",
-        "scope",
-        "session",
-        "shadow_of",
-        "snapshot",
-        "span",
-        "started",
-        "started_ns",
-        "status",
-        "subject",
-        "task",
-        "trace",
-        "watched",
-    )
+    # What most calls never change stands on the class, where it costs a call nothing.
+    task: asyncio.Task[Any] | None = None
+    left = False
+    finished = False
+    responded = False
+    watched = False
+    read = False
+    recorded = False
+    outcome = ""
+    """Code of the error, or `cancelled`, `blocked`; empty when all went well."""
+    status = 0
+    first_byte_ns: int | None = None
+    key: ApiKey | None = None
+    native = False
+    """Whether the engine answers in the client's own API."""
+    account: Account | None = None
+    """Whose limits and budgets the call is counted under, if any."""
+    model = ""
+    channel = ""
+    release = ""
+    line: Line | None = None
+    arm: Arm | None = None
+    """Set where the channel watches a canary: whose outcome this call is."""
+    shadow_of = ""
+    """The trace of the request that this one is a copy of, where it is one for a shadow."""
+    fallback = ""
+    """Who answered instead of the release that was routed to."""
+    parent: SpanId | None = None
+    session = ""
+    subject: SubjectId | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, snapshot: Snapshot) -> None:
         self.scope = scope
@@ -90,46 +84,22 @@ class Call:
         self.path: str = scope["path"]
         self.started = time.perf_counter()
         self.started_ns = time.time_ns()
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.task: asyncio.Task[Any] | None = None
-        self.left = False
-        self.finished = False
-        self.responded = False
-        self.watched = False
-        self.read = False
-        self.recorded = False
-        self.outcome = ""
-        """Code of the error, or `cancelled`, `blocked`; empty when all went well."""
-        self.status = 0
-        self.first_byte_ns: int | None = None
-        self.key: ApiKey | None = None
-        self.native = False
-        """Whether the engine answers in the client's own API."""
-        self.account: Account | None = None
-        """Whose limits and budgets the call is counted under, if any."""
-        self.model = ""
-        self.channel = ""
-        self.release = ""
-        self.line: Line | None = None
-        self.arm: Arm | None = None
-        """Set where the channel watches a canary: whose outcome this call is."""
-        self.shadow_of = ""
-        """The trace of the request that this one is a copy of, where it is one for a shadow."""
-        self.fallback = ""
-        """Who answered instead of the release that was routed to."""
+        headers = self.headers = dict[bytes, bytes](scope["headers"])
         self.trace, self.span = _ids.pop() if _ids else _more_ids()
-        self.parent: SpanId | None = None
-        if b"traceparent" in self.headers:
-            self._join_trace(self.headers[b"traceparent"])
-        given = self.headers.get(b"x-request-id")
-        usable = given is not None and SAFE_ID.fullmatch(given) is not None
-        self.request_id: bytes = given if usable and given is not None else b"req_" + self.trace.encode("ascii")
-        self.session = self.headers.get(b"x-slipway-session", b"").decode("utf-8", "replace")[:LONGEST_SUBJECT]
-        self.subject: SubjectId | None = None
+        if b"traceparent" in headers:
+            self._join_trace(headers[b"traceparent"])
+        given = headers.get(b"x-request-id")
+        if given is None or SAFE_ID.fullmatch(given) is None:
+            given = b"req_" + self.trace.encode("ascii")
+        self.request_id: bytes = given
+        if b"x-slipway-session" in headers:
+            self.session = headers[b"x-slipway-session"].decode("utf-8", "replace")[:LONGEST_SUBJECT]
 
     def identify(self, user: str | None) -> None:
         """Notes whom the request is about: header x-slipway-subject, or the body's `user`. Raises `RequestInvalid`."""
         header = self.headers.get(b"x-slipway-subject")
+        if not header and not user:
+            return
         named = header.decode("utf-8", "replace") if header else user or ""
         named = named.strip()
         if len(named) > LONGEST_SUBJECT:
@@ -164,11 +134,6 @@ class Call:
 
     async def body(self) -> bytes:
         """The whole body. Raises `RequestTooLarge`, `ClientLeft`."""
-        body = await self._body()
-        self.read = True
-        return body
-
-    async def _body(self) -> bytes:
         limit = int(self.snapshot.workspace.settings.server.max_body_mb * 1_000_000)
         declared = self.headers.get(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
@@ -177,10 +142,14 @@ class Call:
         if message["type"] != "http.request":
             raise ClientLeft
         body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            return body
-        pieces, size = [body], len(body)
-        while message.get("more_body", False):
+        if message.get("more_body", False):
+            body = await self._rest_of_body(body, limit)
+        self.read = True
+        return body
+
+    async def _rest_of_body(self, begin: bytes, limit: int) -> bytes:
+        pieces, size, more = [begin], len(begin), True
+        while more:
             message = await self._receive()
             if message["type"] != "http.request":
                 raise ClientLeft
@@ -189,6 +158,7 @@ class Call:
             if size > limit:
                 await self._drain(limit)
             pieces.append(piece)
+            more = message.get("more_body", False)
         return b"".join(pieces)
 
     async def _drain(self, limit: int) -> None:
@@ -234,7 +204,8 @@ class Call:
             headers += self.account.headers()
         if self.fallback:
             headers.append((b"x-slipway-fallback", self.fallback.encode("ascii", "backslashreplace")))
-        return {"type": "http.response.start", "status": status, "headers": headers + more}
+        headers += more
+        return {"type": "http.response.start", "status": status, "headers": headers}
 
     async def reply(
         self,

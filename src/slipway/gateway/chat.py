@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -59,8 +59,12 @@ async def complete_chat(call: Call, services: Services, body: bytes) -> None:
 
 async def _serve(call: Call, services: Services, *, body: bytes, fields: Fields, target: Target) -> None:
     services.admission.reserve(call, target, body=body, fields=fields)
+    answering = _answer(call, services, body=body, fields=fields, target=target)
+    if call.channel not in call.snapshot.shadowed:
+        await answering
+        return
     try:
-        await _answer(call, services, body=body, fields=fields, target=target)
+        await answering
     except EngineError:
         services.shadows.copy(call, partial(_answer_as_shadow, services, body))
         raise
@@ -72,10 +76,15 @@ async def _answer_as_shadow(services: Services, body: bytes, call: Call) -> None
     await _answer(call, services, body=body, fields=read_fields(body), target=target)
 
 
-async def _answer(call: Call, services: Services, *, body: bytes, fields: Fields, target: Target) -> None:
+def _answer(
+    call: Call, services: Services, *, body: bytes, fields: Fields, target: Target
+) -> Coroutine[Any, Any, None]:
     if target.plain and "chat/completions" in target.endpoints:
-        await forward(call, services, path="chat/completions", fields=fields, body=body, target=target)
-        return
+        return forward(call, services, path="chat/completions", fields=fields, body=body, target=target)
+    return _answer_by_release(call, services, body=body, target=target)
+
+
+async def _answer_by_release(call: Call, services: Services, *, body: bytes, target: Target) -> None:
     request = read_chat(body)
     _refuse_unsupported(request, target.label)
     await answer_call(

@@ -91,11 +91,10 @@ class Door(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._reading == "nothing":
+        before = self._reading
+        if before == "nothing":
             self._header_bytes = 0
-            self._expect("headers", HEADERS_WITHIN_S)
-        elif self._reading == "body":
-            self._deadline = self.loop.time() + BODY_PIECE_WITHIN_S
+            self._reading = "headers"
         self._header_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -106,6 +105,11 @@ class Door(HttpToolsProtocol):
                 self._refuse(400, f"This is not a request of HTTP/1.1: {wrong}.", "request_invalid")
         else:
             self._headers_too_large()
+            # Most requests come whole: only what is still missing gets a deadline, the headers one from their start.
+            if self._reading == "body":
+                self._expect("body", BODY_PIECE_WITHIN_S)
+            elif self._reading == "headers" and (before != "headers" or self._deadline == FOREVER):
+                self._expect("headers", HEADERS_WITHIN_S)
 
     def _headers_too_large(self) -> bool:
         too_large = self._reading == "headers" and self._header_bytes > HEADERS_LIMIT
@@ -133,10 +137,10 @@ class Door(HttpToolsProtocol):
         self.headers = []
         if self._reading != "headers":
             self._header_bytes = 0
-            self._expect("headers", HEADERS_WITHIN_S)
+            self._reading = "headers"
 
     def on_headers_complete(self) -> None:
-        self._expect("body", BODY_PIECE_WITHIN_S)
+        self._reading = "body"
         url, parser = self.url, self.parser
         path, _, query = url.partition(b"?")
         method = parser.get_method()
@@ -178,9 +182,12 @@ class Door(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: Any, app: ASGI3Application) -> None:
-        task = self.loop.create_task(cycle.run_asgi(app))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        if isinstance(cycle, Exchange):
+            # It leaves the set by itself: a callback for that would be one more turn of the loop for each request.
+            cycle.task = self.loop.create_task(cycle.run_asgi(app))
+            self.tasks.add(cycle.task)
+        else:
+            super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
@@ -269,6 +276,7 @@ class Exchange:
         "response_complete",
         "response_started",
         "scope",
+        "task",
         "waiting_for_100_continue",
     )
 
@@ -277,6 +285,7 @@ class Exchange:
         self._flow: FlowControl = door.flow
         self._transport: asyncio.Transport = door.transport
         self.scope = scope
+        self.task: asyncio.Task[None] | None = None
         self.message_event = Signal(door.loop)
         self.disconnected = False
         self.keep_alive = keep_alive
@@ -296,6 +305,9 @@ class Exchange:
             self._door.logger.exception("a call of /v1 failed")
             self._transport.close()
             return
+        finally:
+            self._door.tasks.discard(cast("asyncio.Task[None]", self.task))
+            self.task = None
         if not self.response_complete and not self.disconnected:
             self._transport.close()
 

@@ -289,18 +289,19 @@ class Passage:
                 output_tokens=_roughly(reply),
                 estimated=True,
             )
-        guarded = self._guarded.verdicts if self._guarded is not None else []
+        verdicts = self._verdicts if self._guarded is None else [*self._verdicts, *self._guarded.verdicts]
+        kind = KINDS[self._path]
         self._services.ledger.write_call(
             call,
-            name=f"{KINDS[self._path]} {target.model}",
-            kind=KINDS[self._path],
+            name=f"{kind} {target.model}",
+            kind=kind,
             status=status,
             target=target,
             usage=usage or NO_USAGE,
             response_model=model,
             finish=finish,
             error=error,
-            verdicts=strongest([*self._verdicts, *guarded]),
+            verdicts=strongest(verdicts) if verdicts else None,
             content={"messages": asked, "reply": shortened(reply)},
             attempts=self._attempts,
         )

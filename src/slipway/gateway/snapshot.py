@@ -38,6 +38,8 @@ class Snapshot:
     """Day of the prices in `targets`."""
     watches: Mapping[str, CanaryWatch] = field(default_factory=dict)
     """Canaries under watch, by channel."""
+    shadowed: frozenset[str] = frozenset()
+    """Channels whose requests are copied to a shadow."""
     _stand_ins: dict[tuple[str, str], Target | None] = field(default_factory=dict, compare=False, repr=False)
 
     def target(self, release: ReleaseId) -> Target:
@@ -139,6 +141,7 @@ def load_snapshot(
     snapshot = Snapshot(
         workspace=workspace,
         channels=channels,
+        shadowed=frozenset(name for name, channel in channels.items() if channel.shadow is not None),
         targets=targets,
         by_label={target.label: id for id, target in targets.items()},
         keys={key.hash: key for key in records.list(ApiKey)},

@@ -107,7 +107,9 @@ class Asking:
         attempt = 0
         while True:
             self.target = first
-            failure, answer = await self._ask_in_turn(first)
+            failure, answer = await self._ask_each(first)
+            if failure is not None:
+                failure, answer = await self._ask_others(first, failure, answer)
             if failure is None:
                 assert answer is not None
                 return answer
@@ -123,10 +125,10 @@ class Asking:
             self._counts.retries += 1
             await asyncio.sleep(wait)
 
-    async def _ask_in_turn(self, first: Target) -> tuple[EngineError | None, Passed | None]:
-        failure, answer = await self._ask_each(first)
-        if failure is None:
-            return None, answer
+    async def _ask_others(
+        self, first: Target, failure: EngineError, answer: Passed | None
+    ) -> tuple[EngineError | None, Passed | None]:
+        """Those who stand in for the first one after its failure, in turn."""
         for other in self._others_for(failure_kind(failure)):
             if not other.endpoints.get(self._path):
                 continue

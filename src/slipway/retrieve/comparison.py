@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from slipway.retrieve.index import (
 )
 from slipway.retrieve.query import Legs, search_legs
 from slipway.retrieve.questions import MADE
+from slipway.retrieve.ranking import ndcg_at, reciprocal_rank
 from slipway.store.records import Kind, register
 from slipway.vectors.sqlite import SQLiteIndexes
 from slipway.workspace import Workspace
@@ -42,7 +42,6 @@ ALPHAS = (0.3, 0.45, 0.6)
 CUTS = (0.65, 0.76, 0.88)
 EMBEDDING = 0.7
 """Share of the work on one way to cut that is counted for its embedding."""
-DEPTH = 10
 
 register(SettingsComparison, Kind(kind="settings_comparison", name="index"))
 
@@ -316,18 +315,6 @@ def merge_spans(spans: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, i
     return merged
 
 
-def ndcg_at(relevant: Sequence[bool], there: int, *, depth: int = DEPTH) -> float:
-    """Discounted gain of the first `depth` against the best order (Järvelin and Kekäläinen 2002), binary relevance."""
-    gain = sum(1 / math.log2(rank + 2) for rank, hit in enumerate(relevant[:depth]) if hit)
-    ideal = sum(1 / math.log2(rank + 2) for rank in range(min(there, depth)))
-    return gain / ideal if ideal else 0.0
-
-
-def reciprocal_rank(relevant: Sequence[bool]) -> float:
-    """1 / rank of the first that is relevant; 0 when none is."""
-    return next((1 / (rank + 1) for rank, hit in enumerate(relevant) if hit), 0.0)
-
-
 def _search_all(
     workspace: Workspace,
     documents: Sequence[Document],
@@ -337,7 +324,7 @@ def _search_all(
     similarities: Sequence[Similarity],
     on_share: Callable[[float], None],
 ) -> Iterator[tuple[Similarity, Searched]]:
-    chunker, cut_id, tokens = make_chunker(table, embedder)
+    chunker, cut_id, tokens = make_chunker(table, embedder, state=workspace.state)
     chunks = cut_documents(documents, chunker, cut_id, tokens)
     embedded = embed_with(
         embedder, workspace, documents, chunks, on_progress=lambda done, total: on_share(EMBEDDING * done / total)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Protocol
 
 from slipway.upstream.deadlines import Deadlines
 from slipway.upstream.pool import Pools
@@ -84,7 +84,7 @@ class HttpClient:
             prepare(method, url, headers), body=body, deadlines=deadlines, max_bytes=max_bytes
         )
 
-    async def send_prepared(
+    def send_prepared(
         self,
         request: Prepared,
         *,
@@ -92,6 +92,6 @@ class HttpClient:
         body: bytes = b"",
         deadlines: Deadlines = Deadlines(),  # noqa: B008 (frozen)
         max_bytes: int | None = None,
-    ) -> Response:
+    ) -> Coroutine[Any, Any, Response]:
         """As `send`, for a request that was prepared. `extra` are further header lines, each ending in CR LF."""
-        return await self._transport.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes)
+        return self._transport.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes)

@@ -6,7 +6,8 @@ import asyncio
 import os
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from typing import Any
 
 from slipway.domain.errors import ConnectFailed, ConnectionBroken, UpstreamTimeout
 from slipway.upstream.connection import Connection, Exchange
@@ -56,6 +57,8 @@ class StreamedResponse:
             self.close()
 
     async def read(self) -> bytes:
+        if self.complete:
+            return self._exchange.take()
         pieces = []
         while piece := await self.piece():
             pieces.append(piece)
@@ -182,7 +185,7 @@ class Pool:
             async with asyncio.timeout(deadlines.connect_s):
                 _, connection = await self._loop.create_connection(
                     lambda: Connection(request.origin, loop=self._loop, on_free=place.offer, on_lost=place.leave),
-                    request.host,
+                    request.address or request.host,
                     request.port,
                     ssl=self._tls_context() if request.tls else None,
                     server_hostname=request.host if request.tls else None,
@@ -248,16 +251,16 @@ class Pools:
         self._tls = tls
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
 
-    async def send(
+    def send(
         self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None
-    ) -> StreamedResponse:
+    ) -> Coroutine[Any, Any, StreamedResponse]:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
             for other in [other for other in self._pools if other.is_closed()]:
                 del self._pools[other]
             pool = self._pools[loop] = Pool(loop, per_host=self._per_host, tls=self._tls)
-        return await pool.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes)
+        return pool.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes)
 
 
 def _plain(error: OSError) -> str:

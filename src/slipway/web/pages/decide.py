@@ -19,7 +19,7 @@ from slipway.domain.deployment import DecisionRecord, Option
 from slipway.domain.errors import InputError
 from slipway.web.drawings import band_bars, cost_chart
 from slipway.web.frame import Crumb
-from slipway.web.number import UNKNOWN, count, moment, money, significant
+from slipway.web.number import UNKNOWN, compact, count, moment, money, significant
 from slipway.web.page import Done, View, Visit, act, page
 from slipway.web.report import report_response
 from slipway.web.table import Column, Row, Table, tag
@@ -134,16 +134,22 @@ def option_table(record: DecisionRecord) -> Table:
             cells={
                 "name": option.name,
                 "monthly": money(option.monthly) if option.lines else UNKNOWN,
-                "band": words[option.name][1],
+                "band": _band(option),
                 "cheapest": words[option.name][2],
                 "upfront": money(option.upfront) if option.upfront else UNKNOWN,
-                "start": f"{significant(option.months_to_start)} months",
+                "start": f"{significant(option.months_to_start, 2)} months",
                 "verdict": _verdict(option, record),
             }
         )
         for option in record.options
     ]
     return Table(caption="Options", columns=COLUMNS, rows=rows)
+
+
+def _band(option: Option) -> str:
+    if not option.lines:
+        return UNKNOWN
+    return f"${compact(option.horizon_low)} to {compact(option.horizon_high)}"
 
 
 def _verdict(option: Option, record: DecisionRecord) -> Any:
