@@ -13,18 +13,19 @@ from data import CACHE, Figure, print_table, read_rows
 
 from slipway.domain.document import Chunk, Document
 from slipway.domain.ids import hash_parts, hash_text
-from slipway.domain.index import SearchSettings
+from slipway.domain.index import AlphaFit, SearchSettings
 from slipway.embedders.minilm import MiniLM
-from slipway.retrieve.comparison import ndcg_at
+from slipway.retrieve.alpha import TRIED, fit_alpha
 from slipway.retrieve.embeddings import Embeddings
 from slipway.retrieve.fusion import cut_off, fuse
 from slipway.retrieve.index import cut_documents, embedded_text, lean_on_neighbours, make_chunker
 from slipway.retrieve.query import search_legs
+from slipway.retrieve.ranking import ndcg_at
 from slipway.vectors.base import IndexReader
 from slipway.vectors.sqlite import SQLiteIndexes
 
 SHIPPED = SearchSettings()
-ALPHAS = (1.0, 0.0, 0.3, SHIPPED.alpha, 0.6)
+ALPHAS = tuple(sorted({0.0, 1.0, SHIPPED.alpha, *TRIED}))
 LOST_AT_MOST = 0.5
 """Points of nDCG@10 that the fusion may lie below its better leg."""
 
@@ -80,23 +81,25 @@ def index_of(folder: Path, documents: Sequence[Document], embedder: MiniLM) -> t
     return store.open(version), chunks
 
 
-def run(task: Task, embedder: MiniLM) -> dict[float, float]:
-    """nDCG@10 of documents in points by alpha; a document counts at its best chunk."""
+def run(task: Task, embedder: MiniLM) -> tuple[dict[float, float], AlphaFit | None]:
+    """nDCG@10 of documents in points by alpha, a document counting at its best chunk; and the alpha that is fitted to
+    the index without looking at the questions."""
     with Embeddings(CACHE) as kept:
         asked = kept.embed(embedder, [question for question, _, _ in task.questions])
-    totals = dict.fromkeys(ALPHAS, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         reader, chunks = index_of(Path(folder), task.documents, embedder)
+        fit = fit_alpha(reader, task.documents, search=SHIPPED, embedder=embedder)
+        totals = dict.fromkeys((*ALPHAS, *([fit.alpha] if fit else [])), 0.0)
         for (question, relevant, there), vector in zip(task.questions, asked, strict=True):
             legs = search_legs(reader, question, vector, SHIPPED)
-            for alpha in ALPHAS:
+            for alpha in totals:
                 best: dict[str, Chunk] = {}
                 for hit in fuse(legs.lexical, legs.dense, alpha=alpha):
                     best.setdefault(chunks[hit.chunk].document, chunks[hit.chunk])
                     if len(best) == 10:
                         break
                 totals[alpha] += ndcg_at([relevant(chunk) for chunk in best.values()], there)
-    return {alpha: 100 * total / len(task.questions) for alpha, total in totals.items()}
+    return {alpha: 100 * total / len(task.questions) for alpha, total in totals.items()}, fit
 
 
 def spans(embedder: MiniLM) -> list[Figure]:
@@ -140,15 +143,21 @@ def main() -> int:
         if only not in {None, name}:
             continue
         task = make()
-        points = run(task, embedder)
+        points, fit = run(task, embedder)
+        fitted = fit.alpha if fit else SHIPPED.alpha
         better = max(points[1.0], points[0.0])
-        note = ", ".join(f"alpha {alpha}: {points[alpha]:.1f}" for alpha in (0.3, 0.6))
+        note = ", ".join(f"alpha {alpha}: {points[alpha]:.1f}" for alpha in TRIED)
+        how = f"on {fit.questions} made questions" if fit else "to nothing: too few questions can be made"
         figures += [
             Figure(f"{task.name}: words alone", points[1.0], "nDCG@10"),
             Figure(f"{task.name}: vectors alone", points[0.0], "nDCG@10"),
             Figure(f"{task.name}: fused, alpha {SHIPPED.alpha}", points[SHIPPED.alpha], "nDCG@10", note=note),
             Figure(
                 f"{task.name}: lost to the better leg", better - points[SHIPPED.alpha], "points", limit=LOST_AT_MOST
+            ),
+            Figure(f"{task.name}: fused, alpha {fitted} fitted {how}", points[fitted], "nDCG@10"),
+            Figure(
+                f"{task.name}: lost to the better leg, fitted", better - points[fitted], "points", limit=LOST_AT_MOST
             ),
         ]
     if only in {None, "spans"}:

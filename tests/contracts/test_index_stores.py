@@ -124,6 +124,31 @@ def test_a_search_keeps_to_the_named_documents(reader: IndexReader) -> None:
     assert reader.lexical("express shipping", limit=50, documents=["never there.md"]) == []
 
 
+@pytest.mark.parametrize("kept", [[1, 4], [4], [], [0, 1, 2, 3, 4, 5]], ids=str)
+def test_a_search_keeps_to_the_named_chunks(reader: IndexReader, kept: list[int]) -> None:
+    question = unit_vectors(1, seed=9)[0]
+    by_words = reader.lexical("express shipping prices", limit=50, chunks=kept)
+    assert {hit.chunk for hit in by_words} == {*kept}
+    whole = dict(reader.lexical("express shipping prices", limit=50))
+    assert dict(by_words) == pytest.approx({chunk: whole[chunk] for chunk in kept}), "scores are those of the whole"
+    near = reader.dense(question, similarity="cosine", limit=50, chunks=kept)
+    order = [hit.chunk for hit in reader.dense(question, similarity="cosine", limit=50)]
+    assert [hit.chunk for hit in near] == [chunk for chunk in order if chunk in kept]
+
+
+def test_named_chunks_and_documents_narrow_each_other(reader: IndexReader) -> None:
+    question = unit_vectors(1)[0]
+    assert {hit.chunk for hit in reader.lexical("prices", limit=50, documents=["lamps.md"], chunks=[1, 4])} == {1}
+    near = reader.dense(question, similarity="cosine", limit=50, documents=["lamps.md"], chunks=[1, 4])
+    assert {hit.chunk for hit in near} == {1}
+
+
+def test_metadata_of_all_documents_is_read_at_once(reader: IndexReader) -> None:
+    assert reader.metadata() == {id: {"format": "markdown", "language": "en"} for id in TEXTS}
+    assert reader.chunk_numbers_in(["shipping.md", "lamps.md", "nowhere.md"]) == [0, 1, 2, 3, 4]
+    assert reader.chunk_numbers_in([]) == []
+
+
 def test_a_word_is_counted_in_chunks_by_its_stem(reader: IndexReader) -> None:
     assert reader.frequencies(["warranti", "price", "nowher"]) == [1, len(chunks()), 0]
 

@@ -13,7 +13,7 @@ from slipway.deploy.benchmark import Protocol, simulate_steps
 from slipway.deploy.fitting import errors_of
 from slipway.deploy.points import UNRECORDED, match_hardware, match_model, point_of, read_table, split_of
 from slipway.deploy.prediction import predict
-from slipway.domain.errors import RowUnusable
+from slipway.domain.errors import NotFound, RowUnusable
 from slipway.models.calibrations import doublings_beyond, novelty, shipped
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "performance"
@@ -65,6 +65,31 @@ def test_names_of_tables_and_vendors_are_understood() -> None:
     shape, assumed = match_model("Qwen3-28B")
     assert shape.parameters == 28_000_000_000
     assert "qwen3-32b" in assumed
+
+
+RELATIVES = [
+    pytest.param("mistralai/Mixtral-8x7B-Instruct-v0.1", 46_700_000_000, "", id="the model itself, by its long name"),
+    pytest.param("DeepSeek-V3.1", 671_000_000_000, "shape of deepseek-v3", id="a later version"),
+    pytest.param("Phi-3.5-mini-instruct", 3_800_000_000, "shape of phi-3-mini", id="a later version of a small one"),
+    pytest.param("DeepSeek-R1-Distill-Qwen-32B", 32_000_000_000, "shape of qwen-32b", id="a distilled one"),
+    pytest.param("Yi-34B", 34_000_000_000, "shape of qwen2.5-32b scaled: its family is not", id="another family"),
+    pytest.param("Aya-80B-A10B", 80_000_000_000, "its family is not in the catalogue", id="experts of another family"),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters", "assumed"), RELATIVES)
+def test_a_model_that_is_not_in_the_catalogue_borrows_a_shape_and_says_so(name, parameters, assumed) -> None:
+    shape, told = match_model(name)
+    assert shape.parameters == pytest.approx(parameters, rel=0.03)
+    assert told.startswith(assumed) if assumed.startswith("shape") else assumed in told
+    if not assumed:
+        assert told == ""
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "tiny-0.0001b", "vast-90000b"])
+def test_a_model_that_nothing_resembles_is_not_guessed(name: str) -> None:
+    with pytest.raises(NotFound):
+        match_model(name)
 
 
 UNUSABLE = [

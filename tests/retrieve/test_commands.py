@@ -82,6 +82,13 @@ def test_a_search_can_keep_to_one_document(built: Path) -> None:
     assert {passage["document"] for passage in found["passages"]} == {"warranty.md"}
 
 
+def test_a_search_can_keep_to_a_condition(built: Path) -> None:
+    search = ["search", "documents", "shipping of a lamp", "--cut", "0"]
+    kept = read(built, *search, "--where", "type=md", "--where", "id ~ warranty or id = shipping.md")
+    assert {passage["document"] for passage in kept["passages"]} == {"warranty.md", "shipping.md"}
+    assert read(built, *search, "--where", "type=pdf")["passages"] == []
+
+
 def test_the_text_of_a_document_can_be_printed(built: Path) -> None:
     text = (built / "documents" / "returns.md").read_text(encoding="utf-8")
     assert run(built, "show", "documents", "--document", "returns.md") == text + "\n"
@@ -125,6 +132,8 @@ WRONG = [
     pytest.param(["search", "documents", "x", "--queries", "y"], InputError, "or a file", id="question and file"),
     pytest.param(["search", "documents", "--queries", "nowhere"], FileMissing, "no file", id="missing file"),
     pytest.param(["search", "documents", "x", "--in", "a.md"], None, "", id="an unknown document finds nothing"),
+    pytest.param(["search", "documents", "x", "--where", "folder"], InputError, "needs a sign", id="half a condition"),
+    pytest.param(["search", "documents", "x", "--where", "foldr=a"], InputError, "'folder'", id="an unknown field"),
     pytest.param(["build", "--documents", "nowhere"], FileMissing, "no file or folder 'nowhere'", id="missing folder"),
     pytest.param(["build", "--documents", "slipway.png"], NothingToIndex, "type .png are not read", id="no text in it"),
     pytest.param(["gaps", "--since", "soon"], InputError, "no span of time", id="no span of time"),

@@ -23,12 +23,11 @@ from slipway.retrieve.comparison import (
     compare_settings,
     judge,
     merge_spans,
-    ndcg_at,
-    reciprocal_rank,
 )
 from slipway.retrieve.fusion import Fused
 from slipway.retrieve.index import load_index, load_sources
 from slipway.retrieve.questions import make_questions
+from slipway.retrieve.ranking import ndcg_at, reciprocal_rank
 from slipway.workspace import Workspace, open_workspace
 
 GAINS = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -12,7 +13,7 @@ from slipway.domain.errors import FileMissing
 from slipway.domain.ids import hash_bytes
 from slipway.retrieve.confinement import Confinement
 from slipway.retrieve.documents import Loaded, load_documents
-from slipway.retrieve.parsers.base import Unparsable
+from slipway.retrieve.parsers.base import Parsed, Unparsable
 
 
 def put(root: Path, files: dict[str, bytes | str]) -> Path:
@@ -130,3 +131,27 @@ def test_a_file_that_fills_memory_fails_alone(tmp_path: Path) -> None:
         with pytest.raises(Unparsable, match=r"300 MB|its reader failed"):
             child.parse("html", b"<p>" + b"word " * 20_000_000)
         assert child.parse("html", b"<p>after").text == "after\n"
+
+
+def test_a_large_text_is_read_in_the_child_and_fails_alone(tmp_path: Path) -> None:
+    class Small(Confinement):
+        """Takes part in the real thing, and notes what was sent to it."""
+
+        sent: ClassVar[list[str]] = []
+
+        def parse(self, parser: str, content: bytes) -> Parsed:
+            self.sent.append(parser)
+            return super().parse(parser, content)
+
+    line = "A line about lamps, one of many.\n"
+    (tmp_path / "large.md").write_text("# Large\n\n" + line * 40_000)
+    (tmp_path / "huge.csv").write_text("a,b\n" + line * 1_500_000)
+    (tmp_path / "small.md").write_text("# Small\n\nA lamp.")
+    loaded = load_documents([tmp_path], confinement=Small(memory_mb=160))
+    assert Small.sent == ["csv", "markdown"]
+    assert [document.id for document in loaded.documents] == ["large.md", "small.md"]
+    assert loaded.documents[0].text == (tmp_path / "large.md").read_text()
+    assert loaded.documents[0].title == "Large"
+    [wrong] = loaded.unreadable
+    assert wrong.source.endswith("huge.csv")
+    assert "more than 160 MB of memory" in wrong.reason

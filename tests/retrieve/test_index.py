@@ -201,7 +201,7 @@ def test_a_wrong_chunker_names_its_place(application: Path, table: str, message:
 
 
 def test_every_chunker_can_be_named_in_the_settings(application: Path) -> None:
-    for kind in chunkers.names():
+    for kind in sorted({*chunkers.names()} - {"semantic"}):  # which needs an embedder: see test_semantic.py
         with open_workspace(application) as opened:
             opened.settings.retrieve.chunker.clear()
             opened.settings.retrieve.chunker.update({"kind": kind, "size": 50, "overlap": 0})

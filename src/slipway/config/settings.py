@@ -37,8 +37,8 @@ class ApplicationSettings(Table, frozen=True):
         ),
     ]
     purpose: Annotated[str, Meta(description="One sentence on what it is for; it opens the system card.")] = ""
-    documents: Annotated[list[str], Meta(description="Folders and files to answer from, relative to this file.")] = (
-        default(["documents"])
+    documents: Annotated[list[str], Meta(description="Folders, files and web addresses to answer from.")] = default(
+        ["documents"]
     )
     questions: Annotated[
         str,
@@ -151,9 +151,19 @@ class RetrieveSettings(Table, frozen=True):
         dict[str, Any], Meta(description="Vector store: `kind` and its settings; auto follows the database.")
     ] = default({"kind": "auto"})
     similarity: Annotated[Literal["cosine", "dot", "euclid"], Meta(description="Similarity of vectors.")] = "cosine"
-    alpha: Annotated[Share, Meta(description="Weight of the lexical score in the fusion; 1 is lexical only.")] = 0.45
+    alpha: Annotated[
+        Share | Literal["auto"],
+        Meta(description="Weight of the lexical score in the fusion; 1 is lexical only, auto is fitted to each index."),
+    ] = 0.45
     cut: Annotated[Share, Meta(description="Passages below this share of the best score are left out.")] = 0.76
     limit: Annotated[int, Meta(ge=1, le=100, description="Most passages to return.")] = 15
+    private_hosts: Annotated[
+        list[str],
+        Meta(description="Hosts in private networks that documents may be fetched from, as name or name:port."),
+    ] = []
+    where: Annotated[
+        str, Meta(description="Condition on the metadata of documents that every answer keeps to, such as type = pdf.")
+    ] = ""
 
 
 class GuardSettings(Table, frozen=True):

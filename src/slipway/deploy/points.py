@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -38,9 +39,14 @@ VARIED = {(1024, 1024), (1024, 8192), (8192, 1024)}
 SHORTEST_VARIED = 0.8
 OFFLINE_REQUESTS = {(128, 128): 4000, (128, 2048): 3000, (500, 2000): 3000, (1000, 1000): 3000, (2048, 128): 3000}
 """Requests of a run for the most throughput, by lengths; 1,500 for others. Source: TensorRT-LLM's overview."""
-NEAR_SIZE = 1.6
-"""A model that is not in the catalogue may borrow the shape of a relative that is larger or smaller by this factor."""
-_SUFFIXES = re.compile(r"[-_.](instruct|chat|base|it|hf|fp8|fp4|nvfp4|mxfp4|bf16|awq|gptq|int4|int8|\d{4})$")
+NEAR_SIZE, FAR_SIZE = 1.6, 2.6
+"""A model that is not in the catalogue may borrow the shape of a relative that is larger or smaller by this factor; the
+second is for a shape of another family."""
+_SUFFIXES = re.compile(
+    r"[-_.](instruct|chat|base|it|hf|preview|thinking|fp8|fp4|nvfp4|mxfp4|bf16|awq|gptq|w8a8|w4a16|int4|int8"
+    r"|v\d+(\.\d+)?|\d{4})$"
+)
+_VERSION = re.compile(r"(\d)\.\d+(?!\d*b)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,43 +179,50 @@ def match_hardware(name: str) -> Hardware:
 def match_model(name: str, *, folder: Path | None = None) -> tuple[Architecture, str]:
     """A model by a name as tables write it, and what was assumed: the shape of a relative where it is unknown itself.
 
-    Raises `NotFound`.
+    A relative is an earlier version, the model that this one was distilled into, one of the same family scaled to the
+    size in the name, or else any of that size and kind. Raises `NotFound`.
     """
     plain = name.strip().lower().rsplit("/", 1)[-1] if not name.endswith(".json") else name
     while True:
         try:
             return find_model(plain, folder=folder), ""
         except NotFound as unknown:
+            earlier = _VERSION.sub(r"\1", plain)
+            if earlier != plain:
+                with suppress(NotFound):
+                    return find_model(earlier, folder=folder), f"shape of {earlier}"
             shorter = _SUFFIXES.sub("", plain)
             if shorter == plain:
-                relative = _relative(plain)
+                relative = _relative(plain, folder)
                 if relative is None:
                     raise unknown
-                return relative, f"shape of {relative.source} scaled"
+                return relative
             plain = shorter
 
 
-def _relative(name: str) -> Architecture | None:
-    """The nearest model of the same family and kind, scaled to the size that the name gives; None without any."""
+def _relative(name: str, folder: Path | None) -> tuple[Architecture, str] | None:
+    _, distilled, student = name.rpartition("distill-")
+    if distilled:
+        return match_model(student, folder=folder)[0], f"shape of {student}"
+    return _scaled(name)
+
+
+def _scaled(name: str) -> tuple[Architecture, str] | None:
+    """The nearest model of the same family and kind, or else of the same kind, scaled to the size in the name."""
     sizes = re.search(r"(\d+(?:\.\d+)?)b(?:-a(\d+(?:\.\d+)?)b)?(?![a-z0-9])", name)
-    if sizes is None:
+    if sizes is None or not float(sizes[1]):
         return None
     wanted = float(sizes[1]) * 1e9
     family = re.split(r"[-\d.]", name)[0]
-    kin = [
-        model
-        for model in list_models()
-        if family
-        and model.name.startswith(family)
-        and bool(model.experts) == bool(sizes[2])
-        and 1 / NEAR_SIZE <= wanted / model.parameters <= NEAR_SIZE
-    ]
-    if not kin:
+    alike = [model for model in list_models() if bool(model.experts) == bool(sizes[2])]
+    kin = [model for model in alike if model.name.startswith(family) and _apart(model, wanted) <= NEAR_SIZE]
+    near = kin or [model for model in alike if _apart(model, wanted) <= FAR_SIZE]
+    if not near:
         return None
-    nearest = min(kin, key=lambda model: abs(model.parameters - wanted))
+    nearest = min(near, key=lambda model: _apart(model, wanted))
     active = float(sizes[2]) * 1e9 if sizes[2] else nearest.active_parameters * wanted / nearest.parameters
     layers = max(1, round(nearest.layers * wanted / nearest.parameters))
-    return replace(
+    scaled = replace(
         nearest,
         name=name,
         parameters=round(wanted),
@@ -218,6 +231,13 @@ def _relative(name: str) -> Architecture | None:
         full_attention_layers=round(nearest.full_attention_layers * layers / nearest.layers),
         source=nearest.name,
     )
+    return scaled, f"shape of {nearest.name} scaled" + ("" if kin else ": its family is not in the catalogue")
+
+
+def _apart(model: Architecture, parameters: float) -> float:
+    """How many times larger one is than the other."""
+    ratio = parameters / model.parameters
+    return max(ratio, 1 / ratio)
 
 
 def _precision(written: str, shape: Architecture, hardware: Hardware) -> tuple[Precision, str]:

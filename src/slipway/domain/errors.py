@@ -357,6 +357,20 @@ class QueryInvalid(InputError):
         )
 
 
+class WhereInvalid(InputError):
+    """A condition on the metadata of documents cannot be understood; the place is named."""
+
+    code = "invalid_where"
+
+    def __init__(self, text: str, position: int, reason: str) -> None:
+        self.text, self.position, self.reason = text, position, reason
+        near = text[position : position + 20]
+        super().__init__(
+            f"The condition cannot be understood at character {position + 1} ('{near}'): {reason} "
+            'Example: type = pdf and folder = "hr" and not date < 2026-01-01'
+        )
+
+
 class ErasureBusy(StoreError):
     """A person cannot be erased while another process holds the journal."""
 

@@ -18,6 +18,20 @@ class SearchSettings:
     alpha: float = 0.45
     cut: float = 0.76
     limit: int = 15
+    where: str = ""
+    """Condition on the metadata of documents that every search keeps to; empty for none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlphaFit:
+    """The weight of the lexical leg that was fitted to an index, and how it ranked the questions made for that."""
+
+    alpha: float
+    questions: int
+    ndcg: float
+    """Mean nDCG@10 of the made questions with `alpha`."""
+    ndcg_before: float
+    """The same with the general weight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +65,5 @@ class Index:
     """Probability below which a question counts as not covered by these documents; 0 when not calibrated."""
     coverage: Coverage | None = None
     """How questions that are not covered are told; None when there were too few documents to calibrate on."""
+    alpha_fit: AlphaFit | None = None
+    """Where `search.alpha` comes from when it was fitted; None when slipway.toml names it or none could be fitted."""

@@ -13,7 +13,7 @@ from slipway.domain.ids import ContentHash, ReleaseId, TraceId, hash_parts, is_n
 from slipway.domain.release import PartRef
 from slipway.domain.trace import OWN_CHANNELS, Trace
 from slipway.evaluate.cases import read_cases
-from slipway.retrieve.documents import load_documents
+from slipway.retrieve.index import load_sources
 from slipway.retrieve.questions import make_questions
 from slipway.tracing.ingest import drain
 from slipway.workspace import Workspace
@@ -101,7 +101,7 @@ def default_dataset(workspace: Workspace) -> Dataset:
     saved = workspace.store.records.latest(Dataset, QUESTIONS)
     if saved is not None:
         return saved
-    loaded = load_documents([workspace.folder / source for source in workspace.settings.application.documents])
+    loaded = load_sources(workspace)
     cases = make_questions(loaded.documents)
     return save_cases(workspace, QUESTIONS, cases, source="made from the documents", made=True)
 

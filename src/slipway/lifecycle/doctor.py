@@ -14,6 +14,7 @@ from slipway.embedders.base import embedders
 from slipway.engines.base import engines
 from slipway.guard.parts import guardrails_from_settings
 from slipway.models.choice import choose_embedder, choose_engine
+from slipway.retrieve.web_pages import is_address
 
 State = Literal["ok", "note", "problem"]
 LEAST_FREE_GB = 1.0
@@ -90,6 +91,8 @@ def _application(folder: Path) -> Iterator[Finding]:
     yield _tried("backends", lambda: check_backends(settings, folder=folder))
     yield _tried("store", lambda: _store(folder))
     for source in settings.application.documents:
+        if is_address(source):
+            continue
         there = (folder / source).exists()
         yield Finding(
             name="documents",

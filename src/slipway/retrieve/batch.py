@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from slipway.domain.document import Passage
 from slipway.domain.index import Index, SearchSettings
+from slipway.domain.where import Where
 from slipway.retrieve.coverage import probability
 from slipway.retrieve.fusion import cut_off, fuse, weigh
 from slipway.retrieve.query import POOL, embed_questions, passages_of, search_legs
@@ -49,12 +50,14 @@ def search_questions(
     *,
     limit: int | None = None,
     documents: Sequence[str] | None = None,
+    where: Where | None = None,
     settings: SearchSettings | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Answerable]:
     """Results for (id, question) in the same order; questions are embedded in batches, each is searched once.
 
-    Whether a question is covered is told of the whole index, also where `documents` keeps the search to some.
+    Whether a question is covered is told of the whole index, also where `documents` or `where` keep the search
+    to some.
     Raises what `search_index` raises.
     """
     search = settings or index.search
@@ -67,8 +70,8 @@ def search_questions(
         for place, (id, question) in enumerate(some):
             vector = None if vectors is None else vectors[place]
             pool = max(POOL, limit or 0)
-            legs = search_legs(reader, question, vector, search, documents=documents, pool=pool)
-            whole = search_legs(reader, question, vector, index.search) if documents or settings else legs
+            legs = search_legs(reader, question, vector, search, documents=documents, where=where, pool=pool)
+            whole = search_legs(reader, question, vector, index.search) if documents or where or settings else legs
             hits = fuse(legs.lexical, legs.dense, alpha=weigh(search, dense=vector is not None))
             ranked = hits[: max(RANKED, limit or 0)]
             chunks = reader.chunks([hit.chunk for hit in ranked])

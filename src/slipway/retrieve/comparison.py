@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from slipway.retrieve.index import (
 )
 from slipway.retrieve.query import Legs, search_legs
 from slipway.retrieve.questions import MADE
+from slipway.retrieve.ranking import ndcg_at, reciprocal_rank
 from slipway.store.records import Kind, register
 from slipway.vectors.sqlite import SQLiteIndexes
 from slipway.workspace import Workspace
@@ -40,7 +40,6 @@ from slipway.workspace import Workspace
 SIZES = (100, 200, 400)
 ALPHAS = (0.3, 0.45, 0.6)
 CUTS = (0.65, 0.76, 0.88)
-DEPTH = 10
 
 register(SettingsComparison, Kind(kind="settings_comparison", name="index"))
 
@@ -304,18 +303,6 @@ def merge_spans(spans: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, i
     return merged
 
 
-def ndcg_at(relevant: Sequence[bool], there: int, *, depth: int = DEPTH) -> float:
-    """Discounted gain of the first `depth` against the best order (Järvelin and Kekäläinen 2002), binary relevance."""
-    gain = sum(1 / math.log2(rank + 2) for rank, hit in enumerate(relevant[:depth]) if hit)
-    ideal = sum(1 / math.log2(rank + 2) for rank in range(min(there, depth)))
-    return gain / ideal if ideal else 0.0
-
-
-def reciprocal_rank(relevant: Sequence[bool]) -> float:
-    """1 / rank of the first that is relevant; 0 when none is."""
-    return next((1 / (rank + 1) for rank, hit in enumerate(relevant) if hit), 0.0)
-
-
 def _search_all(
     workspace: Workspace,
     documents: Sequence[Document],
@@ -324,7 +311,7 @@ def _search_all(
     table: dict[str, object],
     similarities: Sequence[Similarity],
 ) -> Iterator[tuple[Similarity, Searched]]:
-    chunker, cut_id, tokens = make_chunker(table, embedder)
+    chunker, cut_id, tokens = make_chunker(table, embedder, state=workspace.state)
     chunks = cut_documents(documents, chunker, cut_id, tokens)
     embedded = embed_with(embedder, workspace, documents, chunks)
     vectors = embedder.embed([case.question for case in cases]) if embedder is not None else None

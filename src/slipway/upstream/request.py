@@ -19,6 +19,8 @@ class Prepared:
     tls: bool
     head: bytes
     """Request line and headers, without content-length and without the empty line at the end."""
+    address: str = ""
+    """Network address to connect to, where the host was looked up already; empty looks it up."""
 
 
 def prepare(method: str, url: str, headers: HeaderPairs = ()) -> Prepared:

@@ -1,6 +1,6 @@
 """What a store of index versions promises, and the registry of such stores."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -36,8 +36,18 @@ class IndexReader(Protocol):
         """0 when the version has no vectors."""
         ...
 
-    def lexical(self, question: str, *, limit: int, documents: Sequence[str] | None = None) -> list[Candidate]:
-        """By BM25 over headings, text and (with little weight) the chunks around, and over pairs of words."""
+    def lexical(
+        self,
+        question: str,
+        *,
+        limit: int,
+        documents: Sequence[str] | None = None,
+        chunks: Sequence[int] | None = None,
+    ) -> list[Candidate]:
+        """By BM25 over headings, text and (with little weight) the chunks around, and over pairs of words.
+
+        `documents` and `chunks` each keep the search to those named, where they are given.
+        """
         ...
 
     def frequencies(self, stems: Sequence[str]) -> list[int]:
@@ -45,8 +55,16 @@ class IndexReader(Protocol):
         ...
 
     def dense(
-        self, vector: Vectors, *, similarity: Similarity, limit: int, documents: Sequence[str] | None = None
-    ) -> list[Candidate]: ...
+        self,
+        vector: Vectors,
+        *,
+        similarity: Similarity,
+        limit: int,
+        documents: Sequence[str] | None = None,
+        chunks: Sequence[int] | None = None,
+    ) -> list[Candidate]:
+        """By exact similarity; kept to documents and chunks as the lexical leg is."""
+        ...
 
     def similarities(self, vector: Vectors, chunks: Sequence[int], *, similarity: Similarity) -> list[float]:
         """Scores of the named chunks, so that each leg can score what the other found."""
@@ -60,6 +78,14 @@ class IndexReader(Protocol):
 
     def chunk_numbers(self, document: str) -> list[int]:
         """The chunks of one document in reading order; none for a document that is not there."""
+        ...
+
+    def chunk_numbers_in(self, documents: Sequence[str]) -> list[int]:
+        """The chunks of all these documents, ascending; a document that is not there has none."""
+        ...
+
+    def metadata(self) -> Mapping[str, Mapping[str, str]]:
+        """What every document says about itself, by its id."""
         ...
 
     def document_ids(self) -> list[str]: ...

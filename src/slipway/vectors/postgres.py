@@ -6,7 +6,7 @@ import json
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -64,7 +64,10 @@ select word.chunk, sum(asked.idf * word.times * 2.2 / (word.times + 1.2 * (0.25 
 from {schema}.word join unnest(cast(:words as text[]), cast(:idfs as float8[])) as asked (word, idf) using (word)
 {inside} group by word.chunk order by score desc, word.chunk limit :limit
 """
-INSIDE = "join {schema}.chunk on chunk.number = word.chunk and chunk.document = any(cast(:documents as integer[]))"
+IN_DOCUMENTS = (
+    "join {schema}.chunk on chunk.number = word.chunk and chunk.document = any(cast(:documents as integer[]))"
+)
+IN_CHUNKS = "join unnest(cast(:chunks as integer[])) as kept (number) on kept.number = word.chunk"
 DISTANCES: dict[Similarity, tuple[str, str]] = {
     "cosine": ("<=>", "1 - (vector <=> cast(:vector as vector))"),
     "dot": ("<#>", "-(vector <#> cast(:vector as vector))"),
@@ -181,6 +184,7 @@ class PostgresReader:
         self._dimensions, self._chunk_count, self._mean_words = dimensions, chunks, mean_words
         self._ids: dict[int, str] = dict(self._rows("select number, id from {schema}.document order by number"))
         self._numbers = {id: number for number, id in self._ids.items()}
+        self._metadata: dict[str, dict[str, str]] | None = None
 
     @property
     def chunk_count(self) -> int:
@@ -193,7 +197,14 @@ class PostgresReader:
     def document_ids(self) -> list[str]:
         return list(self._numbers)
 
-    def lexical(self, question: str, *, limit: int, documents: Sequence[str] | None = None) -> list[Candidate]:
+    def lexical(
+        self,
+        question: str,
+        *,
+        limit: int,
+        documents: Sequence[str] | None = None,
+        chunks: Sequence[int] | None = None,
+    ) -> list[Candidate]:
         stems = list(dict.fromkeys(stem(word) for word in asked_words(question)))
         pairs = list(dict.fromkeys(f"{stem(a)} {stem(b)}" for a, b in asked_pairs(question)))
         asked = stems + pairs
@@ -204,9 +215,14 @@ class PostgresReader:
         idfs = [max(math.log((total - n + 0.5) / (n + 0.5)), 1e-6) for n in self._frequencies(asked, "")]
         idfs[len(stems) :] = [PHRASE_WEIGHT * idf for idf in idfs[len(stems) :]]
         values: dict[str, Any] = {"words": asked, "idfs": idfs, "mean": self._mean_words, "limit": limit}
+        inside = []
         if documents is not None:
+            inside.append(IN_DOCUMENTS)
             values["documents"] = self._numbers_of(documents)
-        rows = self._rows(MATCH.replace("{inside}", "" if documents is None else INSIDE), values)
+        if chunks is not None:
+            inside.append(IN_CHUNKS)
+            values["chunks"] = sorted({int(chunk) for chunk in chunks})
+        rows = self._rows(MATCH.replace("{inside}", " ".join(inside)), values)
         return [Candidate(int(chunk), float(score)) for chunk, score in rows]
 
     def frequencies(self, stems: Sequence[str]) -> list[int]:
@@ -219,16 +235,25 @@ class PostgresReader:
         return [found.get(word, 0) for word in asked]
 
     def dense(
-        self, vector: Vectors, *, similarity: Similarity, limit: int, documents: Sequence[str] | None = None
+        self,
+        vector: Vectors,
+        *,
+        similarity: Similarity,
+        limit: int,
+        documents: Sequence[str] | None = None,
+        chunks: Sequence[int] | None = None,
     ) -> list[Candidate]:
         if not self.dimensions or limit < 1:
             return []
         operator, score = DISTANCES[similarity]
         values: dict[str, Any] = {"vector": _literal(vector), "limit": limit}
-        inside = ""
+        inside = "where true"
         if documents is not None:
-            inside = "where document = any(cast(:documents as integer[]))"
+            inside += " and document = any(cast(:documents as integer[]))"
             values["documents"] = self._numbers_of(documents)
+        if chunks is not None:
+            inside += " and number = any(cast(:chunks as integer[]))"
+            values["chunks"] = [int(chunk) for chunk in chunks]
         rows = self._rows(
             f"select number, {score} from {{schema}}.chunk {inside} "
             f"order by vector {operator} cast(:vector as vector), number limit :limit",
@@ -274,6 +299,19 @@ class PostgresReader:
             {"document": self._numbers.get(document, -1)},
         )
         return [number for (number,) in rows]
+
+    def chunk_numbers_in(self, documents: Sequence[str]) -> list[int]:
+        rows = self._rows(
+            "select number from {schema}.chunk where document = any(cast(:documents as integer[])) order by number",
+            {"documents": self._numbers_of(documents)},
+        )
+        return [number for (number,) in rows]
+
+    def metadata(self) -> Mapping[str, Mapping[str, str]]:
+        if self._metadata is None:
+            rows = self._rows("select id, metadata from {schema}.document order by number")
+            self._metadata = {id: json.loads(metadata) for id, metadata in rows}
+        return self._metadata
 
     def document(self, id: str) -> Document:
         rows = self._rows(

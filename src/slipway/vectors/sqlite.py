@@ -8,7 +8,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,12 +66,9 @@ MATCH = f"""
 select rowid, -{RANK} as score from words where words match :query
 order by {RANK}, rowid limit :limit
 """
-MATCH_IN_DOCUMENTS = f"""
+MATCH_INSIDE = f"""
 select rowid, -{RANK} as score from words where words match :query
-and rowid in (
-    select chunks.number from chunks join documents on documents.number = chunks.document
-    where documents.id in (select value from json_each(:documents))
-)
+and rowid in (select value from json_each(:chunks))
 order by {RANK}, rowid limit :limit
 """
 
@@ -156,6 +153,7 @@ class SQLiteReader:
         self._lock = threading.Lock()
         self._matrix: Vectors | None = None
         self._texts: dict[int, str] = {}
+        self._metadata: dict[str, dict[str, str]] | None = None
         try:
             format_, self._dimensions, self._chunk_count = self._rows("select format, dimensions, chunks from facts")[0]
             documents = self._rows("select number, id, title from documents order by number")
@@ -181,21 +179,29 @@ class SQLiteReader:
     def document_ids(self) -> list[str]:
         return list(self._numbers)
 
-    def lexical(self, question: str, *, limit: int, documents: Sequence[str] | None = None) -> list[Candidate]:
-        found = self._match(match_any_word(question), limit, documents)
-        pairs = self._match(match_any_pair(question), limit, documents)
+    def lexical(
+        self,
+        question: str,
+        *,
+        limit: int,
+        documents: Sequence[str] | None = None,
+        chunks: Sequence[int] | None = None,
+    ) -> list[Candidate]:
+        numbers = self._inside(documents, chunks)
+        inside = None if numbers is None else json.dumps(numbers.tolist())
+        found = self._match(match_any_word(question), limit, inside)
+        pairs = self._match(match_any_pair(question), limit, inside)
         if pairs:
             found = {chunk: score + PHRASE_WEIGHT * pairs.get(chunk, 0.0) for chunk, score in found.items()}
         order = sorted(found.items(), key=lambda item: (-item[1], item[0]))
         return [Candidate(chunk, score) for chunk, score in order]
 
-    def _match(self, query: str, limit: int, documents: Sequence[str] | None) -> dict[int, float]:
+    def _match(self, query: str, limit: int, inside: str | None) -> dict[int, float]:
         if not query or limit < 1:
             return {}
-        if documents is None:
+        if inside is None:
             return dict(self._rows(MATCH, {"query": query, "limit": limit}))
-        inside = {"query": query, "limit": limit, "documents": json.dumps(list(documents))}
-        return dict(self._rows(MATCH_IN_DOCUMENTS, inside))
+        return dict(self._rows(MATCH_INSIDE, {"query": query, "limit": limit, "chunks": inside}))
 
     def frequencies(self, stems: Sequence[str]) -> list[int]:
         rows = self._rows(
@@ -206,13 +212,24 @@ class SQLiteReader:
         return [found.get(stem, 0) for stem in stems]
 
     def dense(
-        self, vector: Vectors, *, similarity: Similarity, limit: int, documents: Sequence[str] | None = None
+        self,
+        vector: Vectors,
+        *,
+        similarity: Similarity,
+        limit: int,
+        documents: Sequence[str] | None = None,
+        chunks: Sequence[int] | None = None,
     ) -> list[Candidate]:
         if not self.dimensions or limit < 1:
             return []
-        numbers = None if documents is None else self._numbers_in(documents)
-        matrix = self._vectors() if numbers is None else self._vectors()[numbers]
-        scores = similarities(matrix, vector, kind=similarity)
+        numbers = self._inside(documents, chunks)
+        matrix = self._vectors()
+        # To score all is cheaper than to copy many rows first.
+        if numbers is not None and len(numbers) < len(matrix) / 4:
+            scores = similarities(matrix[numbers], vector, kind=similarity)
+        else:
+            scores = similarities(matrix, vector, kind=similarity)
+            scores = scores if numbers is None else scores[numbers]
         best = numpy.argpartition(-scores, limit)[:limit] if limit < len(scores) else numpy.arange(len(scores))
         # Equal scores keep the order of the chunks, so that the same search gives the same list everywhere.
         best = best[numpy.lexsort((best, -scores[best]))]
@@ -250,6 +267,16 @@ class SQLiteReader:
         number = self._numbers.get(document)
         return [row[0] for row in self._rows("select number from chunks where document = ? order by number", (number,))]
 
+    def chunk_numbers_in(self, documents: Sequence[str]) -> list[int]:
+        numbers: list[int] = self._numbers_in(documents).tolist()
+        return numbers
+
+    def metadata(self) -> Mapping[str, Mapping[str, str]]:
+        if self._metadata is None:
+            rows = self._rows("select id, metadata from documents order by number")
+            self._metadata = {id: json.loads(metadata) for id, metadata in rows}
+        return self._metadata
+
     def document(self, id: str) -> Document:
         rows = self._rows(
             "select id, title, text, source, content_hash, subject, metadata from documents where id = ?", (id,)
@@ -272,6 +299,7 @@ class SQLiteReader:
             connections, self._connections = self._connections, []
             self._matrix = None
             self._texts = {}
+            self._metadata = None
         for connection in connections:
             connection.close()
 
@@ -301,6 +329,16 @@ class SQLiteReader:
             with self._lock:
                 self._matrix = matrix
         return matrix
+
+    def _inside(
+        self, documents: Sequence[str] | None, chunks: Sequence[int] | None
+    ) -> numpy.typing.NDArray[numpy.int64] | None:
+        """Numbers of the chunks that a search is kept to, ascending; None for all of them."""
+        named = None if documents is None else self._numbers_in(documents)
+        if chunks is None:
+            return named
+        numbers = numpy.unique(numpy.asarray(chunks, dtype=numpy.int64))
+        return numbers if named is None else numpy.intersect1d(named, numbers, assume_unique=True)
 
     def _numbers_in(self, documents: Sequence[str]) -> numpy.typing.NDArray[numpy.int64]:
         rows = self._rows(

@@ -2,10 +2,11 @@
 
 import dataclasses
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from slipway.domain.document import Chunk, Document
+from slipway.embedders.base import Vectors
 from slipway.plugins import Registry
 from slipway.text.markdown import Heading, find_headings
 from slipway.text.sentences import Span
@@ -20,12 +21,25 @@ class Chunker(Protocol):
     def cut(self, document: Document, tokens: TokenCounter) -> Iterator[Chunk]: ...
 
 
+Embed = Callable[[Document, Sequence[str]], Vectors]
+"""Vectors of unit length, one for each text of the document."""
+
+
+@runtime_checkable
+class BySense(Chunker, Protocol):
+    """A chunker that compares texts by their embeddings, and cuts only once it is bound to what embeds them."""
+
+    def embedding_by(self, embed: Embed) -> Chunker: ...
+
+
 chunkers: Registry[Chunker] = Registry("chunker", package="slipway.retrieve.chunkers")
 
 
 def chunker_id(kind: str, chunker: Chunker, tokens: TokenCounter) -> str:
     """Name and settings, such as `recursive(size=200, overlap=0) in estimate tokens`: same id, same chunks."""
-    settings = ", ".join(f"{field.name}={getattr(chunker, field.name)}" for field in dataclasses.fields(chunker))
+    settings = ", ".join(
+        f"{field.name}={getattr(chunker, field.name)}" for field in dataclasses.fields(chunker) if field.init
+    )
     return f"{kind}({settings}) in {tokens.id} tokens"
 
 

@@ -40,9 +40,10 @@ class Recursive:
         borders = Borders(document.text, headings_of(document))
         ruler = TokenRuler(document.text, tokens)
         for whole in wholes:
-            yield from self._with_overlap(self._pieces(whole, 0, borders, ruler), borders, ruler)
+            yield from with_overlap(self.pieces(whole, borders, ruler), borders, ruler, self.overlap)
 
-    def _pieces(self, whole: Span, strength: int, borders: "Borders", ruler: TokenRuler) -> list[Span]:
+    def pieces(self, whole: Span, borders: "Borders", ruler: TokenRuler, strength: int = 0) -> list[Span]:
+        """Pieces of one stretch, without overlap; `strength` is the strongest border that may be tried."""
         if ruler.count(*whole) <= self.size:
             return [whole]
         cuts: list[int] = []
@@ -63,7 +64,7 @@ class Recursive:
             if ruler.count(start, end) <= self.size:
                 gathered = Span(start, end)
             else:
-                done += self._pieces(Span(start, end), strength, borders, ruler)
+                done += self.pieces(Span(start, end), borders, ruler, strength)
         return [*done, gathered] if gathered else done
 
     def _windows(self, whole: Span, ruler: TokenRuler) -> list[Span]:
@@ -76,15 +77,17 @@ class Recursive:
             start = end
         return spans
 
-    def _with_overlap(self, pieces: list[Span], borders: "Borders", ruler: TokenRuler) -> Iterator[Span]:
-        yield from pieces[:1]
-        for before, piece in pairwise(pieces):
-            if self.overlap:
-                earliest = max(ruler.before(piece.start, self.overlap), before.start)
-                words = borders.inside(Span(max(earliest - 1, 0), piece.start), WEAKEST - 1)
-                yield Span(words[0] if words else piece.start, piece.end)
-            else:
-                yield piece
+
+def with_overlap(pieces: Sequence[Span], borders: "Borders", ruler: TokenRuler, overlap: int) -> Iterator[Span]:
+    """The pieces, each begun earlier by whole words of the one before, of at most `overlap` tokens."""
+    yield from pieces[:1]
+    for before, piece in pairwise(pieces):
+        if overlap:
+            earliest = max(ruler.before(piece.start, overlap), before.start)
+            words = borders.inside(Span(max(earliest - 1, 0), piece.start), WEAKEST - 1)
+            yield Span(words[0] if words else piece.start, piece.end)
+        else:
+            yield piece
 
 
 class Borders:

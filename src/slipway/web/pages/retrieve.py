@@ -11,10 +11,10 @@ from slipway.domain.index import Index
 from slipway.domain.release import Measure
 from slipway.domain.settings_comparison import SettingsComparison
 from slipway.retrieve.applying import best_values
-from slipway.retrieve.comparison import DEPTH
 from slipway.retrieve.gaps import find_gaps
 from slipway.retrieve.index import load_sources, outdated
 from slipway.retrieve.query import read_document, search_index
+from slipway.retrieve.ranking import DEPTH
 from slipway.text.overlap import content_words
 from slipway.web import work
 from slipway.web.charts import HeatMap
