@@ -84,7 +84,8 @@ def test_a_slow_answer_is_no_slow_client(served, monkeypatch):
 
 def test_an_idle_connection_is_closed_without_a_word(served):
     for connection in list(served.server.server_state.connections):
-        connection.transport.close()
+        # A transport belongs to the thread of its loop.
+        connection.loop.call_soon_threadsafe(connection.transport.close)
     served.server.config.timeout_keep_alive = 0.3
     try:
         with connect(served) as raw:

@@ -141,8 +141,8 @@ class TraceWriter:
             lines.append((*line, number, self.project, bytes.fromhex(id), previews.get(number), placed.get(number)))
         self.database.insert_rows(connection, trace, TRACE, lines)
         self.database.insert_rows(connection, span, SPAN, rows)
-        for one_large, entry in large:
-            self._own_page(connection, one_large.number, one_large.trace, one_large.subject, entry)
+        own = [(one.number, self.project, one.subject, self._seal_page(connection, one, entry)) for one, entry in large]
+        self.database.insert_rows(connection, trace_page, ("trace_id", "project", "subject", "body"), own)
         self.words.add(connection, words)
         return len(rows)
 
@@ -190,6 +190,9 @@ class TraceWriter:
             return ""
         said = self.pages.open(connection, {row.page: [row.id]}).get(row.id, [])
         return first_words([(one.span, one.content) for one in said], row.root)
+
+    def _seal_page(self, connection: Connection, fresh: _Fresh, entry: bytes) -> bytes:
+        return self.keys.seal(connection, press(entry), subject=fresh.subject, kind="trace", id=fresh.trace)
 
     def _own_page(self, connection: Connection, number: int, id: str, subject: str | None, entry: bytes) -> None:
         body = self.keys.seal(connection, press(entry), subject=subject, kind="trace", id=id)

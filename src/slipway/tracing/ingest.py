@@ -22,7 +22,7 @@ from slipway.store.store import Store, open_store
 from slipway.tracing.cost import PriceOf, catalog_price
 from slipway.tracing.intake import decode_record, take_in
 
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 8 << 20
 QUIET_PASSES = 25
 """So many looks without a record, five seconds, and the database gets time to tidy up."""
 FORGET_EVERY_S = 3600.0
