@@ -12,7 +12,7 @@ from slipway.domain.ids import hash_text
 from slipway.embedders.minilm import MiniLM
 from slipway.retrieve.index import make_chunker
 
-ROUNDS = 3
+ROUNDS = 9
 CHUNKERS = ("recursive", "sentence", "fixed", "headings")
 LEAST_SPEED = 0.9
 """Share of the tokenizer's own speed."""

@@ -54,14 +54,17 @@ class Recursive:
             return self._windows(whole, ruler)
         done: list[Span] = []
         gathered: Span | None = None
+        reach = whole.start
         for start, end in zip([whole.start, *cuts], [*cuts, whole.end], strict=True):
-            if gathered and ruler.count(gathered.start, end) <= self.size:
+            if gathered and end <= reach:
                 gathered = Span(gathered.start, end)
                 continue
             if gathered:
                 done.append(gathered)
                 gathered = None
-            if ruler.count(start, end) <= self.size:
+            # How far `size` tokens reach is looked up once for a chunk, not counted at every border.
+            reach = ruler.after(start, self.size)
+            if end <= reach:
                 gathered = Span(start, end)
             else:
                 done += self.pieces(Span(start, end), borders, ruler, strength)
