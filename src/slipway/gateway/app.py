@@ -221,9 +221,7 @@ class Gateway:
     def _write_down(self) -> None:
         """What can wait for a thread: counts for the other workers, and what keys used."""
         self._services.ledger.look_at_room()
-        counts = self._counts
-        counts.reloads = {"taken": self._watcher.taken, "refused": self._watcher.refusals}
-        counts.breakers = self._services.breakers.health()
+        counts = self._count_what_others_know()
         try:
             self._shared.write(counts)
             # By channel: what names none (a health check, a wrong path) is no traffic.
@@ -236,6 +234,12 @@ class Gateway:
         cache = self._snapshot.workspace.settings.cache
         if cache.enabled:
             self._services.cache.refresh(cache)
+
+    def _count_what_others_know(self) -> Counts:
+        """The counts with what the watcher and the breakers count themselves."""
+        self._counts.reloads = {"taken": self._watcher.taken, "refused": self._watcher.refusals}
+        self._counts.breakers = self._services.breakers.health()
+        return self._counts
 
     # One call -------------------------------------------------------------------------------------------------------
 
@@ -354,9 +358,8 @@ class Gateway:
 
     async def metrics(self, call: Call) -> None:
         waiting = await asyncio.to_thread(backlog, self._workspace.store)
-        self._counts.breakers = self._services.breakers.health()
         page = write_page(
-            self._shared.with_others(self._counts),
+            self._shared.with_others(self._count_what_others_know()),
             labels={id: target.label for id, target in self._snapshot.targets.items()},
             gauges={
                 "slipway_journal_lag_bytes": ("Bytes of the journal that the store does not have yet.", waiting.bytes),
