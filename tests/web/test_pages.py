@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -252,3 +254,26 @@ def test_a_table_is_sorted_by_what_the_address_says(pages: TestClient) -> None:
     page = pages.get("/retrieve?sort=-title").text
     assert 'aria-sort="descending"' in page
     assert "/retrieve?sort=title" in page
+
+
+def test_every_page_opens_in_a_process_that_has_loaded_nothing_else(seeded: Workspace) -> None:
+    # What a page needs it must load itself: in the tests above, other tests may have loaded it before.
+    script = """
+import sys
+from pathlib import Path
+from starlette.testclient import TestClient
+from slipway.web.app import create_app, page_paths
+from slipway.workspace import open_workspace
+
+for path in page_paths():
+    with open_workspace(Path(sys.argv[1])) as workspace:
+        pages = TestClient(create_app(workspace, work_in_background=False), base_url="http://127.0.0.1",
+                           raise_server_exceptions=False, client=("127.0.0.1", 1))
+        status = pages.get(path).status_code
+        if status >= 500:
+            print(status, path)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(seeded.folder)], capture_output=True, text=True, timeout=120
+    )
+    assert (ended.stdout, ended.returncode) == ("", 0), ended.stderr

@@ -14,10 +14,7 @@ from numpy.typing import NDArray
 
 from slipway.config.settings import CacheSettings
 from slipway.domain.cache import CachedAnswer
-from slipway.store.records import Kind, register
 from slipway.store.store import Store
-
-register(CachedAnswer, Kind(kind="cached_answer", links=("release",)))
 
 SINCE = timedelta(seconds=10)
 """Clocks of workers and databases differ a little; what is read twice does no harm."""

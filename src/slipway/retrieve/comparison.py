@@ -33,7 +33,6 @@ from slipway.retrieve.index import (
 from slipway.retrieve.query import Legs, search_legs
 from slipway.retrieve.questions import MADE
 from slipway.retrieve.ranking import ndcg_at, reciprocal_rank
-from slipway.store.records import Kind, register
 from slipway.vectors.sqlite import SQLiteIndexes
 from slipway.workspace import Workspace
 
@@ -42,8 +41,6 @@ ALPHAS = (0.3, 0.45, 0.6)
 CUTS = (0.65, 0.76, 0.88)
 EMBEDDING = 0.7
 """Share of the work on one way to cut that is counted for its embedding."""
-
-register(SettingsComparison, Kind(kind="settings_comparison", name="index"))
 
 
 class Setting(NamedTuple):

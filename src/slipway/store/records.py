@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from slipway.domain.access import ApiKey
+from slipway.domain.cache import CachedAnswer
 from slipway.domain.dataset import Dataset
 from slipway.domain.deployment import DecisionRecord, Plan
 from slipway.domain.errors import ContentErased, NotFound
@@ -20,6 +21,7 @@ from slipway.domain.index import Index
 from slipway.domain.prompt import Prompt
 from slipway.domain.release import Channel, Evidence, Release
 from slipway.domain.review import Review, ReviewItem, SignOff
+from slipway.domain.settings_comparison import SettingsComparison
 from slipway.domain.training import TrainingRun, TrainingSet
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
@@ -49,6 +51,7 @@ class Kind:
 KINDS: dict[type[Any], Kind] = {
     Prompt: Kind(kind="prompt", name="name"),
     Index: Kind(kind="index", name="name"),
+    SettingsComparison: Kind(kind="settings_comparison", name="index"),
     Dataset: Kind(kind="dataset", name="name", parts="cases"),
     Release: Kind(kind="release", name="application", links=("number",)),
     Evidence: Kind(kind="evidence", name="suite", links=("release", "kind")),
@@ -68,6 +71,7 @@ KINDS: dict[type[Any], Kind] = {
     TrainingSet: Kind(kind="training_set", name="name", parts="pairs"),
     TrainingRun: Kind(kind="training_run", name="application", links=("method",)),
     ApiKey: Kind(kind="api_key", name="name", links=("hash",)),
+    CachedAnswer: Kind(kind="cached_answer", links=("release",)),
 }
 
 
