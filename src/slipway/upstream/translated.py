@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -37,7 +38,7 @@ class Dialect(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TranslatedEngine:
+class TranslatedEngine(ABC):
     """What engines of foreign APIs have in common. `extra` is added to every request; times are seconds."""
 
     base_url: str = ""
@@ -57,12 +58,13 @@ class TranslatedEngine:
         )
 
     @property
+    @abstractmethod
     def dialect(self) -> Dialect:
-        raise NotImplementedError
+        """How its API writes what ours says, and back."""
 
+    @abstractmethod
     def address(self, model: str, *, stream: bool) -> str:
         """Where requests for a model go."""
-        raise NotImplementedError
 
     def credentials(self) -> dict[str, str]:
         """Headers that prove who asks."""
