@@ -15,7 +15,6 @@ from slipway.models.calibrations import (
     Calibration,
     Setup,
     groups_of,
-    joined,
     model_of,
     shipped,
     spread_of,
@@ -88,11 +87,6 @@ def calibrate(
         unseen=None if unseen is None else Errors.of(unseen),
         calibration=kept,
     )
-
-
-def on_top_of(base: Calibration, found: Recalibration) -> Calibration:
-    """The base with what was just fitted."""
-    return joined(base, found.calibration)
 
 
 def points_to_measure(setup: Setup, *, input_tokens: int, output_tokens: int) -> tuple[str, ...]:
