@@ -10,7 +10,8 @@ import numpy
 import pytest
 
 from slipway.domain.errors import FileMissing, PackageMissing, WeightsInvalid
-from slipway.embedders.minilm import DIGESTS, MiniLM, MiniLMTokens, Weights, write_graph
+from slipway.embedders.minilm import DIGESTS, MiniLM, MiniLMTokens, Weights
+from slipway.wire.bert import write_graph
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,8 @@ def test_seven_bits_for_processors_without_vnni_are_close_as_well(minilm: MiniLM
     session = onnxruntime.InferenceSession(write_graph(weights.layers, bits=7), providers=["CPUExecutionProvider"])
     (tokens,) = weights.token_ids(TEXTS[:1])
     mean = session.run(None, {"state": weights.first_state([tokens])[None]})[0][0].mean(axis=0)
-    assert float(weights.forward([tokens])[0] @ mean / numpy.linalg.norm(mean)) > 0.97
+    exact = weights.last_states([tokens])[0].mean(axis=0)
+    assert float(exact @ mean / (numpy.linalg.norm(exact) * numpy.linalg.norm(mean))) > 0.97
 
 
 def test_neighbours_do_not_change_a_vector_in_eight_bits(minilm: MiniLM) -> None:
@@ -120,3 +122,15 @@ def test_a_folder_without_the_model_is_named(tmp_path: Path) -> None:
 def test_the_counter_has_a_name_for_the_chunkers_id(minilm: MiniLM) -> None:
     assert MiniLMTokens(minilm).id == "all-MiniLM-L6-v2"
     assert MiniLMTokens(minilm).exact
+
+
+def test_the_tokens_of_a_text_have_vectors_words_and_places(minilm: MiniLM) -> None:
+    text = "Unbelievable lamps, naïvely lit."
+    (found,) = minilm.embed_tokens([text])
+    assert found.tokens.shape == (len(found.words), 384)
+    assert len(found.spans) == len(found.words)
+    assert numpy.abs(numpy.linalg.norm(found.tokens, axis=1) - 1).max() < 1e-5
+    assert numpy.abs(found.vector - minilm.embed([text])[0]).max() < 1e-5
+    first = [span for span, word in zip(found.spans, found.words, strict=True) if word == 0]
+    assert text[first[0][0] : first[-1][1]] == "Unbelievable"
+    assert [one.tokens.shape for one in minilm.embed_tokens(["", "lamp " * 400])] == [(0, 384), (254, 384)]

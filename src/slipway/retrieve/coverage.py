@@ -116,7 +116,6 @@ def fit_coverage(
     *,
     search: SearchSettings,
     embedder: Embedder | None,
-    known: Known | None = None,
     seed: int = 0,
     probes: int = PROBES,
 ) -> Coverage:
@@ -128,7 +127,7 @@ def fit_coverage(
     """
     made = list(make_probes(reader, count=probes, seed=seed))
     vectors = embedder.embed([probe.question for probe in made]) if embedder is not None and made else None
-    known = known or Known(reader, embedder)
+    known = Known(reader, embedder)
     prior = PRIORS["sentences" if known.embeds_sentences else "words" if embedder is None else "vectors"]
     covered: list[float] = []
     uncovered: list[float] = []
