@@ -138,6 +138,7 @@ def build_index(
     )
     latest = _latest(workspace, name)
     if latest is not None and latest[0].hash == version_hash:
+        workspace.indexes.mend(version_hash)
         return latest[0]
     chunks = cut_documents(documents, chunker, cut_id, tokens, before=latest)
     vectors = embed_chunks(workspace, documents, chunks, on_progress=on_progress)
