@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slipway.domain.errors import FileMissing, PackageMissing, WeightsInvalid
 from slipway.embedders.minilm import DIGESTS, MiniLM, MiniLMTokens, Weights
@@ -134,3 +136,28 @@ def test_the_tokens_of_a_text_have_vectors_words_and_places(minilm: MiniLM) -> N
     first = [span for span, word in zip(found.spans, found.words, strict=True) if word == 0]
     assert text[first[0][0] : first[-1][1]] == "Unbelievable"
     assert [one.tokens.shape for one in minilm.embed_tokens(["", "lamp " * 400])] == [(0, 384), (254, 384)]
+
+
+AWKWARD = [
+    "",
+    " \n\n ",
+    "a\tb\u00a0c\u2003d\r\ne\u2028f\u0085g",
+    "Räder, naïve café — unbelievable 漢字と漢字. e\u0301 \u0301x a\u200bb \x00c\x1cd",
+    "[SEP] x[MASK]y [CLS][UNK] ##ing don't $4.90 (3,000)",
+    "x" * 500 + " " + "ab-" * 300 + "\n" + "🙂🙂 👩\u200d👩 \ufeffstart",
+]
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_words_taken_apart_once_give_the_tokens_of_the_whole_text(minilm: MiniLM, text: str) -> None:
+    whole = minilm._load().weights.measuring.encode(text, add_special_tokens=False)
+    counter = minilm.token_counter()
+    for _ in range(2):  # the second time from what is known
+        assert counter.starts(text) == [start for start, _ in whole.offsets]
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(alphabet=st.sampled_from("aB1 \n\t.,-'#[]äé\u0301漢\u00a0\u200b\x1c\x85🙂ß"), max_size=60))
+def test_any_text_gives_the_same_tokens_by_words(minilm: MiniLM, text: str) -> None:
+    whole = minilm._load().weights.measuring.encode(text, add_special_tokens=False)
+    assert minilm.token_counter().starts(text) == [start for start, _ in whole.offsets]
