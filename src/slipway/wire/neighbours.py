@@ -17,7 +17,7 @@ MAGIC = b"slipway neighbours 1\n"
 LINKS = 16
 LOOKED_AT_WHEN_BUILT = 100
 LOOKED_AT = 200
-"""Vectors that a search looks at, at least; a fifth more than it wants where that is more."""
+"""Vectors that a search looks at, at least, or as many as it wants; the more, the fewer a filter lets through."""
 SAMPLE = 64
 """Vectors by which a file is known to be that of a matrix."""
 
@@ -41,7 +41,10 @@ class Neighbours:
         `only` keeps to these rows.
         """
         faiss = _faiss()
-        settings = faiss.SearchParametersHNSW(efSearch=max(LOOKED_AT, count + count // 5))
+        looked_at = max(LOOKED_AT, count)
+        if only is not None:
+            looked_at = looked_at * self._graph.ntotal // max(len(only), 1)
+        settings = faiss.SearchParametersHNSW(efSearch=looked_at)
         if only is not None:
             allowed = numpy.zeros(self._graph.ntotal, dtype=bool)
             allowed[only] = True
