@@ -180,8 +180,9 @@ def _chunks_with_a_row(reader: IndexReader, id: str, rows: Sequence[CsvRow]) -> 
 
 def _check(where: Where, known: set[str]) -> None:
     for field in sorted(fields_of(where) - known):
-        names = ", ".join(sorted(known)[:20])
-        raise InputError(f"No document has the field '{field}'.{did_you_mean(field, sorted(known))} Known are {names}.")
+        near = did_you_mean(field, known)
+        names = f" Known: {', '.join(sorted(known)[:20])}." if "Did you mean" in near else near
+        raise InputError(f"No document has the field '{field}'.{near if names != near else ''}{names}")
 
 
 def _values(text: str) -> tuple[str, ...]:
