@@ -161,3 +161,12 @@ def test_without_faiss_search_is_exact(store: SQLiteIndexes, monkeypatch: pytest
     monkeypatch.setattr("slipway.vectors.sqlite.can_build", lambda: False)
     assert overlap(store) == 1.0
     assert isinstance(store.open(VERSION), SQLiteReader)
+
+
+def test_a_single_vector_and_a_wrong_setting(tmp_path: Path) -> None:
+    store = SQLiteIndexes(tmp_path, approximate_from=1)
+    one = Document(id="a.txt", title="", text="x", source="", content_hash=VERSION)
+    store.write(VERSION, documents=[one], chunks=[Chunk(document="a.txt", start=0, end=1, text="x")], vectors=unit(1))
+    assert [hit.chunk for hit in search(store, unit(1)[0])] == [0]
+    with pytest.raises(ValueError, match="approximate_from"):
+        SQLiteIndexes(tmp_path, approximate_from=-1)

@@ -97,6 +97,10 @@ class SQLiteIndexes:
     _open: dict[ContentHash, SQLiteReader] = field(default_factory=dict, init=False, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        if self.approximate_from < 0:
+            raise ValueError("`approximate_from` is 0 (never) or a number of vectors")
+
     def write(
         self, version: ContentHash, *, documents: Iterable[Document], chunks: Sequence[Chunk], vectors: Vectors | None
     ) -> None:
