@@ -161,7 +161,7 @@ def _try_futures(
     hosted = next((one for one in candidates if isinstance(one, Hosted)), None)
     factor, source = 1.0001, ""
     if hosted is not None:
-        way, _ = cheapest_replica(hosted.shape, hosted.hardware, demand, basis.assumptions.safe)
+        way, _ = cheapest_replica(hosted.shape, hosted.hardware, demand, basis.assumptions.safe, hosted.calibration)
         factor, source = throughput_spread(way)
     spread = spread_of(demand, throughput=factor, source=source)
     given = basis.assumptions

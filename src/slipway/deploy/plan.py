@@ -98,7 +98,8 @@ def plan_hosting(
     options: list[PlanOption] = []
     facts = []
     for hardware, rent in priced:
-        options += [one.option(demand, hourly=rent.hourly) for one in list_replicas(shape, hardware, load)]
+        ways = list_replicas(shape, hardware, load, calibration=calibration)
+        options += [one.option(demand, hourly=rent.hourly) for one in ways]
         dated = f"{rent.source}, {rent.as_of}" if rent.as_of else rent.source
         facts.append((f"One hour of one {hardware.name}", f"${rent.hourly:.2f}", dated))
     by_rule = sorted((one for one in options if not one.rejected), key=lambda one: (one.monthly, one.first_token_ms))
