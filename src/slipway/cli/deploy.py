@@ -34,6 +34,7 @@ def plan(
     end_to_end_ms: Annotated[float | None, typer.Option(help="Most milliseconds of a whole answer, p99.")] = None,
     budget: Annotated[float | None, typer.Option(help="Most dollars a month.")] = None,
     own_racks: Annotated[bool, typer.Option("--own-racks", help="Buy accelerators instead of renting them.")] = False,
+    region: Annotated[str, typer.Option(help="Cloud region to plan for; empty takes [deploy] region.")] = "",
     from_traces: Annotated[
         str, typer.Option("--from-traces", help="Take requests and lengths from the traffic of this time, such as 30d.")
     ] = "",
@@ -47,6 +48,8 @@ def plan(
     from slipway.deploy.traffic import read_traffic
     from slipway.domain.errors import InputError
 
+    if own_racks and region:
+        raise InputError("Own racks stand in no cloud region. Give --own-racks or --region, not both.")
     traffic = read_traffic(trace) if trace else None
     if rate is not None:
         if traffic is None or not rate > 0:
@@ -62,6 +65,7 @@ def plan(
         end_to_end_ms=end_to_end_ms,
         monthly_budget=budget,
         own_racks=own_racks,
+        region=region,
     )
     with open_here(folder) as workspace:
         made = make_plan(measured(workspace, from_traces), model=model, hardware=hardware or [], asked=asked)
