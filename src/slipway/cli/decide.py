@@ -144,19 +144,12 @@ def traffic_(
 ) -> None:
     """Show what a CSV of requests says: how many a day, how long, how uneven."""
     from slipway.decide.answers import write_answers
+    from slipway.decide.traffic import figures_of
 
     found = _measured(file, output_share, None)
     assert found is not None
     if keep:
-        write_answers(
-            folder,
-            {
-                "requests_per_day": float(f"{found.requests_per_day:.4g}"),
-                "input_tokens": float(f"{found.input_tokens:.4g}"),
-                "output_tokens": float(f"{found.output_tokens:.4g}"),
-                "peak_factor": float(f"{found.peak_factor:.3g}"),
-            },
-        )
+        write_answers(folder, figures_of(found))
     show(found, as_json=as_json, text=lambda found: _describe_traffic(found, keep=keep))
 
 

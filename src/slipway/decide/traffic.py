@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,22 @@ def read_traffic(path: Path, *, output_share: float = OUTPUT_SHARE) -> Traffic:
         raise FileMissing(path) from None
     except (OSError, UnicodeDecodeError) as wrong:
         raise FileBroken(path, str(wrong)) from wrong
-    return measure_traffic(_rows(path, text), source=path.name, output_share=output_share)
+    return read_traffic_text(text, name=path.name, output_share=output_share)
+
+
+def read_traffic_text(text: str, *, name: str, output_share: float = OUTPUT_SHARE) -> Traffic:
+    """The same from the text of a CSV that is called `name`. Raises `FileBroken` with the line."""
+    return measure_traffic(_rows(Path(name), text), source=name, output_share=output_share)
+
+
+def figures_of(traffic: Traffic) -> dict[str, Any]:
+    """What [decide] keeps of a trace, rounded as one would write it."""
+    return {
+        "requests_per_day": float(f"{traffic.requests_per_day:.4g}"),
+        "input_tokens": float(f"{traffic.input_tokens:.4g}"),
+        "output_tokens": float(f"{traffic.output_tokens:.4g}"),
+        "peak_factor": float(f"{traffic.peak_factor:.3g}"),
+    }
 
 
 def read_traces(traces: Traces, *, output_share: float = OUTPUT_SHARE) -> Traffic:
