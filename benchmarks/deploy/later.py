@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/deploy/later.py
 
-Llama-3.1-70B in 8 bits on 4 x H100 at 40 requests a second over the whole trace, three cuts, two limits. `count` is what
-the planned part needs, `later` what `slipway deploy replicas` says later traffic may need.
+Llama-3.1-70B in 8 bits on 4 x H100 at 40 requests a second over the whole trace, three cuts, two limits. `count` is
+what the planned part needs, `later` what `slipway deploy replicas` says later traffic may need.
 """
 
 from __future__ import annotations

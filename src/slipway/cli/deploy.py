@@ -277,8 +277,8 @@ def replicas(
         found,
         as_json=as_json,
         text=lambda one: (
-            f"{one.replicas} replicas hold it ({one.least} in the calmest minutes); rate / throughput says "
-            f"{one.by_rule}.\n"
+            f"{one.replicas} {'replicas hold' if one.replicas > 1 else 'replica holds'} it ({one.least} in the calmest "
+            f"minutes); rate / throughput says {one.by_rule}.\n"
             f"At {100 * share:g} %: first token {1e3 * one.first_s:,.0f} ms, a token {1e3 * one.token_s:.1f} ms, "
             f"answer {one.end_to_end_s:,.1f} s; busy {one.busy:.0%}.\n"
             f"Traffic like this in other orders, as fast as in its busiest fifth, needs {one.later}. Growth beyond the "

@@ -150,7 +150,11 @@ def _rows(path: Path, text: str) -> Iterator[Arrival]:
         raise FileBroken(path, "it is empty", next_step="Write one line a request: time, tokens.")
     delimiter = max(",;\t", key=lines[0].count)
     if delimiter not in lines[0]:
-        raise FileBroken(path, "its first line has one column", next_step="Write one line a request: time, tokens.")
+        raise FileBroken(
+            path,
+            "its first line has one column",
+            next_step="Write one line a request, divided by comma, semicolon or tab: time, tokens.",
+        )
     rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
     head = [cell.strip().lower().replace(" ", "_") for cell in rows[0]]
     named = not any(_is_number(cell) for cell in rows[0][1:])
@@ -161,9 +165,10 @@ def _rows(path: Path, text: str) -> Iterator[Arrival]:
             given = float(row[input_at])
             output = None if output_at is None else float(row[output_at])
         except (ValueError, IndexError) as wrong:
-            raise FileBroken(path, f"line {number} is no request ({wrong})") from wrong
+            why = f"it has {len(row)} columns" if isinstance(wrong, IndexError) else str(wrong)
+            raise FileBroken(path, f"line {number} is no request ({why})") from wrong
         if given < 0 or (output is not None and output < 0) or not np.isfinite([at, given, output or 0.0]).all():
-            raise FileBroken(path, f"line {number} has a number that makes no sense")
+            raise FileBroken(path, f"line {number} has a number that makes no sense: {delimiter.join(row)[:60]}")
         yield Arrival(at, given, output)
 
 

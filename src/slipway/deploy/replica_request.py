@@ -98,6 +98,14 @@ def _refuse_unfit(setup: Setup, traffic: Traffic) -> None:
     if setup.precision not in hardware.efficiency:
         does = ", ".join(hardware.efficiency)
         raise InputError(f"{hardware.name} does not multiply in {setup.precision}. It does {does}.")
+    if shape.heads % devices:
+        raise InputError(
+            f"{shape.name} has {shape.heads} attention heads; they cannot be split over {devices} devices."
+        )
+    if devices > hardware.devices_per_node:
+        raise InputError(
+            f"A machine holds {hardware.devices_per_node} x {hardware.name}; a replica fits into one machine."
+        )
     longest = int((traffic.input_tokens + traffic.output_tokens).max())
     bill = serving_bill(shape, hardware, devices, setup.precision, sequences=0, tokens=longest)
     if bill.total_gib >= bill.available_gib or cache_tokens(setup) < longest:
