@@ -56,14 +56,16 @@ def list_ways(
     return list_replicas(shape, hardware, load, calibration=calibration)
 
 
-def best_rate(shape: Architecture, hardware: Hardware, load: Load, *, token_s: float, devices: int) -> float:
+def best_rate(
+    shape: Architecture, hardware: Hardware, load: Load, *, token_s: float, devices: int, engine: str = ENGINE
+) -> float:
     """Most output tokens a second of a machine with so many devices within the limits, by roofline.
 
     `token_s` is the longest time between two tokens, the first token's limit is the load's. The machine may run
     several smaller copies of the model; 0 when no way holds.
     """
     best = 0.0
-    for way in list_replicas(shape, hardware, load):
+    for way in list_replicas(shape, hardware, load, engine=engine):
         if way.devices > devices or way.rejected:
             continue
         sequences = 1

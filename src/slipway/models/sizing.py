@@ -9,7 +9,7 @@ from slipway.domain.deployment import Demand, PlanOption
 from slipway.domain.hardware import Hardware, Precision
 from slipway.models.calibrations import Calibration, Setup, speed_of
 from slipway.models.memory import sequences_that_fit, serving_bill, weights_gib
-from slipway.models.roofline import Speed, Split, decode_step_s, prefill_s
+from slipway.models.roofline import Split, decode_step_s, prefill_s
 
 SAFE_UTILISATION = 0.65
 """Share of a replica's throughput that the busiest minute may use.
@@ -68,6 +68,7 @@ class Replica:
     token_s: float = 0.0
     end_to_end_s: float = 0.0
     rejected: str = ""
+    engine: str = ENGINE
     calibration: Calibration | None = field(default=None, compare=False, repr=False)
     """What its speed comes from; None is the shipped one."""
 
@@ -119,10 +120,11 @@ def list_replicas(
     precisions: Sequence[Precision] = (),
     splits: Sequence[int] = SPLITS,
     calibration: Calibration | None = None,
+    engine: str = ENGINE,
 ) -> list[Replica]:
     """Every way to run a model on one kind of accelerator; those that cannot hold the load say why."""
     return [
-        size_replica(shape, hardware, devices, precision, load, calibration=calibration)
+        size_replica(shape, hardware, devices, precision, load, calibration=calibration, engine=engine)
         for precision in precisions or PRECISIONS[shape.native]
         if precision in hardware.efficiency
         for devices in _splits(shape, hardware, splits)
@@ -137,6 +139,7 @@ def size_replica(
     load: Load,
     *,
     calibration: Calibration | None = None,
+    engine: str = ENGINE,
 ) -> Replica:
     """The largest number of requests at once that one replica can work on within memory and limits.
 
@@ -145,7 +148,13 @@ def size_replica(
     percentile of its length, one step, and a queue of prefills at safe utilisation (M/M/1: s / (1 - u) x ln(100 u)).
     """
     empty = Replica(
-        shape=shape, hardware=hardware, devices=devices, precision=precision, load=load, calibration=calibration
+        shape=shape,
+        hardware=hardware,
+        devices=devices,
+        precision=precision,
+        load=load,
+        calibration=calibration,
+        engine=engine,
     )
     fits = _fits(empty)
     if fits:
@@ -176,7 +185,9 @@ def _at(empty: Replica, sequences: int) -> Replica:
     """A replica that works on so many requests at once."""
     shape, hardware, load = empty.shape, empty.hardware, empty.load
     place = (shape, hardware, empty.devices, empty.precision)
-    speed = _speed(*place, empty.calibration)
+    split = Split(tensor=empty.devices)
+    setup = Setup(shape=shape, hardware=hardware, engine=empty.engine, precision=empty.precision, split=split)
+    speed = speed_of(setup, empty.calibration)
     prefill = prefill_s(*place, tokens=load.input_tokens, speed=speed)
     tokens = load.input_tokens + load.output_tokens / 2
     step = decode_step_s(*place, sequences=sequences, tokens=tokens, speed=speed)
@@ -195,15 +206,6 @@ def _at(empty: Replica, sequences: int) -> Replica:
         first_token_s=first,
         end_to_end_s=first + max(0.0, long_output - 1) * token,
     )
-
-
-def _speed(
-    shape: Architecture, hardware: Hardware, devices: int, precision: Precision, calibration: Calibration | None
-) -> Speed:
-    """What a step costs there, as calibrated."""
-    split = Split(tensor=devices)
-    setup = Setup(shape=shape, hardware=hardware, engine=ENGINE, precision=precision, split=split)
-    return speed_of(setup, calibration)
 
 
 def _fits(replica: Replica) -> str:
