@@ -223,6 +223,8 @@ def test_a_region_has_its_own_price_or_the_plan_says_that_it_is_not_known(worksp
     assert any("Place: eu-west-1, at your own price there." in reason for reason in known.reasons)
     home = make_plan(asking(workspace, first_token_ms=500.0, residency="us"), model="llama-3.1-8b", hardware=["l4"])
     assert home.region == "us", "where the data has to stay"
+    with pytest.raises(InputError, match="Own racks stand in no cloud region"):
+        make_plan(asking_limit, model="llama-3.1-8b", asked=Asked(own_racks=True, region="us"))
     racks = make_plan(asking_limit, model="llama-3.1-8b", hardware=["l4"], asked=Asked(own_racks=True))
     assert racks.chosen is None or any("own racks" in reason for reason in racks.reasons)
 

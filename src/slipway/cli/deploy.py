@@ -48,8 +48,6 @@ def plan(
     from slipway.deploy.traffic import read_traffic
     from slipway.domain.errors import InputError
 
-    if own_racks and region:
-        raise InputError("Own racks stand in no cloud region. Give --own-racks or --region, not both.")
     traffic = read_traffic(trace) if trace else None
     if rate is not None:
         if traffic is None or not rate > 0:

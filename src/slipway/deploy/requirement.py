@@ -36,6 +36,8 @@ class Asked:
 
     def demand(self, workspace: Workspace) -> Demand:
         """The demand to plan for. Raises `RequirementMissing`, `RequirementContradiction`, `InputError`."""
+        if self.own_racks and self.region:
+            raise InputError("Own racks stand in no cloud region. Give own racks or a region, not both.")
         settings = workspace.settings.decide
         given = {
             "requests_per_day": self.requests_per_day,
