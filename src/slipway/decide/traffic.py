@@ -55,18 +55,23 @@ def read_traffic(path: Path, *, output_share: float = OUTPUT_SHARE) -> Traffic:
     Times are ISO dates, seconds or milliseconds, in any order; a head line is optional; comma, semicolon or tab. With
     total tokens only, `output_share` of them is taken to be output. Raises `FileMissing`, `FileBroken` with the line.
     """
+    return measure_traffic(read_arrivals(path), source=path.name, output_share=output_share)
+
+
+def read_arrivals(path: Path) -> list[Arrival]:
+    """The requests of such a file. Raises `FileMissing`, `FileBroken` with the line."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FileMissing(path) from None
     except (OSError, UnicodeDecodeError) as wrong:
         raise FileBroken(path, str(wrong)) from wrong
-    return read_traffic_text(text, name=path.name, output_share=output_share)
+    return list(_rows(path, text))
 
 
-def read_traffic_text(text: str, *, name: str, output_share: float = OUTPUT_SHARE) -> Traffic:
-    """The same from the text of a CSV that is called `name`. Raises `FileBroken` with the line."""
-    return measure_traffic(_rows(Path(name), text), source=name, output_share=output_share)
+def read_arrivals_text(text: str, *, name: str) -> list[Arrival]:
+    """The requests of the text of a CSV that is called `name`. Raises `FileBroken` with the line."""
+    return list(_rows(Path(name), text))
 
 
 def figures_of(traffic: Traffic) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from slipway.decide.demand import read_demand
 from slipway.decide.memo import memo, row_words, strong_drivers
 from slipway.decide.options import list_candidates
 from slipway.decide.rents import own_prices
-from slipway.decide.traffic import figures_of, read_traffic_text
+from slipway.decide.traffic import figures_of, measure_traffic, read_arrivals_text
 from slipway.decide.words import say_confidence
+from slipway.deploy.safe_use import with_safe_use
 from slipway.domain.deployment import DecisionRecord, Option
 from slipway.domain.errors import InputError
 from slipway.web.drawings import band_bars, cost_chart
@@ -137,12 +138,15 @@ def upload_traffic(visit: Visit) -> Done:
         text = file.content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"'{file.name}' is not text in UTF-8. Save it as CSV and choose it again.") from None
-    found = read_traffic_text(text, name=file.name)
+    arrivals = read_arrivals_text(text, name=file.name)
+    counted = measure_traffic(arrivals, source=file.name)
+    settings, folder = visit.workspace.settings.decide, visit.workspace.folder
+    found = with_safe_use(counted, arrivals, settings, folder=folder)
     record = decide(visit.workspace, traffic=found)
     if "keep" in visit.form:
         write_answers(visit.workspace.folder, figures_of(found))
-    counted = f"{found.source}: {count(found.requests)} requests in {significant(found.days, 2)} days"
-    return Done("/decide", f"{counted}. {record.verdict}")
+    told = f"{found.source}: {count(found.requests)} requests in {significant(found.days, 2)} days"
+    return Done("/decide", f"{told}. {record.verdict}")
 
 
 def report(visit: Visit) -> Response:
