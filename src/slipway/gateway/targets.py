@@ -47,6 +47,8 @@ class Target:
     address: str = ""
     """Where the engine is, for breakers; empty for one that does not speak HTTP."""
     broken: SlipwayError | None = None
+    direct: bool = False
+    """Whether chat completions go to the engine as clients write them."""
 
     @property
     def label(self) -> str:
@@ -110,6 +112,7 @@ def _target(
                     endpoints["messages"] = endpoints["chat/completions"]
         except SlipwayError as wrong:
             broken = wrong
+    direct = isinstance(engine, OpenAI) and bool(endpoints.get("chat/completions"))
     base_url = engine.base_url if isinstance(engine, OpenAI | TranslatedEngine) else ""
     return Target(
         release=release,
@@ -123,4 +126,5 @@ def _target(
         price=price_in(settings, engine_name, model, base_url=base_url),
         address=base_url,
         broken=broken,
+        direct=direct,
     )
