@@ -35,6 +35,7 @@ VARIANTS = [
     pytest.param({"subject": SubjectId("anna"), "session": "s"}, id="of a person"),
     pytest.param({"verdicts": {"pii": "redact"}}, id="verdicts"),
     pytest.param({"content": {}}, id="without content"),
+    pytest.param({"usage_estimated": True, "first_token_ns": 5}, id="a stream"),
     pytest.param({"release": None, "response_model": "", "cost_micros": 0}, id="past every release"),
 ]
 

@@ -105,7 +105,10 @@ class Express:
         passing = Passing(self, client, call, target, fields, body)
         services.counts.in_flight += 1
         self._running.add(passing)
-        passing.begin(connection)
+        try:
+            passing.begin(connection)
+        except Exception as wrong:
+            passing.fail(connection, wrong)
         return passing
 
     def answer(self, passing: Passing, headers: bytes, body: bytes) -> None:
@@ -211,6 +214,15 @@ class Passing:
         )
         exchange.listener = self._came
 
+    def fail(self, connection: Connection, wrong: Exception) -> None:
+        """What nobody expected becomes an answer on the long way."""
+        if self._exchange is not None:
+            self._exchange.listener = None
+            connection.give_up()
+        else:
+            connection.put_back()
+        self._go_on(partial(_raise, wrong))
+
     def send(self, headers: bytes, body: bytes) -> None:
         self._client.answer(200, headers, body)
         self._express.leave(self)
@@ -233,37 +245,48 @@ class Passing:
 
     def _came(self, exchange: Exchange) -> None:
         """The engine's answer is there, or what became of it."""
+        try:
+            answered = self._answer(exchange)
+        except Exception:
+            log.exception("call %s cannot go the short way", self._call.request_id.decode("latin-1"))
+            answered = False
+        if not answered:
+            self._go_on_with(exchange)
+
+    def _answer(self, exchange: Exchange) -> bool:
+        """Passes a good answer on; False for one that needs a closer look."""
         said = _whole(exchange)
         usage = read_usage(said.usage) if said is not None else None
         if said is None or usage is None:
-            self._go_on_with(exchange)
-            return
+            return False
         call, target, services = self._call, self._target, self._express.services
-        body = exchange.take()
+        body, verdicts = exchange.buffer[0], self._verdicts
         if target.guardrails.after:
             try:
-                checked, verdicts = check_completion(body, target.guardrails)
+                checked, more = check_completion(body, target.guardrails)
             except SlipwayError:
-                exchange.put_back(body)
-                self._go_on_with(exchange)
-                return
-            self._verdicts += verdicts
+                return False
+            verdicts = [*verdicts, *more]
             if checked is not body:
                 body, said = checked, read_completion(checked)
         if services.breakers:
             services.breakers.succeeded(target.engine, target.endpoints[CHAT][0].origin, target.model)
-        self._over = True
+        response = StreamedResponse(exchange)
+        headers = call.head_lines(200, content_type_of(response), len(body), kept_headers(response))
+        choice = said.choices[0] if said.choices else None
         services.ledger.note_answer(
             call,
             target=target,
             usage=usage,
-            said=said,
+            model=said.model or "",
+            finish=choice.finish_reason or "" if choice is not None else "",
             asked=self._asked,
-            verdicts=strongest(self._verdicts) if self._verdicts else None,
+            reply=choice.message.content or "" if choice is not None and choice.message is not None else "",
+            verdicts=strongest(verdicts) if verdicts else None,
         )
-        response = StreamedResponse(exchange)
-        headers = call.head_lines(200, content_type_of(response), len(body), kept_headers(response))
+        self._over = True
         self._express.answer(self, headers, body)
+        return True
 
     # The long way ---------------------------------------------------------------------------------------------------
 
@@ -321,5 +344,5 @@ def _whole(exchange: Exchange) -> Completion | None:
     return None if choices and choices[0].finish_reason == FILTERED else said
 
 
-async def _raise(refused: SlipwayError) -> None:
-    raise refused
+async def _raise(wrong: Exception) -> None:
+    raise wrong

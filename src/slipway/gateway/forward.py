@@ -20,7 +20,7 @@ from slipway.gateway.ledger import NO_USAGE
 from slipway.gateway.services import Services
 from slipway.gateway.targets import NO_RAILS, Target
 from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed
-from slipway.store.call_records import asked_texts, shortened
+from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
 from slipway.wire import messages
@@ -289,6 +289,23 @@ class Passage:
         self._recorded = True
         call, target = self._call, self._target
         reply, finish, usage, model = self._reply()
+        verdicts = self._verdicts if self._guarded is None else [*self._verdicts, *self._guarded.verdicts]
+        plain = status == "ok" and usage is not None and self._path == CHAT and len(self._asked) <= LONGEST_TEXT
+        if plain and not self._attempts and not call.shadow_of:
+            assert usage is not None
+            ledger = self._services.ledger
+            ledger.note_answer(
+                call,
+                target=target,
+                usage=usage,
+                model=model,
+                finish=finish,
+                asked=self._asked,
+                reply=reply,
+                verdicts=strongest(verdicts) if verdicts else None,
+            )
+            ledger.flush()
+            return
         asked = self._asked_texts()
         if usage is None and (reply or status == "ok"):
             usage = Usage(
@@ -296,7 +313,6 @@ class Passage:
                 output_tokens=_roughly(reply),
                 estimated=True,
             )
-        verdicts = self._verdicts if self._guarded is None else [*self._verdicts, *self._guarded.verdicts]
         kind = KINDS[self._path]
         self._services.ledger.write_call(
             call,

@@ -20,7 +20,6 @@ from slipway.store.call_records import CallRecord, encode_call, read_call, short
 from slipway.store.journal import Journal, segments
 from slipway.store.journal_spans import with_values
 from slipway.tracing.recorder import Recorder, encode_spans
-from slipway.wire.openai import Completion
 
 log = logging.getLogger("slipway.gateway")
 BODIES = frozenset({"content", "error"})
@@ -206,17 +205,17 @@ class Ledger:
         *,
         target: Target,
         usage: Usage,
-        said: Completion,
+        model: str,
+        finish: str,
         asked: bytes,
+        reply: str,
         verdicts: dict[str, str] | None,
     ) -> None:
-        """As `write_call`, for a chat completion that was answered whole: it is in the journal after `flush`. `asked`
-        is the JSON of its messages."""
+        """As `write_call`, for a chat completion that went well. It is in the journal after `flush`. `asked` is the JSON
+        of its messages, `model` the one that answered."""
         call.recorded = True
         cost = target.cost_micros(usage)
         self.count(call, usage, cost)
-        choice = said.choices[0] if said.choices else None
-        reply = choice.message.content or "" if choice is not None and choice.message is not None else ""
         keep = self._keep_content and not self._short_of_room
         if self._short_of_room:
             self.counts.bodies_shed += 1
@@ -236,16 +235,18 @@ class Ledger:
                     channel=call.channel,
                     provider=target.engine,
                     model=target.model,
-                    response_model=said.model or "",
+                    response_model=model,
                     input_tokens=usage.input_tokens,
                     output_tokens=usage.output_tokens,
                     cached_tokens=usage.cached_tokens,
                     reasoning_tokens=usage.reasoning_tokens,
                     cost_micros=cost,
-                    finish=choice.finish_reason or "" if choice is not None else "",
+                    finish=finish,
                     verdicts=verdicts or {},
                     asked=asked if keep else b"",
                     reply=shortened(reply) if keep else "",
+                    usage_estimated=usage.estimated,
+                    first_token_ns=call.first_byte_ns,
                 )
             )
         )

@@ -46,6 +46,8 @@ class CallRecord(msgspec.Struct, array_like=True, kw_only=True):
     asked: bytes
     """JSON of the messages; empty where content is not kept."""
     reply: str
+    usage_estimated: bool = False
+    first_token_ns: int | None = None
 
 
 class CallSpan(CallRecord, kw_only=True):
@@ -55,14 +57,19 @@ class CallSpan(CallRecord, kw_only=True):
 
     @property
     def plain(self) -> bool:
-        """Whether it is about nobody and no part of anything else, as most are."""
-        return not (self.subject or self.session or self.verdicts or self.parent)
+        """Whether it was no stream, is about nobody, and no part of anything else."""
+        return not (
+            self.subject
+            or self.session
+            or self.verdicts
+            or self.parent
+            or self.usage_estimated
+            or self.first_token_ns is not None
+        )
 
     kind = "chat"
     status = "ok"
     environment = prompt = index = error = ""
-    first_token_ns = None
-    usage_estimated = False
 
 
 def encode_call(record: CallRecord) -> bytes:

@@ -69,11 +69,6 @@ class Exchange:
         self.waiter = asyncio.get_running_loop().create_future()
         await self.waiter
 
-    def put_back(self, piece: bytes) -> None:
-        """Undoes `take`."""
-        self.buffer.insert(0, piece)
-        self.buffered += len(piece)
-
     def take(self) -> bytes:
         """Everything that is buffered, as one piece; lets a paused connection read on."""
         buffer = self.buffer
