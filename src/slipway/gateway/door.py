@@ -25,6 +25,10 @@ HEADERS_WITHIN_S = 15.0
 """How long a client may take from the first byte of a request to the last one of its headers."""
 BODY_PIECE_WITHIN_S = 30.0
 """How long a client may pause within a body."""
+BODY_WITHIN_S = 60.0
+"""How long a whole body may take, and a second more for every `BODY_BYTES_A_SECOND` of it that came."""
+BODY_BYTES_A_SECOND = 4096
+"""Slower than any line that people still use: 32 kbit/s."""
 HEADERS_LIMIT = 64 * 1024
 HEADERS_TOO_LARGE = f"The headers are larger than {HEADERS_LIMIT // 1024} KB."
 FOREVER = float("inf")
@@ -45,6 +49,8 @@ class Door(HttpToolsProtocol):
         self._deadline = FOREVER
         self._reading = ""
         self._header_bytes = 0
+        self._body_of: object = None
+        self._body_until = FOREVER
 
     # The clock -----------------------------------------------------------------------------------------------------
 
@@ -59,6 +65,15 @@ class Door(HttpToolsProtocol):
             self._clock_at = at
             self._clock = self.loop.call_at(at, self._tick)
 
+    def _expect_more_body(self, came: int) -> None:
+        """Of a body that did not come whole the next piece has a deadline, and so has all of it: who sends a byte a
+        second keeps a connection for a minute, and no longer."""
+        now = self.loop.time()
+        if self._body_of is not self.cycle:
+            self._body_of, self._body_until = self.cycle, now + BODY_WITHIN_S
+        self._body_until += came / BODY_BYTES_A_SECOND
+        self._expect("body", min(BODY_PIECE_WITHIN_S, self._body_until - now))
+
     def _tick(self) -> None:
         self._clock = None
         self._clock_at = FOREVER
@@ -70,7 +85,9 @@ class Door(HttpToolsProtocol):
         elif self._reading == "nothing":
             self.transport.close()
         elif self.flow.read_paused or (self._reading == "headers" and self._answering):
-            self._expect(self._reading, BODY_PIECE_WITHIN_S)  # it is we who let the client wait
+            # It is we who let the client wait.
+            self._body_until = max(self._body_until, self.loop.time() + BODY_PIECE_WITHIN_S)
+            self._expect(self._reading, BODY_PIECE_WITHIN_S)
         else:
             self._refuse(408, f"The {self._reading} of the request came too slowly.", "request_too_slow")
 
@@ -107,21 +124,22 @@ class Door(HttpToolsProtocol):
             self._headers_too_large()
             # Most requests come whole: only what is still missing gets a deadline, the headers one from their start.
             if self._reading == "body":
-                self._expect("body", BODY_PIECE_WITHIN_S)
+                self._expect_more_body(len(data))
             elif self._reading == "headers" and (before != "headers" or self._deadline == FOREVER):
                 self._expect("headers", HEADERS_WITHIN_S)
 
     def _headers_too_large(self) -> bool:
         too_large = self._reading == "headers" and self._header_bytes > HEADERS_LIMIT
         if too_large:
-            self._refuse(431, HEADERS_TOO_LARGE, "headers_too_large")
+            self._refuse(400, HEADERS_TOO_LARGE, "headers_too_large")
         return too_large
 
     def _refuse(self, status: int, message: str, code: str) -> None:
         """Answers what cannot become a request, and closes: where the next one would begin is anybody's guess."""
         if self.transport.is_closing():
             return
-        if not self._answering or not self.cycle.response_started:
+        answered = self._reading == "body" and self.cycle.response_complete
+        if not answered and (not self._answering or not self.cycle.response_started):
             body = write_error(message, kind="invalid_request_error", code=code)
             self.transport.write(
                 b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
@@ -226,7 +244,7 @@ async def _refuse_large_headers(_scope: Any, _receive: Any, send: Callable[..., 
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": 431, "headers": headers})
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
