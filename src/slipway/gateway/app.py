@@ -28,7 +28,7 @@ from slipway.gateway.embeddings import embed
 from slipway.gateway.feedback import take_feedback
 from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
-from slipway.gateway.messages import take_messages
+from slipway.gateway.messages import count_message_tokens, take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
@@ -55,6 +55,7 @@ Handler = Callable[[Call, Services], Awaitable[None]]
 HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/chat/completions": ("POST", "chat", chat),
     "/v1/messages": ("POST", "chat", take_messages),
+    "/v1/messages/count_tokens": ("POST", "chat", count_message_tokens),
     "/v1/responses": ("POST", "chat", respond),
     "/v1/embeddings": ("POST", "chat", embed),
     "/v1/models": ("GET", "chat", list_models),
@@ -64,6 +65,8 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/logs": ("POST", "traces", take_logs),
     "/v1/metrics": ("POST", "traces", take_metrics),
 }
+MESSAGES = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
+"""Paths of Anthropic's API: what is answered there has its shape, errors too."""
 RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"})
 LOOK_EVERY_S = 0.25
 """Calls that run longer than this are watched for clients that leave: sooner, and each short call would pay for it."""
@@ -276,7 +279,7 @@ class Gateway:
                 self._watcher.look_soon()
 
     async def _handle(self, call: Call) -> None:
-        if call.path == "/v1/messages":
+        if call.path in MESSAGES:
             answer_in(call, MessagesDialect(call))
         try:
             method, scope, handler = _find_handler(call)

@@ -108,6 +108,7 @@ def _target(
                 endpoints = {"chat/completions": (engine.prepare_chat(model, b"", stream=False),)}
                 if isinstance(engine, Anthropic):
                     endpoints["messages"] = endpoints["chat/completions"]
+                    endpoints["messages/count_tokens"] = (engine.prepare_count(),)
         except SlipwayError as wrong:
             broken = wrong
     base_url = engine.base_url if isinstance(engine, OpenAI | TranslatedEngine) else ""
