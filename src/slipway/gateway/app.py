@@ -284,7 +284,8 @@ class Gateway:
         try:
             method, scope, handler = _find_handler(call)
             if call.scope["method"] != method:
-                await self._refuse(call, 405, f"{call.path} takes {method} only.", "method_not_allowed")
+                allow = [(b"allow", method.encode("ascii"))]
+                await self._refuse(call, 405, f"{call.path} takes {method} only.", "method_not_allowed", allow)
                 return
             self._services.admission.admit(call, scope)
             await handler(call, self._services)
@@ -318,9 +319,9 @@ class Gateway:
             return
         await call.reply(status, write_slipway_error(error), more=more)
 
-    async def _refuse(self, call: Call, status: int, message: str, code: str) -> None:
+    async def _refuse(self, call: Call, status: int, message: str, code: str, more: list[tuple[bytes, bytes]]) -> None:
         call.outcome = code
-        await call.reply(status, write_error(message, kind=error_kind(status), code=code))
+        await call.reply(status, write_error(message, kind=error_kind(status), code=code), more=more)
 
     def _record_failure(self, call: Call, error: str) -> None:
         """A trace for a call that failed before its lane could write one."""

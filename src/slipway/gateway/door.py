@@ -31,7 +31,10 @@ BODY_BYTES_A_SECOND = 4096
 """Slower than any line that people still use: 32 kbit/s."""
 HEADERS_LIMIT = 64 * 1024
 HEADERS_TOO_LARGE = f"The headers are larger than {HEADERS_LIMIT // 1024} KB."
+UNHEARD_LIMIT = 16 * 1024 * 1024
+"""Of a body that goes on after its answer."""
 FOREVER = float("inf")
+OFFERS = (b"connection", b"upgrade", b"http2-settings")
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 PHRASES = {int(status): status.phrase for status in http.HTTPStatus}
 STATUS_LINES = {
@@ -51,6 +54,8 @@ class Door(HttpToolsProtocol):
         self._header_bytes = 0
         self._body_of: object = None
         self._body_until = FOREVER
+        self._idle_bytes = 0
+        self._refusal = b""
 
     # The clock -----------------------------------------------------------------------------------------------------
 
@@ -112,11 +117,13 @@ class Door(HttpToolsProtocol):
         if before == "nothing":
             self._header_bytes = 0
             self._reading = "headers"
+        elif before == "body":
+            cycle, held = self.cycle, len(self.cycle.body)
         self._header_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._unsupported_upgrade_warning()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as wrong:
             if not self._headers_too_large():
                 self._refuse(400, f"This is not a request of HTTP/1.1: {wrong}.", "request_invalid")
@@ -124,6 +131,8 @@ class Door(HttpToolsProtocol):
             self._headers_too_large()
             # Most requests come whole: only what is still missing gets a deadline, the headers one from their start.
             if self._reading == "body":
+                if before == "body" and self.cycle is cycle and len(cycle.body) == held:
+                    self._expect_a_body_at_last(len(data))
                 self._expect_more_body(len(data))
             elif self._reading == "headers" and (before != "headers" or self._deadline == FOREVER):
                 self._expect("headers", HEADERS_WITHIN_S)
@@ -134,17 +143,30 @@ class Door(HttpToolsProtocol):
             self._refuse(400, HEADERS_TOO_LARGE, "headers_too_large")
         return too_large
 
+    def _expect_a_body_at_last(self, came: int) -> None:
+        """What came was no part of the body: fields after a body in chunks, or what follows the answer."""
+        self._idle_bytes += came
+        if self._idle_bytes > (UNHEARD_LIMIT if self.cycle.response_complete else HEADERS_LIMIT):
+            self._refuse(400, HEADERS_TOO_LARGE, "headers_too_large")
+
     def _refuse(self, status: int, message: str, code: str) -> None:
         """Answers what cannot become a request, and closes: where the next one would begin is anybody's guess."""
         if self.transport.is_closing():
             return
-        answered = self._reading == "body" and self.cycle.response_complete
+        body = write_error(message, kind="invalid_request_error", code=code)
+        answer = b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
+            STATUS_LINES[status],
+            len(body),
+            body,
+        )
+        if self._reading != "body" and self._answering:
+            # Those before it are answered first.
+            self._refusal, self._reading, self._deadline = answer, "nothing more", FOREVER
+            self.flow.pause_reading()
+            return
+        answered = self._reading == "body" and self.cycle is not None and self.cycle.response_complete
         if not answered and (not self._answering or not self.cycle.response_started):
-            body = write_error(message, kind="invalid_request_error", code=code)
-            self.transport.write(
-                b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-                % (STATUS_LINES[status], len(body), body)
-            )
+            self.transport.write(answer)
         self.transport.close()
 
     # httptools ------------------------------------------------------------------------------------------------------
@@ -192,7 +214,32 @@ class Door(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((cast(Any, cycle), app))
 
+    def on_chunk_header(self) -> None:
+        # Fields that come after a body in chunks are none of the request's: whoever checked its headers, a proxy say,
+        # did not see them.
+        self.headers = []
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Reads a request on as if it did not offer to go on in another protocol, as Java's client does with HTTP/2.
+
+        The parser takes what follows the headers for that other protocol.
+        """
+        cycle: Any = self.cycle
+        if not isinstance(cycle, Offer):
+            self._unsupported_upgrade_warning()
+            return
+        self.cycle = cycle.before
+        parser, self.parser = self.parser, httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        line = b"%b %b HTTP/%b\r\n" % (parser.get_method(), self.url, parser.get_http_version().encode("ascii"))
+        kept = [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] not in OFFERS]
+        self.data_received(b"%b%b\r\n%b" % (line, b"".join(kept), rest))
+
     def _go_the_long_way(self) -> None:
+        offered = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if offered and (b"upgrade", b"websocket") not in self.headers:
+            self.cycle = cast(Any, Offer(self.cycle))
+            return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects
@@ -234,6 +281,24 @@ class Door(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         elif self._reading == "all":
             self._expect("nothing", self.timeout_keep_alive)
+        elif self._reading == "nothing more":
+            self.transport.write(self._refusal)
+            self.transport.close()
+
+
+class Offer:
+    """In place of a request that offers to go on in another protocol, until it is read again without that."""
+
+    response_started = response_complete = disconnected = False
+    more_body = True
+    body = b""
+
+    def __init__(self, before: Any) -> None:
+        self.before = before
+        self.message_event = self
+
+    def set(self) -> None:
+        """Nobody waits for it."""
 
 
 async def _refuse_large_headers(_scope: Any, _receive: Any, send: Callable[..., Awaitable[None]]) -> None:
@@ -361,7 +426,13 @@ class Exchange:
             out = self._head + body
             self._head = b""
         if out:
-            self._transport.write(out)
+            try:
+                self._transport.write(out)
+            except RuntimeError:
+                if not self._transport.is_closing():
+                    raise
+                self.disconnected = True  # the client has left; that is told in a moment
+                return
         if last:
             self.response_complete = True
             self.message_event.set()

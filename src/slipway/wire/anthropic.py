@@ -21,6 +21,7 @@ from slipway.wire.chat import (
     functions_of,
     joined_turns,
     last_event,
+    list_in,
     longest_answer,
     messages_of,
     parts_of,
@@ -133,7 +134,7 @@ def _turn(message: Mapping[str, Any]) -> dict[str, Any]:
     blocks = [marked(_block(part), part) for part in parts_of(message.get("content"))]
     if message.get("role") == "assistant":
         blocks = [*thoughts_of(message), *blocks]
-        for given in message.get("tool_calls") or ():
+        for given in list_in(message, "tool_calls", param="messages"):
             for call in tool_calls_of({"tool_calls": [given]}):
                 use = {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments_of(call)}
                 blocks.append(marked(use, given))

@@ -164,6 +164,8 @@ def _plain(content: str | Sequence[Mapping[str, Any]], param: str) -> str:
     """The text of blocks that must hold nothing else."""
     if isinstance(content, str):
         return content
+    if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
+        raise RequestInvalid(f"'{param}' is wrong: expected a text or a list of blocks.", param=param)
     for block in content:
         if block.get("type") != "text":
             raise RequestInvalid(
