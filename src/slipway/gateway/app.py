@@ -29,7 +29,7 @@ from slipway.gateway.express import Express, Rest
 from slipway.gateway.feedback import take_feedback
 from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
-from slipway.gateway.messages import take_messages
+from slipway.gateway.messages import count_message_tokens, take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
@@ -56,6 +56,7 @@ Handler = Callable[[Call, Services], Awaitable[None]]
 HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/chat/completions": ("POST", "chat", chat),
     "/v1/messages": ("POST", "chat", take_messages),
+    "/v1/messages/count_tokens": ("POST", "chat", count_message_tokens),
     "/v1/responses": ("POST", "chat", respond),
     "/v1/embeddings": ("POST", "chat", embed),
     "/v1/models": ("GET", "chat", list_models),
@@ -65,6 +66,8 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/logs": ("POST", "traces", take_logs),
     "/v1/metrics": ("POST", "traces", take_metrics),
 }
+MESSAGES = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
+"""Paths of Anthropic's API: what is answered there has its shape, errors too."""
 RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"})
 NO_FAILURES = ("", "blocked", "abstained", "content_filter", OverLimit.code)
 """Outcomes that a release is not to blame for: whose limit is used up was never answered by it."""
@@ -289,7 +292,7 @@ class Gateway:
             self._watcher.look_soon()
 
     async def _handle(self, call: Call, rest: Rest | None) -> None:
-        if call.path == "/v1/messages":
+        if call.path in MESSAGES:
             answer_in(call, MessagesDialect(call))
         try:
             if rest is not None:
@@ -297,7 +300,8 @@ class Gateway:
                 return
             method, scope, handler = _find_handler(call)
             if call.scope["method"] != method:
-                await self._refuse(call, 405, f"{call.path} takes {method} only.", "method_not_allowed")
+                allow = [(b"allow", method.encode("ascii"))]
+                await self._refuse(call, 405, f"{call.path} takes {method} only.", "method_not_allowed", allow)
                 return
             self._services.admission.admit(call, scope)
             await handler(call, self._services)
@@ -331,9 +335,9 @@ class Gateway:
             return
         await call.reply(status, write_slipway_error(error), more=more)
 
-    async def _refuse(self, call: Call, status: int, message: str, code: str) -> None:
+    async def _refuse(self, call: Call, status: int, message: str, code: str, more: list[tuple[bytes, bytes]]) -> None:
         call.outcome = code
-        await call.reply(status, write_error(message, kind=error_kind(status), code=code))
+        await call.reply(status, write_error(message, kind=error_kind(status), code=code), more=more)
 
     def _record_failure(self, call: Call, error: str) -> None:
         """A trace for a call that failed before its lane could write one."""

@@ -30,10 +30,12 @@ from slipway.wire.openai import (
     Completion,
     Streamed,
     read_completion,
+    read_fields,
     read_stream,
     read_usage,
 )
 from slipway.wire.sse import DONE
+from slipway.wire.thoughts import without
 
 KEPT_BYTES = 1024 * 1024
 """Of a longer stream a trace keeps the beginning, and the end for its usage."""
@@ -162,15 +164,24 @@ class Passage:
         """The client's body with the name that the target's engine knows the model by, past the rails of a stand-in.
 
         Raises `Blocked`."""
+        fields = self._fields
+        if target is not self._target:
+            fields = self._fields_for_stand_in(target)
+        if target.model == self._call.model and fields is self._fields:
+            return self._body
+        return msgspec.json.encode(fields | {"model": target.model_json})
+
+    def _fields_for_stand_in(self, target: Target) -> Fields:
+        """What it is asked: past its rails, and for one of another API without what only Anthropic's knows."""
         fields, rails = self._fields, target.guardrails
-        if target is not self._target and rails.before and self._path == CHAT:
+        if rails.before and self._path == CHAT:
             rewritten, verdicts = check_messages(self._asked, rails)
             self._verdicts += verdicts
             if rewritten is not None:
                 fields = fields | {"messages": msgspec.Raw(rewritten)}
-        if target.model == self._call.model and fields is self._fields:
-            return self._body
-        return msgspec.json.encode(fields | {"model": target.model_json})
+        if self._call.path == "/v1/messages" and "messages" not in target.endpoints:
+            return read_fields(msgspec.json.encode(without(msgspec.json.decode(msgspec.json.encode(fields)))))
+        return fields
 
     def _stand_in(self, target: Target) -> Target:
         """Notes who answered instead. A bare model answers behind the rails of the release it stands in for."""

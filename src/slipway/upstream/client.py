@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from slipway.upstream.connection import Connection
 from slipway.upstream.deadlines import Deadlines
+from slipway.upstream.names import Lookup, look_up
 from slipway.upstream.pool import Pools
 from slipway.upstream.request import HeaderPairs, Prepared, prepare
 
@@ -57,15 +58,21 @@ class Transport(Protocol):
 class HttpClient:
     """Sends requests and hands out responses whose bodies stream. One pool per running event loop, made when needed.
 
-    Certificates are verified, against `tls` where it is given. `per_host` caps the connections to one host; more
-    requests wait for a free one. A request whose reused connection turns out to have been closed in the meantime is
-    sent once more on a new one. Cancelling a task that waits for an answer closes its connection.
+    Certificates are verified, against `tls` where it is given. `lookup` finds the addresses of a host name. `per_host`
+    caps the connections to one host; more requests wait for a free one. A request whose reused connection turns out to
+    have been closed in the meantime is sent once more on a new one. Cancelling a task that waits for an answer closes
+    its connection.
     """
 
     def __init__(
-        self, *, per_host: int = 512, tls: ssl.SSLContext | None = None, transport: Transport | None = None
+        self,
+        *,
+        per_host: int = 512,
+        tls: ssl.SSLContext | None = None,
+        lookup: Lookup = look_up,
+        transport: Transport | None = None,
     ) -> None:
-        self._transport: Transport = transport or Pools(per_host=per_host, tls=tls)
+        self._transport: Transport = transport or Pools(per_host=per_host, tls=tls, lookup=lookup)
 
     async def send(
         self,
