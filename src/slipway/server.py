@@ -28,7 +28,7 @@ GRACE_S = 30
 START_WITHIN_S = 60.0
 QUICK_DEATH_S = 5.0
 SWITCH_S = 0.0005
-"""How long a thread that looks after something may keep the one that answers waiting. Python's own 5 ms would be felt."""
+"""How long a thread that looks after something may keep the one that answers waiting; Python's own 5 ms are felt."""
 YOUNG_OBJECTS = 5_000
 """How many new objects the collector lets pass before it looks for cycles among them."""
 log = logging.getLogger("slipway.server")

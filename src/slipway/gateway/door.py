@@ -147,9 +147,9 @@ class Door(HttpToolsProtocol):
                 self._expect_more_body(len(data))
             elif self._reading == "headers" and (before != "headers" or self._deadline == FOREVER):
                 self._expect("headers", HEADERS_WITHIN_S)
-            # Many clients send headers and body apart: a body that is not long is waited for.
-            if self._whole is not None and (not self._whole.more_body or self.flow.read_paused):
-                self._begin(self._whole)
+        # Many clients send headers and body apart: a body that is not long is waited for.
+        if self._whole is not None and (not self._whole.more_body or self.flow.read_paused):
+            self._begin(self._whole)
 
     def _begin(self, exchange: Exchange) -> None:
         """Starts to answer: the short way if all of the request is there and may go it."""

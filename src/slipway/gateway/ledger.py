@@ -211,8 +211,10 @@ class Ledger:
         reply: str,
         verdicts: dict[str, str] | None,
     ) -> None:
-        """As `write_call`, for a chat completion that went well. It is in the journal after `flush`. `asked` is the JSON
-        of its messages, `model` the one that answered."""
+        """As `write_call`, for a chat completion that went well. It is in the journal after `flush`.
+
+        `asked` is the JSON of its messages, `model` the one that answered.
+        """
         call.recorded = True
         cost = target.cost_micros(usage)
         self.count(call, usage, cost)
