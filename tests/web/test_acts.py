@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -201,6 +202,12 @@ def test_the_best_setting_is_applied_from_the_page(client: TestClient, workspace
         workspace, cases=make_questions(load_sources(workspace).documents), sizes=[40], cuts=[0.9]
     )
     assert compared.best != compared.current
+    compared = replace(compared, clear=False)
+    workspace.store.records.save(compared)
+    assert "Apply all the same" in Page(client.get("/retrieve").text).text
+    assert "not changed" in refused(client, "/retrieve/apply", 400, comparison=compared.id)
+    compared = replace(compared, clear=True)
+    workspace.store.records.save(compared)
     assert "Apply the best" in Page(client.get("/retrieve").text).text
     send(client, "/retrieve/apply", comparison=compared.id)
     assert work(client) == 1

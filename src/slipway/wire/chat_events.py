@@ -11,6 +11,7 @@ from slipway.domain.message import Usage
 from slipway.wire.errors import message_in
 from slipway.wire.openai import WireUsage, read_usage
 from slipway.wire.sse import EventReader
+from slipway.wire.thoughts import BLOCKS, created_in, thoughts_of
 
 
 class Said(NamedTuple):
@@ -18,6 +19,12 @@ class Said(NamedTuple):
 
     text: str
     reasoning: bool = False
+
+
+class Thought(NamedTuple):
+    """The signature of the reasoning before it, or a thought that is sealed, as one of Anthropic's blocks."""
+
+    block: dict[str, Any]
 
 
 class Called(NamedTuple):
@@ -43,7 +50,7 @@ class Failed(NamedTuple):
     code: str
 
 
-Event = Said | Called | Finished | Failed | Usage
+Event = Said | Thought | Called | Finished | Failed | Usage
 
 
 class ChatReader:
@@ -52,6 +59,8 @@ class ChatReader:
     def __init__(self) -> None:
         self._reader = EventReader()
         self.model = ""
+        self.created = 0
+        """Tokens that were written into a cache, as far as told."""
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         for data in self._reader.feed(piece):
@@ -77,6 +86,7 @@ class ChatReader:
             if choice.get("index") in (0, None):
                 yield from _of_choice(choice, chunk)
         if (usage := usage_in(chunk)) is not None:
+            self.created = created_in(chunk["usage"])
             yield usage
 
 
@@ -84,6 +94,8 @@ def _of_choice(choice: dict[str, Any], chunk: dict[str, Any]) -> Iterator[Event]
     delta = choice.get("delta") or {}
     if delta.get("reasoning_content"):
         yield Said(delta["reasoning_content"], reasoning=True)
+    if BLOCKS in delta:
+        yield from map(Thought, thoughts_of(delta))
     text = delta.get("content") or delta.get("refusal")
     if text:
         yield Said(text)
