@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from slipway.domain.errors import DiskFull, SlipwayError
+from slipway.domain.errors import DiskFull
 from slipway.domain.message import Usage
 from slipway.domain.trace import Span, SpanKind, Status
 from slipway.gateway.admission import Admission
@@ -63,7 +63,7 @@ class Ledger:
             self._journal.append(encode_spans(spans))
         except DiskFull as full:
             self._write_without_bodies(spans, full)
-        except (SlipwayError, OSError, ValueError) as wrong:
+        except Exception as wrong:  # whatever is odd about a trace must not cost its answer
             self._lost(wrong)
 
     def _write_without_bodies(self, spans: Sequence[Any], full: DiskFull) -> None:
@@ -71,7 +71,7 @@ class Ledger:
         if not self._short_of_room:
             try:
                 self._journal.append(encode_spans(self._shed(spans)))
-            except (SlipwayError, OSError, ValueError):
+            except Exception:
                 self.counts.bodies_shed -= 1
             else:
                 self.last_failure = f"kept without what was said: {full}"
