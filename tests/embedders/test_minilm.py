@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slipway.domain.errors import FileMissing, PackageMissing, WeightsInvalid
-from slipway.embedders.minilm import DIGESTS, MiniLM, MiniLMTokens, Weights, write_graph
+from slipway.embedders.minilm import DIGESTS, MiniLM, MiniLMTokens, Weights
+from slipway.wire.bert import write_graph
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +80,8 @@ def test_seven_bits_for_processors_without_vnni_are_close_as_well(minilm: MiniLM
     session = onnxruntime.InferenceSession(write_graph(weights.layers, bits=7), providers=["CPUExecutionProvider"])
     (tokens,) = weights.token_ids(TEXTS[:1])
     mean = session.run(None, {"state": weights.first_state([tokens])[None]})[0][0].mean(axis=0)
-    assert float(weights.forward([tokens])[0] @ mean / numpy.linalg.norm(mean)) > 0.97
+    exact = weights.last_states([tokens])[0].mean(axis=0)
+    assert float(exact @ mean / (numpy.linalg.norm(exact) * numpy.linalg.norm(mean))) > 0.97
 
 
 def test_neighbours_do_not_change_a_vector_in_eight_bits(minilm: MiniLM) -> None:
@@ -120,3 +124,40 @@ def test_a_folder_without_the_model_is_named(tmp_path: Path) -> None:
 def test_the_counter_has_a_name_for_the_chunkers_id(minilm: MiniLM) -> None:
     assert MiniLMTokens(minilm).id == "all-MiniLM-L6-v2"
     assert MiniLMTokens(minilm).exact
+
+
+def test_the_tokens_of_a_text_have_vectors_words_and_places(minilm: MiniLM) -> None:
+    text = "Unbelievable lamps, naïvely lit."
+    (found,) = minilm.embed_tokens([text])
+    assert found.tokens.shape == (len(found.words), 384)
+    assert len(found.spans) == len(found.words)
+    assert numpy.abs(numpy.linalg.norm(found.tokens, axis=1) - 1).max() < 1e-5
+    assert numpy.abs(found.vector - minilm.embed([text])[0]).max() < 1e-5
+    first = [span for span, word in zip(found.spans, found.words, strict=True) if word == 0]
+    assert text[first[0][0] : first[-1][1]] == "Unbelievable"
+    assert [one.tokens.shape for one in minilm.embed_tokens(["", "lamp " * 400])] == [(0, 384), (254, 384)]
+
+
+AWKWARD = [
+    "",
+    " \n\n ",
+    "a\tb\u00a0c\u2003d\r\ne\u2028f\u0085g",
+    "Räder, naïve café — unbelievable 漢字と漢字. e\u0301 \u0301x a\u200bb \x00c\x1cd",
+    "[SEP] x[MASK]y [CLS][UNK] ##ing don't $4.90 (3,000)",
+    "x" * 500 + " " + "ab-" * 300 + "\n" + "🙂🙂 👩\u200d👩 \ufeffstart",
+]
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_words_taken_apart_once_give_the_tokens_of_the_whole_text(minilm: MiniLM, text: str) -> None:
+    whole = minilm._load().weights.measuring.encode(text, add_special_tokens=False)
+    counter = minilm.token_counter()
+    for _ in range(2):  # the second time from what is known
+        assert counter.starts(text) == [start for start, _ in whole.offsets]
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(alphabet=st.sampled_from("aB1 \n\t.,-'#[]äé\u0301漢\u00a0\u200b\x1c\x85🙂ß"), max_size=60))
+def test_any_text_gives_the_same_tokens_by_words(minilm: MiniLM, text: str) -> None:
+    whole = minilm._load().weights.measuring.encode(text, add_special_tokens=False)
+    assert minilm.token_counter().starts(text) == [start for start, _ in whole.offsets]

@@ -216,3 +216,12 @@ def test_what_goes_wrong_is_told_in_one_line(
 def test_a_folder_without_an_application_is_told(tmp_path: Path) -> None:
     done = runner.invoke(app, ["retrieve", "list", "--dir", str(tmp_path)])
     assert isinstance(done.exception, NotAnApplication)
+
+
+def test_a_setting_without_clear_evidence_is_applied_only_by_force(built: Path) -> None:
+    settings = built / "slipway.toml"
+    before = settings.read_text(encoding="utf-8")
+    assert "not changed" in run(built, "compare", "--size", "40", "--apply")
+    assert settings.read_text(encoding="utf-8") == before
+    assert "slipway.toml is set to it" in run(built, "compare", "--size", "40", "--apply", "--force")
+    assert "size = 40" in settings.read_text(encoding="utf-8")

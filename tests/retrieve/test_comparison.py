@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,16 @@ import pytest
 from slipway.config.editing import set_table
 from slipway.domain.dataset import Case
 from slipway.domain.document import Chunk
-from slipway.domain.errors import ConfigError, InputError
+from slipway.domain.errors import ConfigError, InputError, NoClearDifference
 from slipway.domain.release import Measure
 from slipway.domain.settings_comparison import SettingsComparison, SettingsResult
 from slipway.retrieve import comparison
 from slipway.retrieve.applying import apply_best
 from slipway.retrieve.comparison import (
+    Outcome,
     Searched,
     Setting,
+    _weigh_evidence,
     choose_best,
     compare_settings,
     judge,
@@ -210,7 +213,7 @@ def test_the_best_setting_is_written_and_its_index_is_built(application: Path) -
         compared = compare_settings(
             opened, cases=make_questions(load_sources(opened).documents), sizes=[40], cuts=[0.7]
         )
-        applied = apply_best(opened, compared)
+        applied = apply_best(opened, compared, force=True)
         assert opened.store.records.get(SettingsComparison, compared.id) == applied
     after = settings.read_text(encoding="utf-8")
     assert [line for line in before.splitlines() if line.startswith("#")] == [
@@ -239,3 +242,42 @@ def test_a_table_is_edited_in_place(before: str, after: str) -> None:
 def test_a_table_that_cannot_be_edited_safely_is_left() -> None:
     with pytest.raises(ConfigError, match="Edit it by hand"):
         set_table("[retrieve.chunker]\nkind = 'fixed'\n", "retrieve", {"chunker": {"kind": "recursive"}})
+
+
+def outcomes(*, ndcg: float, recall: float = 0.9, tokens: int = 500) -> list[Outcome]:
+    return [Outcome(ndcg + 0.01 * (place % 3), recall, 0.5, tokens + place) for place in range(60)]
+
+
+HERE = Setting("recursive", 200, "minilm", "cosine", 0.45, 0.76)
+
+
+@pytest.mark.parametrize(
+    ("best", "found", "clear", "said"),
+    [
+        pytest.param(HERE, {"ndcg": 0.5}, False, "These are the settings", id="the same"),
+        pytest.param(HERE._replace(size=100), {"ndcg": 0.6}, True, "Better than", id="better"),
+        pytest.param(HERE._replace(size=100), {"ndcg": 0.5}, False, "No clear difference", id="level"),
+        pytest.param(HERE._replace(cut=0.9), {"ndcg": 0.5, "tokens": 300}, True, "fewer tokens", id="sharper"),
+        pytest.param(HERE._replace(cut=0.6), {"ndcg": 0.5, "recall": 0.95}, True, "recall is higher", id="wider"),
+        pytest.param(HERE._replace(cut=0.9), {"ndcg": 0.5, "recall": 0.8, "tokens": 300}, False, "without a clear",
+                     id="sharper and worse"),
+    ],
+)  # fmt: skip
+def test_evidence_is_clear_only_beyond_chance(best: Setting, found: dict[str, float], clear: bool, said: str) -> None:
+    tried = {HERE: outcomes(ndcg=0.5), best: outcomes(**found)}  # type: ignore[arg-type]
+    evidence = _weigh_evidence(tried, best, HERE)
+    assert evidence.clear is clear
+    assert said in evidence.verdict
+    untried = _weigh_evidence({best: tried[best]}, best, HERE._replace(size=1))
+    assert not untried.clear
+
+
+def test_what_is_there_stays_without_a_clear_difference(application: Path) -> None:
+    settings = application / "slipway.toml"
+    before = settings.read_text(encoding="utf-8")
+    with open_workspace(application) as opened:
+        compared = compare_settings(opened, cases=make_questions(load_sources(opened).documents), sizes=[40])
+        with pytest.raises(NoClearDifference, match="--force"):
+            apply_best(opened, replace(compared, clear=False))
+        assert opened.store.records.get(SettingsComparison, compared.id).applied == ""
+    assert settings.read_text(encoding="utf-8") == before

@@ -17,7 +17,7 @@ from slipway.retrieve.gaps import find_gaps, judge_questions
 from slipway.retrieve.index import build_index
 from slipway.retrieve.query import search_legs
 from slipway.retrieve.signals import Known, describe_search
-from slipway.retrieve.topics import average_link, group_questions, name_topic
+from slipway.retrieve.topics import average_link, group_questions, lend_words, name_topic, word_vectors
 from slipway.workspace import Workspace
 
 COVERED = ["How long can I return a parcel?", "What does express shipping cost?", "How long is the warranty of a lamp?"]
@@ -196,3 +196,13 @@ TOPICS = [
 @pytest.mark.parametrize(("questions", "others", "topic"), TOPICS)
 def test_a_topic_is_named_by_the_words_it_shares(questions: Sequence[str], others: Sequence[str], topic: str) -> None:
     assert name_topic(questions, others).startswith(topic)
+
+
+def test_by_words_alone_two_questions_meet_by_a_third_that_has_words_of_both() -> None:
+    vectors = word_vectors(["Vistula terraces", "terraces pharaohs", "pharaohs pyramids", "gearbox oil"])
+    lent = lend_words(vectors)
+    before, after = vectors @ vectors.T, lent @ lent.T
+    assert before[0, 2] == 0
+    assert after[0, 2] > 0.1
+    assert after[0, 3] == 0
+    assert numpy.abs(numpy.linalg.norm(lent, axis=1) - 1).max() < 1e-5

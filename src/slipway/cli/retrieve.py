@@ -173,7 +173,13 @@ def compare(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Most questions.")] = 500,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Write the best setting into slipway.toml and build its index.")
+        bool,
+        typer.Option(
+            "--apply", help="Where the best is clearly better, write it into slipway.toml and build its index."
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --apply: write the best also without a clear difference.")
     ] = False,
     folder: Folder = HERE,
     as_json: AsJson = False,
@@ -201,10 +207,10 @@ def compare(
                 cuts=cuts or None,
                 on_percent=tell,
             )
-        if apply:
+        if apply and (comparison.clear or force):
             with progress("Embedding", quiet=as_json) as tell:
-                comparison = apply_best(workspace, comparison, on_progress=tell)
-    show(comparison, as_json=as_json, text=_comparison_lines)
+                comparison = apply_best(workspace, comparison, force=force, on_progress=tell)
+    show(comparison, as_json=as_json, text=lambda compared: _comparison_lines(compared, asked_to_apply=apply))
 
 
 @app.command()
@@ -328,7 +334,7 @@ def _passage_lines(result: Any, threshold: float) -> list[str]:
     return lines
 
 
-def _comparison_lines(comparison: Any) -> list[str]:
+def _comparison_lines(comparison: Any, *, asked_to_apply: bool = False) -> list[str]:
     made = " (made from the documents)" if comparison.made else ""
     rows = [
         (
@@ -361,6 +367,12 @@ def _comparison_lines(comparison: Any) -> list[str]:
     ]
     if comparison.applied:
         lines.append(f"slipway.toml is set to it, and {comparison.applied} is built with it.")
+    elif asked_to_apply and comparison.best != comparison.current:
+        lines.append(
+            "slipway.toml was not changed: the best is not clearly better. Set it all the same: --apply --force"
+        )
+    elif asked_to_apply:
+        lines.append("slipway.toml has this setting already.")
     return lines
 
 

@@ -455,6 +455,13 @@ class NothingToIndex(InputError):
         )
 
 
+class NoClearDifference(InputError):
+    """The best setting of a comparison is not clearly better than the one there is, so it was not applied."""
+
+    def __init__(self, verdict: str) -> None:
+        super().__init__(f"slipway.toml was not changed. {verdict} To set it all the same: --apply --force")
+
+
 class EmbedderChanged(SlipwayError):
     """An index was built with another embedder than the one that is there now."""
 

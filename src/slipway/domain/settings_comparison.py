@@ -48,5 +48,7 @@ class SettingsComparison:
     """The row of the settings in slipway.toml, where it was among those tried."""
     verdict: str
     created_at: datetime
+    clear: bool = False
+    """Whether the best is clearly better than `current` on these questions; without that it is not applied unasked."""
     applied: str = ""
     """The index version that was built with the best setting, as NAME@VERSION."""

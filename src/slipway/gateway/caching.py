@@ -18,8 +18,9 @@ from slipway.domain.message import Usage
 from slipway.gateway.cache import AnswerCache
 from slipway.gateway.call import Call, Send
 from slipway.gateway.fields import wants_stream
-from slipway.gateway.ledger import Ledger, shortened
+from slipway.gateway.ledger import Ledger
 from slipway.gateway.targets import Target
+from slipway.store.call_records import shortened
 from slipway.text.tokens import count_tokens
 from slipway.wire.chat import Facts, completion_of, tool_calls_of
 from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, Thought, usage_in

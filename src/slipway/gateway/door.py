@@ -21,6 +21,8 @@ from slipway.wire.errors import write_error
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
+    from slipway.gateway.express import Express, Passing
+
 HEADERS_WITHIN_S = 15.0
 """How long a client may take from the first byte of a request to the last one of its headers."""
 BODY_PIECE_WITHIN_S = 30.0
@@ -36,6 +38,7 @@ UNREAD_WITHIN_S = 60.0
 UNHEARD_LIMIT = 16 * 1024 * 1024
 """Of a body that goes on after its answer."""
 FOREVER = float("inf")
+EXPRESS_PATH = b"/v1/chat/completions"
 OFFERS = (b"connection", b"upgrade", b"http2-settings")
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 PHRASES = {int(status): status.phrase for status in http.HTTPStatus}
@@ -54,6 +57,11 @@ class Door(HttpToolsProtocol):
         self._deadline = FOREVER
         self._reading = ""
         self._header_bytes = 0
+        self._whole: Exchange | None = None
+        """A request that is on its way, and may go the short way when all of it is there."""
+        self._passing: Passing | None = None
+        self._express: Express | None = getattr(self.app, "express", None)
+        self._express_scope: dict[str, Any] = {}
         self._body_of: object = None
         self._body_until = FOREVER
         self._idle_bytes = 0
@@ -108,6 +116,7 @@ class Door(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._express_scope = self._scope(EXPRESS_PATH, b"", b"POST", "1.1")
         self._expect("nothing", self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -117,6 +126,8 @@ class Door(HttpToolsProtocol):
         if self._unread_clock is not None:
             self._unread_clock.cancel()
         super().connection_lost(exc)
+        if self._passing is not None:
+            self._passing.left()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -166,6 +177,20 @@ class Door(HttpToolsProtocol):
                 self._expect_more_body(len(data))
             elif self._reading == "headers" and (before != "headers" or self._deadline == FOREVER):
                 self._expect("headers", HEADERS_WITHIN_S)
+        # Many clients send headers and body apart: a body that is not long is waited for.
+        if self._whole is not None and (not self._whole.more_body or self.flow.read_paused):
+            self._begin(self._whole)
+
+    def _begin(self, exchange: Exchange) -> None:
+        """Starts to answer: the short way if all of the request is there and may go it."""
+        self._whole = None
+        if not exchange.more_body and self._express is not None and not self.flow.write_paused:
+            passing = self._express.take(exchange)
+            if passing is not None:
+                if not exchange.response_complete:
+                    self._passing = passing
+                return
+        self._start_asgi_task(cast(Any, exchange), self.app)
 
     def _headers_too_large(self) -> bool:
         too_large = self._reading == "headers" and self._header_bytes > HEADERS_LIMIT
@@ -212,6 +237,20 @@ class Door(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._reading = "body"
         url, parser = self.url, self.parser
+        before = self.cycle
+        if (
+            url == EXPRESS_PATH
+            and self._header_bytes <= HEADERS_LIMIT
+            and (before is None or before.response_complete)
+            and not self.expect_100_continue
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+        ):
+            scope = self._express_scope | {"headers": self.headers}
+            whole = self._whole = Exchange(self, scope, keep_alive=parser.should_keep_alive())
+            self.cycle = cast(Any, whole)
+            return
         path, _, query = url.partition(b"?")
         method = parser.get_method()
         app = self.app
@@ -221,7 +260,19 @@ class Door(HttpToolsProtocol):
             self._go_the_long_way()
             return
         version = parser.get_http_version()
-        scope = {
+        scope = self._scope(path, query, method, version) | {"headers": self.headers}
+        cycle = Exchange(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
+        self.cycle = cast(Any, cycle)
+        if before is None or before.response_complete:
+            self._start_asgi_task(cast(Any, cycle), app)
+        else:
+            # One more request before the answer to the one before it: it waits for its turn.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cast(Any, cycle), app))
+
+    def _scope(self, path: bytes, query: bytes, method: bytes, version: str) -> dict[str, Any]:
+        """The scope of a request without its headers."""
+        return {
             "type": "http",
             "asgi": ASGI,
             "http_version": version,
@@ -231,18 +282,13 @@ class Door(HttpToolsProtocol):
             "raw_path": path,
             "query_string": query,
             "root_path": "",
-            "headers": self.headers,
             "server": self.server,
             "client": self.client,
         }
-        before, cycle = self.cycle, Exchange(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
-        self.cycle = cast(Any, cycle)
-        if before is None or before.response_complete:
-            self._start_asgi_task(cast(Any, cycle), app)
-        else:
-            # One more request before the answer to the one before it: it waits for its turn.
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cast(Any, cycle), app))
+
+    def passed(self) -> None:
+        """Nobody is on the short way any more."""
+        self._passing = None
 
     def on_chunk_header(self) -> None:
         # Fields that come after a body in chunks are none of the request's: whoever checked its headers, a proxy say,
@@ -343,73 +389,53 @@ async def _refuse_large_headers(_scope: Any, _receive: Any, send: Callable[..., 
     await send({"type": "http.response.body", "body": body})
 
 
-class Signal:
-    """What `asyncio.Event` is to a single waiter."""
-
-    __slots__ = ("_loop", "_set", "_waiter")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._set = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def set(self) -> None:
-        self._set = True
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def clear(self) -> None:
-        self._set = False
-
-    async def wait(self) -> None:
-        if not self._set:
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-
-
 class Exchange:
     """One request of the short way and its answer, as ASGI: what `RequestResponseCycle` is to uvicorn."""
 
-    __slots__ = (
-        "_chunked",
-        "_door",
-        "_flow",
-        "_head",
-        "_missing",
-        "_transport",
-        "body",
-        "disconnected",
-        "keep_alive",
-        "message_event",
-        "more_body",
-        "response_complete",
-        "response_started",
-        "scope",
-        "task",
-        "waiting_for_100_continue",
-    )
+    # What many requests never change stands on the class, where it costs them nothing.
+    task: asyncio.Task[None] | None = None
+    disconnected = False
+    body = b""
+    more_body = True
+    response_started = False
+    response_complete = False
+    _head = b""
+    _chunked = False
+    _missing = 0
+    _news = False
+    _waiter: asyncio.Future[None] | None = None
 
     def __init__(self, door: Door, scope: MutableMapping[str, Any], *, keep_alive: bool) -> None:
         self._door = door
         self._flow: FlowControl = door.flow
         self._transport: asyncio.Transport = door.transport
         self.scope = scope
-        self.task: asyncio.Task[None] | None = None
-        self.message_event = Signal(door.loop)
-        self.disconnected = False
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = door.expect_100_continue
-        self.body: bytes | bytearray = b""
-        self.more_body = True
-        self.response_started = False
-        self.response_complete = False
-        self._head = b""
-        self._chunked = False
-        self._missing = 0
+
+    # What `asyncio.Event` is to a single waiter ---------------------------------------------------------------------
+
+    @property
+    def message_event(self) -> Exchange:
+        return self
+
+    def set(self) -> None:
+        """There is something new to receive."""
+        self._news = True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        if not self._news:
+            self._waiter = self._door.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self._news = False
+
+    # ASGI -----------------------------------------------------------------------------------------------------------
 
     async def run_asgi(self, app: Callable[..., Any]) -> None:
         try:
@@ -424,14 +450,31 @@ class Exchange:
         if not self.response_complete and not self.disconnected:
             self._transport.close()
 
+    def answer(self, status: int, headers: bytes, body: bytes) -> None:
+        """The whole answer at once, past ASGI; `headers` are lines that end in CR LF."""
+        door = self._door
+        door.passed()
+        self.response_started = self.response_complete = True
+        self.set()
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        if not self._transport.is_closing():
+            self._transport.write(b"%b%b%b%b" % (STATUS_LINES[status], headers, end, body))
+            if not self.keep_alive:
+                self._transport.close()
+        door.on_response_complete()
+
+    def go_the_long_way(self, app: Callable[..., Any]) -> None:
+        """Leaves the rest to a task."""
+        self._door.passed()
+        self._door._start_asgi_task(cast(Any, self), app)
+
     async def receive(self) -> MutableMapping[str, Any]:
         if self.waiting_for_100_continue and not self._transport.is_closing():
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
         if not self.disconnected and not self.response_complete:
             self._flow.resume_reading()
-            await self.message_event.wait()
-            self.message_event.clear()
+            await self._wait()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body, self.body = self.body, b""
@@ -465,7 +508,7 @@ class Exchange:
                 return
         if last:
             self.response_complete = True
-            self.message_event.set()
+            self.set()
             # A body that is shorter than its content-length would leave the client waiting for the rest.
             if not self.keep_alive or self._missing:
                 self._transport.close()

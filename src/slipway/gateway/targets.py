@@ -47,6 +47,8 @@ class Target:
     address: str = ""
     """Where the engine is, for breakers; empty for one that does not speak HTTP."""
     broken: SlipwayError | None = None
+    direct: bool = False
+    """Whether chat completions go to the engine as clients write them."""
 
     @property
     def label(self) -> str:
@@ -111,6 +113,7 @@ def _target(
                     endpoints["messages/count_tokens"] = (engine.prepare_count(),)
         except SlipwayError as wrong:
             broken = wrong
+    direct = isinstance(engine, OpenAI) and bool(endpoints.get("chat/completions"))
     base_url = engine.base_url if isinstance(engine, OpenAI | ChatEngine) else ""
     return Target(
         release=release,
@@ -124,4 +127,5 @@ def _target(
         price=price_in(settings, engine_name, model, base_url=base_url),
         address=base_url,
         broken=broken,
+        direct=direct,
     )

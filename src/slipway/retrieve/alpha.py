@@ -19,8 +19,10 @@ TRIED = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 QUESTIONS = 240
 FEWEST_QUESTIONS = 30
 OWN = 0.5
-"""How far the weight goes from the general one to the one that made questions ask for: they repeat the words of the
-documents more than real ones do."""
+"""How far the weight goes from the general one to the one that made questions ask for."""
+MOST_TOWARDS_WORDS = 0.05
+"""How far it goes towards words at most. Made questions repeat the words of the documents more than real ones do: that
+they ask for words tells little, that they ask for vectors in spite of it tells something."""
 
 
 def fit_alpha(
@@ -47,7 +49,7 @@ def fit_alpha(
     best = max(tried, key=lambda alpha: (sum(gains[alpha]), -abs(alpha - search.alpha)))
     as_good = [alpha for alpha in tried if alpha == best or not _clearly_less(gains[alpha], gains[best])]
     nearest = min(as_good, key=lambda alpha: abs(alpha - search.alpha))
-    fitted = round(search.alpha + OWN * (nearest - search.alpha), 3)
+    fitted = round(search.alpha + min(OWN * (nearest - search.alpha), MOST_TOWARDS_WORDS), 3)
     return AlphaFit(
         alpha=fitted,
         questions=len(made),

@@ -9,7 +9,7 @@ from typing import Any
 
 from slipway.config.editing import set_table
 from slipway.config.reader import FILE_NAME, parse_settings
-from slipway.domain.errors import NotAnApplication
+from slipway.domain.errors import NoClearDifference, NotAnApplication
 from slipway.domain.settings_comparison import SettingsComparison, SettingsResult
 from slipway.retrieve.index import build_index
 from slipway.store.files import write_text
@@ -17,13 +17,21 @@ from slipway.workspace import Workspace, open_workspace
 
 
 def apply_best(
-    workspace: Workspace, comparison: SettingsComparison, *, on_progress: Callable[[int, int], None] | None = None
+    workspace: Workspace,
+    comparison: SettingsComparison,
+    *,
+    force: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> SettingsComparison:
     """Sets [retrieve] to the best setting, builds that index version and notes it in the comparison.
+
+    What is there stays unless the best is clearly better; `force` sets it all the same. Raises `NoClearDifference`.
 
     Comments and layout of slipway.toml stay. The file is checked before it is replaced, at once or not at all. Raises
     `ConfigError` where the table cannot be edited safely, and what `build_index` raises.
     """
+    if not (comparison.clear or force):
+        raise NoClearDifference(comparison.verdict)
     path = workspace.folder / FILE_NAME
     try:
         before = path.read_text(encoding="utf-8")

@@ -39,6 +39,8 @@ from slipway.workspace import Workspace
 SIZES = (100, 200, 400)
 ALPHAS = (0.3, 0.45, 0.6)
 CUTS = (0.65, 0.76, 0.88)
+RECALL_GIVEN = 0.02
+"""Recall that a cut which returns fewer tokens may cost at most, at the lower end of its interval."""
 EMBEDDING = 0.7
 """Share of the work on one way to cut that is counted for its embedding."""
 
@@ -157,6 +159,7 @@ def compare_settings(
     own = workspace.embedder.id if workspace.embedder else ""
     current = Setting(kind, here, own, search.similarity, search.alpha, search.cut)
     current = current if own else current._replace(similarity=tried.similarities[0], alpha=1.0)
+    evidence = _weigh_evidence(outcomes, best, current)
     comparison = SettingsComparison(
         id=new_id(),
         index=workspace.settings.retrieve.index,
@@ -168,7 +171,8 @@ def compare_settings(
         rows=tuple(rows.values()),
         best=rows[best],
         current=rows.get(current),
-        verdict=_verdict(outcomes, best, current),
+        verdict=evidence.verdict,
+        clear=evidence.clear,
         created_at=workspace.now(),
     )
     workspace.store.records.save(comparison)
@@ -377,22 +381,52 @@ def _measure(name: str, values: Iterable[float]) -> Measure:
     return Measure(name=name, value=sum(scores) / len(scores), low=interval.low, high=interval.high, n=len(scores))
 
 
-def _verdict(
-    outcomes: Mapping[Setting, list[Outcome]],
-    best: Setting,
-    current: Setting,
-) -> str:
+class Evidence(NamedTuple):
+    """Whether the best setting is clearly better than the one of slipway.toml, and that in a sentence."""
+
+    clear: bool
+    verdict: str
+
+
+def _weigh_evidence(outcomes: Mapping[Setting, list[Outcome]], best: Setting, current: Setting) -> Evidence:
+    """Paired over the questions: nDCG@10 clearly higher, or where only the cut differs, clearly better by the cut."""
     if current not in outcomes:
-        return "The settings of slipway.toml were not among those tried."
+        return Evidence(
+            False,
+            "The settings of slipway.toml were not among those tried, so these were not compared with them.",
+        )
+    if current == best:
+        return Evidence(False, "These are the settings of slipway.toml.")
     if current[:-1] == best[:-1]:
-        same_cut = current == best
-        return "These are the settings of slipway.toml." if same_cut else "Only its cut differs from slipway.toml."
+        return _weigh_cut(outcomes[current], outcomes[best])
     interval = paired_bootstrap(
         [after.ndcg - before.ndcg for before, after in zip(outcomes[current], outcomes[best], strict=True)]
     )
     if interval.low <= 0:
-        return "No clear difference to the settings of slipway.toml on these questions."
-    return (
+        return Evidence(False, "No clear difference to the settings of slipway.toml on these questions.")
+    return Evidence(
+        True,
         f"Better than the settings of slipway.toml by {interval.low * 100:.1f} to {interval.high * 100:.1f} points of "
-        "nDCG@10 (95 % interval, paired)."
+        "nDCG@10 (95 % interval, paired).",
     )
+
+
+def _weigh_cut(before: Sequence[Outcome], after: Sequence[Outcome]) -> Evidence:
+    """A cut does not change the ranking: it is better where recall rises, or tokens fall and recall does not."""
+    recall = paired_bootstrap([new.recall - old.recall for old, new in zip(before, after, strict=True)])
+    tokens = paired_bootstrap([float(new.tokens - old.tokens) for old, new in zip(before, after, strict=True)])
+    was = sum(outcome.tokens for outcome in before) or 1
+    fewer = 100 * (1 - sum(outcome.tokens for outcome in after) / was)
+    if recall.low > 0:
+        return Evidence(
+            True,
+            f"Only its cut differs from slipway.toml: recall is higher by {recall.low * 100:.1f} to "
+            f"{recall.high * 100:.1f} points (95 % interval, paired).",
+        )
+    if tokens.high < 0 and recall.low >= -RECALL_GIVEN:
+        return Evidence(
+            True,
+            f"Only its cut differs from slipway.toml: {fewer:.0f} % fewer tokens, and recall falls by at most "
+            f"{max(-recall.low, 0.0) * 100:.1f} points (95 % interval, paired).",
+        )
+    return Evidence(False, "Only its cut differs from slipway.toml, without a clear difference on these questions.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -31,7 +30,6 @@ from slipway.retrieve.documents import Loaded, Progress, load_documents
 from slipway.retrieve.embeddings import Embeddings, forget_documents
 from slipway.retrieve.reranking import pin_reranker
 from slipway.retrieve.rewriting import pin_rewriting
-from slipway.retrieve.signals import Known
 from slipway.retrieve.web_pages import split_sources
 from slipway.retrieve.where import check_fields, known_where
 from slipway.text.markdown import plain_text
@@ -140,22 +138,20 @@ def build_index(
     )
     latest = _latest(workspace, name)
     if latest is not None and latest[0].hash == version_hash:
+        workspace.indexes.mend(version_hash)
         return latest[0]
     chunks = cut_documents(documents, chunker, cut_id, tokens, before=latest)
     vectors = embed_chunks(workspace, documents, chunks, on_progress=on_progress)
     workspace.indexes.write(version_hash, documents=documents, chunks=chunks, vectors=vectors)
     counts = {document: len(list(group)) for document, group in groupby(chunks, key=lambda chunk: chunk.document)}
     reader = workspace.indexes.open(version_hash)
-    owners = {document.id: document.content_hash for document in documents}
-    with Embeddings(workspace.state) if embedder is not None else nullcontext() as kept:
-        known = Known(reader, embedder, kept, owners)
-        fit = None
-        if embedder is not None and workspace.settings.retrieve.alpha == "auto":
-            general = replace(search, where="", alpha=GENERAL_ALPHA)
-            fit = fit_alpha(reader, documents, search=general, embedder=embedder)
-            search = replace(search, alpha=fit.alpha if fit else GENERAL_ALPHA)
-        # Calibrated on the whole index, whatever its searches keep to.
-        coverage = fit_coverage(reader, search=replace(search, where=""), embedder=embedder, known=known)
+    fit = None
+    if embedder is not None and workspace.settings.retrieve.alpha == "auto":
+        general = replace(search, where="", alpha=GENERAL_ALPHA)
+        fit = fit_alpha(reader, documents, search=general, embedder=embedder)
+        search = replace(search, alpha=fit.alpha if fit else GENERAL_ALPHA)
+    # Calibrated on the whole index, whatever its searches keep to.
+    coverage = fit_coverage(reader, search=replace(search, where=""), embedder=embedder)
     index = Index(
         name=name,
         version=0,

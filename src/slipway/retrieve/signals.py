@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy
 
 from slipway.domain.document import Chunk
-from slipway.embedders.base import Embedder, Vectors
+from slipway.embedders.base import Embedder, TokenEmbedder, TokenVectors, Vectors
 from slipway.engines.extractive import BIAS, BY_COSINE, BY_WORDS, COSINE_BIAS, EMBEDDER, WEIGHTS
-from slipway.retrieve.embeddings import Embeddings
 from slipway.retrieve.fusion import fuse
+from slipway.retrieve.likeness import NOTHING_MET, OF_LIKENESS, describe_likeness, take_tokens
 from slipway.retrieve.query import Legs
 from slipway.text.evidence import FEATURES, Source, describe_units, find_units, take_apart
 from slipway.text.markdown import plain_text
@@ -23,7 +23,9 @@ from slipway.vectors.base import IndexReader
 TOP = 5
 SPREAD = 50
 """Scores that a best score is compared with."""
-SENTENCES_EMBEDDED = 6
+SENTENCES_EMBEDDED = 10
+MOST_KEPT = 1000
+"""Sentences whose tokens are kept in memory, some 50 KB each."""
 BY_WORDS_ALONE = (
     "bm25_of_ideal", "covered_by_first", "covered_by_five", "told_by_first", "told_by_five", "missing", "unknown",
     "lead", "question_length", "stands_out", "evidence", "evidence_lead", "evidence_of_all", "sentence_coverage",
@@ -35,29 +37,24 @@ OF_VECTORS = (
     "fused_lead_of_five",
 )  # fmt: skip
 OF_SENTENCES = (
-    "answer", "answer_lead", "answer_of_all", "sentence_cosine", "sentence_cosine_lead",
+    "answer", "answer_lead", "answer_of_all", "sentence_cosine", "sentence_cosine_lead", *OF_LIKENESS,
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Chunks of one index, each read and taken apart once. Sentences are embedded where MiniLM runs here.
-
-    With `kept` their vectors are kept for the next build, under the content hash of their document in `owners`.
-    """
+    """Chunks of one index, each read and taken apart once. Sentences are embedded where MiniLM runs here."""
 
     reader: IndexReader
     embedder: Embedder | None = None
-    kept: Embeddings | None = None
-    owners: Mapping[str, str] = field(default_factory=dict)
     _chunks: dict[int, Chunk] = field(default_factory=dict)
     _words: dict[int, frozenset[str]] = field(default_factory=dict)
-    _vectors: dict[str, Vectors] = field(default_factory=dict)
+    _sentences: dict[str, TokenVectors] = field(default_factory=dict)
 
     @property
     def embeds_sentences(self) -> bool:
         """Not by a remote model: that would be a request for every question."""
-        return self.embedder is not None and self.embedder.id.startswith(EMBEDDER)
+        return isinstance(self.embedder, TokenEmbedder) and self.embedder.id.startswith(EMBEDDER)
 
     def chunks(self, numbers: Collection[int]) -> list[Chunk]:
         missing = [number for number in numbers if number not in self._chunks]
@@ -70,18 +67,14 @@ class Known:
                 self._words[number] = frozenset(content_words(f"{chunk.heading} {chunk.text}"))
         return [self._words[number] for number in numbers]
 
-    def embed(self, texts: Sequence[str], documents: Sequence[str]) -> Vectors:
-        """Shape (texts, dimensions), of sentences of these documents; only where `embeds_sentences`."""
-        assert self.embedder is not None
-        missing = {text: id for text, id in zip(texts, documents, strict=True) if text not in self._vectors}
-        if missing and self.kept is not None:
-            owners = [self.owners[id] for id in missing.values()]
-            self._vectors.update(
-                zip(missing, self.kept.embed(self.embedder, list(missing), documents=owners), strict=True)
-            )
-        elif missing:
-            self._vectors.update(zip(missing, self.embedder.embed(list(missing)), strict=True))
-        return numpy.asarray([self._vectors[text] for text in texts], dtype=numpy.float32)
+    def embed(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Sentences with the vectors of their tokens; only where `embeds_sentences`."""
+        assert isinstance(self.embedder, TokenEmbedder)
+        if len(self._sentences) > MOST_KEPT:
+            self._sentences.clear()
+        missing = [text for text in dict.fromkeys(texts) if text not in self._sentences]
+        self._sentences.update(zip(missing, self.embedder.embed_tokens(missing), strict=True))
+        return [self._sentences[text] for text in texts]
 
 
 def describe_search(
@@ -104,9 +97,9 @@ def describe_search(
     row = _of_words(known, question, lexical, dropped)
     fused = fuse(lexical, dense, alpha=alpha if legs.dense else 1.0)[:TOP]
     best = fused[0].score if fused and fused[0].score > 0 else 1.0
-    chunks = known.chunks([hit.chunk for hit in fused])
     scores = [hit.score / best for hit in fused]
-    row |= _of_evidence(known, question, chunks, scores, vector if known.embeds_sentences else None)
+    numbers = [hit.chunk for hit in fused]
+    row |= _of_evidence(known, question, numbers, scores, vector if known.embeds_sentences else None)
     if legs.dense:
         row |= _of_vectors(lexical, dense)
         row["fused_lead"] = 1 - scores[1] if len(scores) > 1 else 0.0
@@ -146,10 +139,11 @@ def _of_words(known: Known, question: str, lexical: Mapping[int, float], dropped
 
 
 def _of_evidence(
-    known: Known, question: str, chunks: Sequence[Chunk], scores: Sequence[float], vector: Vectors | None
+    known: Known, question: str, numbers: Sequence[int], scores: Sequence[float], vector: Vectors | None
 ) -> dict[str, float]:
     """How well the best sentences would answer, by the weights of the extractive engine."""
     asked = take_apart(question)
+    chunks = known.chunks(numbers)
     sources = [
         Source(text=chunk.text, heading=chunk.heading, score=score) for chunk, score in zip(chunks, scores, strict=True)
     ]
@@ -157,7 +151,7 @@ def _of_evidence(
     if not units:
         row = dict.fromkeys(BY_WORDS_ALONE[10:], 0.0) | {"evidence": BIAS / 5, "evidence_of_all": BIAS / 5}
         if vector is not None:
-            row |= dict.fromkeys(OF_SENTENCES, 0.0) | {"answer": BIAS / 5, "answer_of_all": BIAS / 5}
+            row |= dict.fromkeys(OF_SENTENCES, 0.0) | NOTHING_MET | {"answer": BIAS / 5, "answer_of_all": BIAS / 5}
         return row
     rows = numpy.asarray(describe_units(asked, sources, units))
     log_odds = rows @ WEIGHED + BIAS
@@ -182,7 +176,8 @@ def _of_evidence(
         chosen = order[:SENTENCES_EMBEDDED]
         best_units = [units[at] for at in chosen.tolist()]
         texts = [plain_text(sources[unit.source].text[unit.start : unit.end]) for unit in best_units]
-        cosines = known.embed(texts, [chunks[unit.source].document for unit in best_units]) @ vector
+        sentences = known.embed(texts)
+        cosines = numpy.stack([sentence.vector for sentence in sentences]) @ vector
         answers = BY_WORDS * log_odds[chosen] + BY_COSINE * cosines + COSINE_BIAS
         ranked = sorted(answers.tolist(), reverse=True)
         row |= {
@@ -192,6 +187,12 @@ def _of_evidence(
             "sentence_cosine": float(cosines.max()),
             "sentence_cosine_lead": float(cosines.max() - numpy.median(cosines)),
         }
+        row |= describe_likeness(
+            take_tokens(question, known.embed([question])[0]),
+            sentences,
+            [unit.source for unit in best_units],
+            known.words(numbers),
+        )
     return row
 
 

@@ -19,7 +19,12 @@ NEAR_BY_BOTH = 0.25
 """Mean likeness by vectors and words at which two groups become one."""
 WORDS_TO_VECTORS = 0.5
 """Weight of the shared rare words beside the cosine: names keep topics apart that sound alike."""
-NEAR_BY_WORDS = 0.12
+NEAR_BY_WORDS = 0.25
+LENT = 0.5
+"""How much of its nearest questions' words a question is lent where there are words alone, so that two questions with
+no word in common meet by a third that has words of both."""
+LIKE = 0.05
+"""Likeness from which a question lends."""
 MOST = 2000
 """Questions that are grouped at once; memory grows with the square."""
 
@@ -28,8 +33,10 @@ def group_questions(questions: Sequence[str], embedder: Embedder | None) -> list
     """Places of the questions that belong together, largest group first. Beyond `MOST` each joins its nearest group."""
     if not questions:
         return []
-    vectors, near = word_vectors(questions), NEAR_BY_WORDS
-    if embedder is not None:
+    vectors = word_vectors(questions)
+    if embedder is None:
+        vectors, near = lend_words(vectors), NEAR_BY_WORDS
+    else:
         near = NEAR_BY_BOTH
         # Side by side, so that one product is the weighted mean of both likenesses.
         both = [embedder.embed(questions), math.sqrt(WORDS_TO_VECTORS) * vectors]
@@ -85,6 +92,24 @@ def word_vectors(texts: Sequence[str]) -> NDArray[numpy.float32]:
             matrix[row, columns[word]] = general_rarity(word) * math.log(1 + len(texts) / counts[word])
     norms = numpy.linalg.norm(matrix, axis=1, keepdims=True)
     unit: NDArray[numpy.float32] = matrix / numpy.maximum(norms, 1e-9)
+    return unit
+
+
+def lend_words(vectors: NDArray[numpy.float32]) -> NDArray[numpy.float32]:
+    """The same with `LENT` of the mean of the questions that are like each, by likeness; unit vectors.
+
+    Beyond `MOST` questions only the first lend, so that memory does not grow with the square.
+    """
+    lenders = vectors[:MOST]
+    lent = vectors.copy()
+    for first in range(0, len(vectors), MOST):
+        rows = slice(first, first + MOST)
+        likeness = vectors[rows] @ lenders.T
+        likeness[likeness < LIKE] = 0
+        if not first:
+            numpy.fill_diagonal(likeness, 0)
+        lent[rows] += LENT * (likeness @ lenders) / numpy.maximum(likeness.sum(axis=1, keepdims=True), 0.3)
+    unit: NDArray[numpy.float32] = lent / numpy.maximum(numpy.linalg.norm(lent, axis=1, keepdims=True), 1e-9)
     return unit
 
 

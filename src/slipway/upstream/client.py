@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
 
+from slipway.upstream.connection import Connection
 from slipway.upstream.deadlines import Deadlines
 from slipway.upstream.names import Lookup, look_up
 from slipway.upstream.pool import Pools
@@ -49,7 +51,7 @@ class Transport(Protocol):
     """What carries requests. Ours is `Pools`; another one (for proxies, say) implements the same method."""
 
     async def send(
-        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None
+        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None, fresh: bool
     ) -> Response: ...
 
 
@@ -99,6 +101,15 @@ class HttpClient:
         body: bytes = b"",
         deadlines: Deadlines = Deadlines(),  # noqa: B008 (frozen)
         max_bytes: int | None = None,
+        fresh: bool = False,
     ) -> Coroutine[Any, Any, Response]:
-        """As `send`, for a request that was prepared. `extra` are further header lines, each ending in CR LF."""
-        return self._transport.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes)
+        """As `send`, for a request that was prepared. `extra` are further header lines, each ending in CR LF. `fresh`
+        asks for a connection that was not used before."""
+        return self._transport.send(
+            request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes, fresh=fresh
+        )
+
+    def free_connection(self, request: Prepared, loop: asyncio.AbstractEventLoop) -> Connection | None:
+        """A connection that could carry this request at once, for callers that do without a task; None where there is
+        none, or where another transport carries requests. Whoever takes it starts an exchange or puts it back."""
+        return self._transport.free_connection(request, loop) if isinstance(self._transport, Pools) else None

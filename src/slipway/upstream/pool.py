@@ -130,15 +130,14 @@ class Pool:
         self._closer: AsyncGenerator[None, None] | None = None
 
     async def send(
-        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None
+        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None, fresh: bool
     ) -> StreamedResponse:
         if self._closer is None:
             await self._close_with_the_loop()
-        head = b"%bcontent-length: %d\r\n%b\r\n" % (request.head, len(body), extra)
+        head = request.with_body(len(body), extra)
         host = self._hosts.get(request.origin)
         if host is None:
             host = self._hosts[request.origin] = Host()
-        fresh = False
         while True:
             connection = None if fresh else self._free_connection(host)
             if connection is None:
@@ -167,6 +166,11 @@ class Pool:
                 fresh = True
                 continue
             raise error
+
+    def free_connection(self, request: Prepared) -> Connection | None:
+        """One that can carry a request at once; whoever takes it uses it or puts it back."""
+        host = self._hosts.get(request.origin)
+        return self._free_connection(host) if host is not None and host.free else None
 
     def _free_connection(self, host: Host) -> Connection | None:
         oldest = self._loop.time() - KEEP_IDLE_S
@@ -289,8 +293,12 @@ class Pools:
         self._tls = tls
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
 
+    def free_connection(self, request: Prepared, loop: asyncio.AbstractEventLoop) -> Connection | None:
+        pool = self._pools.get(loop)
+        return pool.free_connection(request) if pool is not None else None
+
     def send(
-        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None
+        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None, fresh: bool
     ) -> Coroutine[Any, Any, StreamedResponse]:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
@@ -298,7 +306,7 @@ class Pools:
             for other in [other for other in self._pools if other.is_closed()]:
                 del self._pools[other]
             pool = self._pools[loop] = Pool(loop, per_host=self._per_host, tls=self._tls, lookup=self._lookup)
-        return pool.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes)
+        return pool.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes, fresh=fresh)
 
 
 def _is_address(host: str) -> bool:

@@ -114,6 +114,10 @@ class IndexStore(Protocol):
         """Versions that hold documents about this person."""
         ...
 
+    def mend(self, version: ContentHash) -> None:
+        """Makes again what only searches faster, where it is due and missing or broken; mostly there is nothing."""
+        ...
+
     def close(self) -> None:
         """Gives files and connections back; a later call opens them again."""
         ...

@@ -144,6 +144,9 @@ class PostgresIndexes:
         with self._connected().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("vacuum full slipway_index_version"))
 
+    def mend(self, version: ContentHash) -> None:
+        """Nothing: Postgres looks after its own indexes."""
+
     def about(self, subject: SubjectId) -> list[ContentHash]:
         with self._begin() as connection:
             rows = connection.execute(

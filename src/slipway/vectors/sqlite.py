@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import re
 import sqlite3
@@ -32,9 +33,17 @@ from slipway.vectors.base import (
     index_stores,
     text_around,
 )
+from slipway.wire.neighbours import Neighbours, NeighboursUnusable, can_build, read_neighbours, write_neighbours
 
 FORMAT = 2
 ROWS_PER_BLOB = 4096
+APPROXIMATE_FROM = 200_000
+"""Vectors from which a graph of neighbours is worth its making."""
+NARROW = 0.1
+"""Share of the vectors below which exact search of those that a filter leaves is cheaper than the graph."""
+RESCORED = 40
+"""Vectors more than wanted that the graph gives, so that those it rounded out of order come back."""
+log = logging.getLogger("slipway.vectors")
 VERSION_FILE = re.compile(r"[0-9a-f]{64}\.sqlite")
 
 SCHEMA = """
@@ -76,9 +85,15 @@ order by {RANK}, rowid limit :limit
 @index_stores.register("sqlite")
 @dataclass(frozen=True)
 class SQLiteIndexes:
-    """Keeps each index version in one SQLite file that is never changed: FTS5 for words, exact search for vectors."""
+    """Keeps each index version in one SQLite file that is never changed: FTS5 for words, exact search for vectors.
+
+    From `approximate_from` vectors on, where faiss is installed, a graph of neighbours beside it takes the place of
+    exact search; it is never the source of a vector or a score, and can be made again.
+    """
 
     folder: Path
+    approximate_from: int = APPROXIMATE_FROM
+    """0 is never."""
     _open: dict[ContentHash, SQLiteReader] = field(default_factory=dict, init=False, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
@@ -87,6 +102,7 @@ class SQLiteIndexes:
     ) -> None:
         path = self._path(version)
         if path.exists():
+            self.mend(version)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         half_built = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.half")
@@ -98,6 +114,22 @@ class SQLiteIndexes:
                 _sync(self.folder)
         finally:
             half_built.unlink(missing_ok=True)
+        self.mend(version)
+
+    def mend(self, version: ContentHash) -> None:
+        """Makes the graph of neighbours where the version should have one and has none that can be used.
+
+        A version is whole without it, so what fails here is told and costs speed only.
+        """
+        if not self.approximate_from or not can_build() or not self._path(version).exists():
+            return
+        reader = SQLiteReader(self._path(version), approximate_from=self.approximate_from)
+        try:
+            reader.mend()
+        except OSError as wrong:
+            log.warning("The graph of neighbours of index version %s was not written: %s.", version[:12], wrong)
+        finally:
+            reader.close()
 
     def open(self, version: ContentHash) -> IndexReader:
         with self._lock:
@@ -106,7 +138,7 @@ class SQLiteIndexes:
                 path = self._path(version)
                 if not path.exists():
                     raise NotFound("index file", version[:12], next_step="Build it: slipway retrieve build")
-                reader = self._open[version] = SQLiteReader(path)
+                reader = self._open[version] = SQLiteReader(path, approximate_from=self.approximate_from)
             return reader
 
     def versions(self) -> list[ContentHash]:
@@ -119,7 +151,10 @@ class SQLiteIndexes:
             reader = self._open.pop(version, None)
         if reader is not None:
             reader.close()
-        self._path(version).unlink(missing_ok=True)
+        # The graph holds rounded vectors, so it goes first: what is left of a stopped removal is still a version.
+        graph = graph_path(self._path(version))
+        for path in (graph, *self.folder.glob(f"{graph.stem}.*.half"), self._path(version)):
+            path.unlink(missing_ok=True)
 
     def about(self, subject: SubjectId) -> list[ContentHash]:
         return [version for version in self.versions() if subject in self._subjects(version)]
@@ -146,8 +181,11 @@ class SQLiteIndexes:
 class SQLiteReader:
     """One version, open for any number of threads. The matrix of vectors is read at the first dense search."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, approximate_from: int = 0) -> None:
         self._path = path
+        self._approximate_from = approximate_from
+        self._graph: Neighbours | None = None
+        self._graph_looked_for = False
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
@@ -224,6 +262,9 @@ class SQLiteReader:
             return []
         numbers = self._inside(documents, chunks)
         matrix = self._vectors()
+        near = self._near(matrix, vector, limit, numbers)
+        if near is not None:
+            numbers = near
         # To score all is cheaper than to copy many rows first.
         if numbers is not None and len(numbers) < len(matrix) / 4:
             scores = similarities(matrix[numbers], vector, kind=similarity)
@@ -234,6 +275,48 @@ class SQLiteReader:
         # Equal scores keep the order of the chunks, so that the same search gives the same list everywhere.
         best = best[numpy.lexsort((best, -scores[best]))]
         return [Candidate(int(place if numbers is None else numbers[place]), float(scores[place])) for place in best]
+
+    def _near(
+        self, matrix: Vectors, vector: Vectors, limit: int, only: numpy.typing.NDArray[numpy.int64] | None
+    ) -> numpy.typing.NDArray[numpy.int64] | None:
+        """Numbers of the chunks that the graph of neighbours finds, ascending; None where exact search is to be made.
+
+        Vectors are of unit length, so the largest product is the nearest by every similarity.
+        """
+        if only is not None and len(only) < NARROW * len(matrix):
+            return None
+        graph = self._neighbours(matrix)
+        wanted = limit + RESCORED
+        if graph is None or 4 * wanted > len(matrix):
+            return None
+        found = graph.near(vector, wanted, only=only)
+        return numpy.sort(found) if len(found) >= limit else None
+
+    def _neighbours(self, matrix: Vectors) -> Neighbours | None:
+        """The graph, read once; None where there is none or it cannot be used."""
+        if not self._approximate_from or len(matrix) < self._approximate_from or not can_build():
+            return None
+        with self._lock:
+            if not self._graph_looked_for:
+                self._graph_looked_for = True
+                path = graph_path(self._path)
+                try:
+                    self._graph = read_neighbours(path, matrix, version=self._path.stem) if path.exists() else None
+                except NeighboursUnusable as wrong:
+                    log.warning(
+                        "%s is not used: %s. Search is exact and slower until it is made again: slipway retrieve build",
+                        path,
+                        wrong,
+                    )
+            return self._graph
+
+    def mend(self) -> None:
+        """Writes the graph of neighbours where one is due and none can be used. Raises `OSError`."""
+        if not self.dimensions or self.chunk_count < self._approximate_from:
+            return
+        matrix = self._vectors()
+        if self._neighbours(matrix) is None:
+            write_neighbours(graph_path(self._path), matrix, version=self._path.stem)
 
     def similarities(self, vector: Vectors, chunks: Sequence[int], *, similarity: Similarity) -> list[float]:
         if not self.dimensions:
@@ -298,6 +381,7 @@ class SQLiteReader:
         with self._lock:
             connections, self._connections = self._connections, []
             self._matrix = None
+            self._graph, self._graph_looked_for = None, False
             self._texts = {}
             self._metadata = None
         for connection in connections:
@@ -346,6 +430,11 @@ class SQLiteReader:
             (json.dumps([self._numbers[id] for id in documents if id in self._numbers]),),
         )
         return numpy.asarray([row[0] for row in rows], dtype=numpy.int64)
+
+
+def graph_path(path: Path) -> Path:
+    """Where the graph of neighbours of a version lies."""
+    return path.with_suffix(".neighbours")
 
 
 def match_any_word(question: str) -> str:

@@ -174,7 +174,11 @@ def _apply_settings(workspace: Workspace, payload: Mapping[str, Any], claim: Cla
     from slipway.retrieve.applying import apply_best
 
     comparison = workspace.store.records.get(SettingsComparison, payload["comparison"])
-    return {"index": apply_best(workspace, comparison, on_progress=claim.progress).applied}
+    return {
+        "index": apply_best(
+            workspace, comparison, force=payload.get("force") == "yes", on_progress=claim.progress
+        ).applied
+    }
 
 
 def _triage(workspace: Workspace, payload: Mapping[str, Any], _claim: Claim) -> object:

@@ -16,23 +16,20 @@ from typing import Any, Literal
 import numpy
 
 from slipway.domain.errors import ConfigError, FileBroken, FileMissing, PackageMissing, WeightsInvalid
-from slipway.embedders.base import Vectors
-from slipway.embedders.minilm import (
-    HEADS,
-    WIDTH,
-    _arrays,
-    _attend,
-    _equal_lengths,
-    _gelu,
-    _layer,
-    _normalise,
-    _one_thread_per_product,
-    _tokenizer,
-    _weight_bits,
-    write_graph,
-)
 from slipway.retrieve.asking import Spent
 from slipway.retrieve.rerankers.base import Scored, rerankers
+from slipway.wire.bert import (
+    HEADS,
+    WIDTH,
+    Session,
+    has_onnxruntime,
+    normalise,
+    one_thread_per_product,
+    open_tokenizer,
+    read_arrays,
+    read_layer,
+    through_layers,
+)
 from slipway.workspace import Workspace
 
 PLACE = "[retrieve] reranker"
@@ -100,19 +97,19 @@ class Model:
                 f"'{folder}' has {config.get('hidden_size')} dimensions and {config.get('num_attention_heads')} heads; "
                 f"only models of MiniLM's size run here ({WIDTH} and {HEADS}), such as ms-marco-MiniLM-L6-v2.",
             )
-        _one_thread_per_product()
+        one_thread_per_product()
         content, vocabulary = _open(folder / WEIGHTS), _open(folder / TOKENIZER)
         self.weights = hashlib.sha256(content).hexdigest()
         self.words = hashlib.sha256(vocabulary).hexdigest()
-        self._tokens = _tokenizer(bytes(vocabulary))
+        self._tokens = open_tokenizer(bytes(vocabulary))
         self._tokens.enable_truncation(max_length=tokens, strategy="only_second")
         try:
-            arrays = _arrays(folder / WEIGHTS, content)
+            arrays = read_arrays(folder / WEIGHTS, content)
             found = {name.removeprefix("bert."): values for name, values in arrays.items()}
             self._embeddings = {kind: found[f"embeddings.{kind}_embeddings.weight"] for kind in KINDS}
             self._norm = (found["embeddings.LayerNorm.weight"], found["embeddings.LayerNorm.bias"])
             count = int(config["num_hidden_layers"])
-            self._layers = [_layer(found, f"encoder.layer.{number}.") for number in range(count)]
+            self._layers = [read_layer(found, f"encoder.layer.{number}.") for number in range(count)]
             self._pooler = (found["pooler.dense.weight"], found["pooler.dense.bias"])
             self._head = (found["classifier.weight"], found["classifier.bias"])
         except (KeyError, ValueError, UnicodeDecodeError) as missing:
@@ -123,7 +120,7 @@ class Model:
             ) from missing
         if self._head[0].shape != (1, WIDTH):
             raise ConfigError(PLACE, f"'{folder}' has {self._head[0].shape[0]} labels; a reranker has one.")
-        self._session = _session(self._layers) if runtime == "auto" else None
+        self._session = Session(self._layers) if runtime == "auto" and has_onnxruntime() else None
 
     def score(self, question: str, texts: Sequence[str]) -> list[float]:
         """Probability that each text answers the question; each pair is run by itself."""
@@ -132,37 +129,14 @@ class Model:
     def _score(self, encoding: Any) -> float:
         ids, kinds = numpy.asarray(encoding.ids), numpy.asarray(encoding.type_ids)
         words, places, types = (self._embeddings[kind] for kind in KINDS)
-        state = _normalise(words[ids] + places[: len(ids)] + types[kinds], *self._norm)
-        state = self._through_layers(state)
+        state = normalise(words[ids] + places[: len(ids)] + types[kinds], *self._norm)
+        if self._session is not None:
+            state = self._session.run(state)
+        else:
+            state = through_layers(self._layers, state, [len(state)])
         pooled = numpy.tanh(self._pooler[0] @ state[0] + self._pooler[1])
         logit = float((self._head[0] @ pooled + self._head[1])[0])
         return float(1 / (1 + numpy.exp(-logit)))
-
-    def _through_layers(self, state: Vectors) -> Vectors:
-        if self._session is not None:
-            last: Vectors = self._session.run(None, {"state": state[None]})[0][0]
-            return last
-        spans = list(_equal_lengths([len(state)]))
-        for layer in self._layers:
-            attended = _attend(state @ layer["qkv"].T + layer["qkv_bias"], spans)
-            state = _normalise(attended @ layer["out"].T + layer["out_bias"] + state, *layer["out_norm"])
-            inner: Vectors = state @ layer["up"].T + layer["up_bias"]
-            _gelu(inner)
-            state = _normalise(inner @ layer["down"].T + layer["down_bias"] + state, *layer["down_norm"])
-        return state
-
-
-def _session(layers: Sequence[dict[str, Any]]) -> Any:
-    """The layers in 8-bit integers on onnxruntime, as MiniLM runs; None where it is not installed."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        return None
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    graph = write_graph(layers, bits=_weight_bits())
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 KINDS = ("word", "position", "token_type")

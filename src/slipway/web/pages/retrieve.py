@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from slipway.config.editing import write_value
 from slipway.domain.document import Passage
+from slipway.domain.errors import InputError, NoClearDifference
 from slipway.domain.index import Index
 from slipway.domain.release import Measure
 from slipway.domain.settings_comparison import SettingsComparison
@@ -15,6 +16,7 @@ from slipway.retrieve.gaps import find_gaps
 from slipway.retrieve.index import load_sources, outdated
 from slipway.retrieve.query import read_document, search_index
 from slipway.retrieve.ranking import DEPTH
+from slipway.retrieve.where import known_where
 from slipway.text.overlap import content_words
 from slipway.web import work
 from slipway.web.charts import HeatMap
@@ -64,6 +66,8 @@ def show(visit: Visit) -> View:
         "question": question,
         "jobs": work.running(workspace, kinds=("build_index", "compare_settings", "apply_settings")),
         "passages": [],
+        "where": visit.ask("where").strip(),
+        "wrong": "",
         "gaps": None,
         "changed": None,
     }
@@ -79,8 +83,13 @@ def show(visit: Visit) -> View:
         if question:
             # The field searches as one types: a reranker would be paid for every letter.
             search = replace(index.search, alpha=_alpha(visit, index), reranker="")
-            found = search_index(workspace, index, question, settings=search)
-            data["passages"] = [_shown(passage, question, index) for passage in found]
+            try:
+                found = search_index(
+                    workspace, index, question, settings=search, where=known_where(visit.ask("where").strip())
+                )
+                data["passages"] = [_shown(passage, question, index) for passage in found]
+            except InputError as wrong:
+                data["wrong"] = str(wrong)
         if visit.ask("part") == "gaps":
             visit.require("see_content")
             data["gaps"] = find_gaps(workspace, index)
@@ -132,7 +141,10 @@ def apply(visit: Visit) -> Done:
     """The best setting of the comparison that was looked at, as `slipway retrieve compare --apply` sets it."""
     visit.require("build_index")
     found = visit.workspace.store.records.get(SettingsComparison, visit.said("comparison"))
-    visit.start("apply_settings", "Apply the best setting", comparison=found.id)
+    force = visit.said("force")
+    if not found.clear and force != "yes":
+        raise NoClearDifference(found.verdict)
+    visit.start("apply_settings", "Apply the best setting", comparison=found.id, force=force)
     return Done("/retrieve", "The best setting is being written into slipway.toml, and its index is being built.")
 
 
