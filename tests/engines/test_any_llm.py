@@ -1,4 +1,10 @@
-"""The tail of providers, with the real any-llm against an upstream of OpenAI's shape, through the real gateway."""
+"""The tail of providers, with the real any-llm against an upstream of OpenAI's shape, through the real gateway.
+
+any-llm wants an older client of Anthropic's than other tests do, so this runs in an environment of its own:
+
+    python3 -m venv tail && tail/bin/pip install -e '.[providers]' 'any-llm-sdk[openai]' pytest-asyncio hypothesis
+    tail/bin/python -m pytest tests/engines/test_any_llm.py
+"""
 
 from __future__ import annotations
 

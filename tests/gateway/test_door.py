@@ -292,6 +292,35 @@ async def test_an_answer_for_a_client_that_left_a_moment_ago_is_no_failure():
     assert (await exchange.receive())["type"] == "http.disconnect"
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("more", [b"", b"connection: close\r\n"], ids=["kept", "closed after it"])
+def test_a_client_that_reads_nothing_of_its_answer_is_let_go(served, until, monkeypatch, stream, more):
+    monkeypatch.setattr(door, "UNREAD_WITHIN_S", 0.3)
+    before = set(served.server.server_state.connections)
+    body = json.dumps({"model": "fast/big", "messages": [], "stream": stream}).encode()
+    with connect(served) as raw:
+        raw.sendall(HEAD + more + b"content-length: %d\r\n\r\n%b" % (len(body), body))
+        assert until(lambda: set(served.server.server_state.connections) - before)
+        assert until(lambda: not set(served.server.server_state.connections) - before)
+        assert until(lambda: served.gateway._counts.in_flight == 0)
+
+
+def test_a_client_that_reads_slowly_gets_all_of_its_answer(served, monkeypatch):
+    monkeypatch.setattr(door, "UNREAD_WITHIN_S", 0.0)
+    looked = []
+    real = door.Door._look_at_unread
+
+    def look(connection, unread: int) -> None:
+        # Between two looks the client reads on, however long that takes.
+        looked.append(unread)
+        real(connection, unread + 1)
+
+    monkeypatch.setattr(door.Door, "_look_at_unread", look)
+    answer = served.chat("fast/big")
+    assert len(answer.json()["choices"][0]["message"]["content"]) == 30_000_000
+    assert looked
+
+
 def test_a_body_in_chunks_and_in_drops_is_one_body(served, upstream):
     with connect(served) as raw:
         raw.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")

@@ -24,6 +24,7 @@ from slipway.store.call_records import shortened
 from slipway.text.tokens import count_tokens
 from slipway.wire.chat import Facts, completion_of, tool_calls_of
 from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, Thought, usage_in
+from slipway.wire.errors import UNREADABLE
 from slipway.wire.openai import ChunkWriter, ToolCall, usage_shape
 from slipway.wire.sse import DONE
 from slipway.wire.thoughts import BLOCKS, thoughts_of
@@ -207,7 +208,7 @@ class Tee:
             choices = completion["choices"] if completion else []
             good = len(choices) == 1 and choices[0].get("finish_reason") in KEPT_FINISHES
             return completion if good and isinstance(choices[0].get("message"), dict) else None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except UNREADABLE:
             return None
 
     def _assembled(self, raw: bytes) -> dict[str, Any] | None:

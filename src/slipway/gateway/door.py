@@ -33,6 +33,8 @@ BODY_BYTES_A_SECOND = 4096
 """Slower than any line that people still use: 32 kbit/s."""
 HEADERS_LIMIT = 64 * 1024
 HEADERS_TOO_LARGE = f"The headers are larger than {HEADERS_LIMIT // 1024} KB."
+UNREAD_WITHIN_S = 60.0
+"""How long a client may read nothing of an answer that waits for it."""
 UNHEARD_LIMIT = 16 * 1024 * 1024
 """Of a body that goes on after its answer."""
 FOREVER = float("inf")
@@ -64,6 +66,8 @@ class Door(HttpToolsProtocol):
         self._body_until = FOREVER
         self._idle_bytes = 0
         self._refusal = b""
+        self._unread_clock: TimerHandle | None = None
+        self._read_on = False
 
     # The clock -----------------------------------------------------------------------------------------------------
 
@@ -119,9 +123,35 @@ class Door(HttpToolsProtocol):
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
+        if self._unread_clock is not None:
+            self._unread_clock.cancel()
         super().connection_lost(exc)
         if self._passing is not None:
             self._passing.left()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread_clock is None:
+            self._watch_unread()
+
+    def resume_writing(self) -> None:
+        self._read_on = True
+        super().resume_writing()
+
+    def _watch_unread(self) -> None:
+        """Sees to it that a client which stops reading does not hold its answer, and whoever writes it, for ever."""
+        self._read_on = False
+        unread = self.transport.get_write_buffer_size()
+        self._unread_clock = self.loop.call_later(UNREAD_WITHIN_S, self._look_at_unread, unread)
+
+    def _look_at_unread(self, before: int) -> None:
+        self._unread_clock = None
+        if not self.flow.write_paused:
+            return
+        if self._read_on or self.transport.get_write_buffer_size() < before:
+            self._watch_unread()
+        else:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         before = self._reading

@@ -30,6 +30,7 @@ from slipway.gateway.targets import Target
 from slipway.gateway.upstream_calls import LARGEST_ANSWER, Begun
 from slipway.upstream.connection import Connection, Exchange
 from slipway.upstream.pool import STALE_WITHIN_S, StreamedResponse
+from slipway.wire.errors import UNREADABLE
 from slipway.wire.openai import Completion, read_completion, read_fields, read_usage
 
 log = logging.getLogger("slipway.gateway")
@@ -269,7 +270,7 @@ class Passing:
         if target.guardrails.after:
             try:
                 checked, more = check_completion(body, target.guardrails)
-            except SlipwayError:
+            except (SlipwayError, *UNREADABLE):
                 return False
             verdicts = [*verdicts, *more]
             if checked is not body:

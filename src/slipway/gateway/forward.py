@@ -24,7 +24,7 @@ from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
 from slipway.wire import messages
-from slipway.wire.errors import error_kind, error_text, write_error
+from slipway.wire.errors import UNREADABLE, error_kind, error_text, write_error
 from slipway.wire.openai import (
     ChunkWriter,
     Completion,
@@ -210,9 +210,12 @@ class Passage:
     async def _pass_whole(self, passed: Passed) -> None:
         body, self._said = passed.body, passed.said
         if self._path == "messages":
-            self._said = read_completion(messages.completion_in(body))
+            self._said = _said_in(body)
         if self._target.guardrails.after and self._path == CHAT:
-            checked, verdicts = check_completion(body, self._target.guardrails)
+            try:
+                checked, verdicts = check_completion(body, self._target.guardrails)
+            except UNREADABLE as wrong:
+                raise EngineGarbled(self._target.engine, str(wrong)) from wrong
             self._verdicts += verdicts
             if checked is not body:
                 body, self._said = checked, read_completion(checked)
@@ -275,7 +278,7 @@ class Passage:
     def _checked(self, guarded: GuardedStream, piece: bytes) -> bytes:
         try:
             return guarded.feed(piece)
-        except ValueError as wrong:
+        except UNREADABLE as wrong:
             raise EngineGarbled(self._target.engine, str(wrong)) from wrong
 
     # For the record ----------------------------------------------------------------------------------------------
@@ -363,6 +366,14 @@ class Passage:
         except (ValueError, RecursionError):
             return []  # the engine has said what is wrong with it
         return [{"role": "user", "text": shortened(text)} for text in ([given] if isinstance(given, str) else given)]
+
+
+def _said_in(message: bytes) -> Completion | None:
+    """What a message of Anthropic's API says, as far as it can be read."""
+    try:
+        return read_completion(messages.completion_in(message))
+    except ValueError:
+        return None
 
 
 def _roughly(text: str) -> int:

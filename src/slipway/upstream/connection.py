@@ -150,11 +150,14 @@ class Connection(asyncio.Protocol):
         self._total_at = FOREVER if deadlines.total_s is None else now + deadlines.total_s
         self._phase = "first byte"
         self._set_deadline(now, deadlines.first_byte_s)
-        if len(body) < 16384:
-            self._transport.write(head + body)
-        else:
-            self._transport.write(head)
-            self._transport.write(body)
+        try:
+            if len(body) < 16384:
+                self._transport.write(head + body)
+            else:
+                self._transport.write(head)
+                self._transport.write(body)
+        except RuntimeError as closed:  # it was closed, and we are told in a moment
+            self._fail(ConnectionBroken(self.origin, str(closed), answered=False))
         return exchange
 
     def put_back(self) -> None:

@@ -18,7 +18,7 @@ from slipway.upstream.chat import read_deltas, read_whole
 from slipway.upstream.client import Deadlines, HttpClient, Prepared, Response
 from slipway.upstream.request import prepare
 from slipway.wire.chat import Chat, Facts, StreamTranslator
-from slipway.wire.errors import error_kind, error_text, invalid_body, write_error
+from slipway.wire.errors import UNREADABLE, error_kind, error_text, invalid_body, write_error
 from slipway.wire.openai import write_chat
 
 EVENTS = b"text/event-stream"
@@ -192,7 +192,7 @@ class TranslatedResponse:
                 out = self._stream.feed(piece) if piece else b""
                 if self._over:
                     out += self._stream.close()
-            except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as wrong:
+            except UNREADABLE as wrong:
                 self.close()
                 raise ResponseGarbled(self._origin, f"an event of its stream cannot be read: {wrong}") from wrong
             if out:
@@ -218,7 +218,7 @@ class TranslatedResponse:
                 text = message or error_text(raw)
                 return write_error(text, kind=error_kind(self.status), code=code or None)
             return msgspec.json.encode(self._dialect.read_answer(answer, self._facts))
-        except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as wrong:
+        except UNREADABLE as wrong:
             if self.status >= 400:
                 return write_error(error_text(raw), kind=error_kind(self.status), code=None)
             raise ResponseGarbled(self._origin, f"it cannot be read: {wrong}") from wrong

@@ -54,7 +54,10 @@ Event = Said | Thought | Called | Finished | Failed | Usage
 
 
 class ChatReader:
-    """Reads chunks of one chat stream, choice 0 only; what is no chunk is passed over."""
+    """Reads chunks of one chat stream, choice 0 only; what is no JSON is passed over.
+
+    A chunk of another shape raises one of `UNREADABLE`.
+    """
 
     def __init__(self) -> None:
         self._reader = EventReader()
@@ -73,7 +76,7 @@ class ChatReader:
     def _events(self, data: bytes) -> Iterator[Event]:
         try:
             chunk = msgspec.json.decode(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return  # [DONE], or what no client could read either
         if not isinstance(chunk, dict):
             return
@@ -92,13 +95,13 @@ class ChatReader:
 
 def _of_choice(choice: dict[str, Any], chunk: dict[str, Any]) -> Iterator[Event]:
     delta = choice.get("delta") or {}
-    if delta.get("reasoning_content"):
-        yield Said(delta["reasoning_content"], reasoning=True)
+    if thought := delta.get("reasoning_content"):
+        yield Said(_text(thought), reasoning=True)
     if BLOCKS in delta:
         yield from map(Thought, thoughts_of(delta))
     text = delta.get("content") or delta.get("refusal")
     if text:
-        yield Said(text)
+        yield Said(_text(text))
     for call in delta.get("tool_calls") or ():
         function = call.get("function") or {}
         yield Called(
@@ -109,6 +112,12 @@ def _of_choice(choice: dict[str, Any], chunk: dict[str, Any]) -> Iterator[Event]
         )
     if choice.get("finish_reason") is not None:
         yield Finished(str(choice["finish_reason"]), chunk.get("slipway"))
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        raise ValueError("what it says is no text")
+    return given
 
 
 def usage_in(completion: dict[str, Any]) -> Usage | None:

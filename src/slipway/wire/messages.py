@@ -15,7 +15,7 @@ from slipway.domain.message import Usage
 from slipway.wire import anthropic
 from slipway.wire.chat import Facts, arguments_of, tool_calls_of
 from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, Thought, usage_in
-from slipway.wire.errors import error_text, invalid_body
+from slipway.wire.errors import UNREADABLE, error_text, invalid_body
 from slipway.wire.openai import ToolCall, call_shape
 from slipway.wire.sse import write_event
 from slipway.wire.thoughts import BLOCKS, CREATED, MARK, any_marked, created_in, marked, thoughts_of, without
@@ -333,7 +333,7 @@ def completion_in(body: bytes) -> bytes:
     """A whole message as the chat completion that says the same, for records; `null` values where it is none."""
     try:
         return msgspec.json.encode(anthropic.read_answer(msgspec.json.decode(body), NOBODY))
-    except (ValueError, AttributeError, TypeError, KeyError):
+    except UNREADABLE:
         return b"{}"
 
 
@@ -342,7 +342,7 @@ def chunks_in(raw: bytes) -> bytes:
     reader = anthropic.StreamReader(NOBODY, include_usage=True)
     try:
         return reader.feed(raw) + reader.close()
-    except (ValueError, AttributeError, TypeError, KeyError):
+    except UNREADABLE:
         return b""
 
 

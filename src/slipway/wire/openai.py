@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -143,20 +143,24 @@ def read_decoding(chat: ChatRequest) -> Decoding:
 # What an endpoint replies --------------------------------------------------------------------------------------------
 
 
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)]
+"""A count that is none (below zero, or beyond every model) is not believed: it would be paid for, and summed up."""
+
+
 class TokenDetails(msgspec.Struct, gc=False):
     """Which of the tokens were cached, which were spent on reasoning."""
 
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    cached_tokens: Tokens | None = None
+    reasoning_tokens: Tokens | None = None
 
 
 class WireUsage(msgspec.Struct, gc=False):
     """Token counts under the names of chat completions and of responses."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    prompt_tokens: Tokens | None = None
+    completion_tokens: Tokens | None = None
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
     prompt_tokens_details: TokenDetails | None = None
     completion_tokens_details: TokenDetails | None = None
 
