@@ -13,23 +13,33 @@ import argparse
 import asyncio
 import json
 import os
-import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+from slipway.domain.decoding import Decoding
+from slipway.domain.guardrail import Guardrails
+from slipway.domain.model import Model
+from slipway.domain.release import Release
+from slipway.release.channels import promote
+from slipway.release.parts import save_release
+from slipway.workspace import Workspace, open_workspace
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from machine import print_heading  # noqa: E402
 from mock_upstream import MockUpstream  # noqa: E402
+from steady import Steady  # noqa: E402
 from systems import memory_mb, process  # noqa: E402
 
 SETTINGS = """
@@ -95,10 +105,10 @@ def expect(met: object, why: str) -> None:
 class Battery:
     """The faults. Each one is a method that returns a note, or raises `Failed`."""
 
-    def __init__(self, url: str, mock: MockUpstream, pid: int | None) -> None:
+    def __init__(self, url: str, mock: MockUpstream, pid: int | None, folder: Path | None = None) -> None:
         parts = urlsplit(url)
         self.host, self.port, self.path = parts.hostname or "", parts.port or 80, parts.path.rstrip("/")
-        self.mock, self.pid = mock, pid
+        self.mock, self.pid, self.folder = mock, pid, folder
 
     # Talking HTTP ----------------------------------------------------------------------------------------------------
 
@@ -197,6 +207,9 @@ class Battery:
 
     async def stream_error_event(self) -> str:
         return await self.broken_stream("error-event")
+
+    async def stream_trickles(self) -> str:
+        return await self.broken_stream("trickle")
 
     async def breaker(self) -> str:
         self.mock.state.broken.add("dead")
@@ -317,6 +330,20 @@ class Battery:
         expect(worst < 1.5, f"another request took {worst:.1f} s")
         return f"all closed after {time.monotonic() - began:.0f} s, others {worst * 1000:.0f} ms at most"
 
+    async def dripping_body(self) -> str:
+        """A body a byte a second; every single piece would be in time."""
+        reader, writer = await self.open()
+        writer.write(self.head(100_000) + b"{")
+        reading = asyncio.ensure_future(reader.read(-1))
+        began = time.monotonic()
+        while time.monotonic() - began < 75 and not reading.done():
+            writer.write(b" ")
+            await asyncio.wait([reading], timeout=1)
+        expect(reading.done(), "still open after 75 s")
+        writer.transport.abort()
+        expect(reading.result()[9:12] == b"408", f"{reading.result()[:30]!r}")
+        return f"closed after {time.monotonic() - began:.0f} s"
+
     async def broken_http(self) -> str:
         line = f"POST {self.path}/chat/completions HTTP/1.1\r\nhost: x\r\n".encode()
         broken = {
@@ -332,51 +359,98 @@ class Battery:
                 writer.write(sent)
                 received = await asyncio.wait_for(reader.read(-1), 10)
             writer.close()
-            expect(received[9:12] in (b"400", b"431"), f"{name}: {received[:30]!r}")
+            expect(received[9:12] == b"400", f"{name}: {received[:30]!r}")
         return f"{len(broken)} kinds, all closed"
 
     # The server itself ------------------------------------------------------------------------------------------------
 
-    async def under_load(self, what: Callable[[], Awaitable[str]], *, rate: float = 500.0) -> str:
+    async def under_load(
+        self, what: Callable[[], Awaitable[None]], *, model: str = "backup/ok", rate: float = 500.0
+    ) -> Steady:
         """Requests at a steady rate while something happens; not one may fail."""
-        statuses: list[int] = []
-        stop = asyncio.Event()
+        body = json.dumps({"model": model, "messages": HELLO}).encode()
+        async with Steady(self.host, self.port, self.head(len(body)) + body, rate=rate) as load:
+            await what()
+        expect(not load.lost, f"{len(load.lost)} requests got no answer: {load.lost[:1]}")
+        bad = Counter(answer.status for answer in load.answers if answer.status != 200)
+        expect(not bad, f"{bad.total()} of {len(load.answers)} requests failed: {dict(bad)}")
+        reached = len(load.answers) / load.seconds
+        expect(reached > 0.9 * rate, f"only {reached:.0f} requests/s: this machine is too busy to tell")
+        return load
 
-        async def keep_asking(wait_s: float) -> None:
-            body = json.dumps({"model": "backup/ok", "messages": HELLO}).encode()
-            reader, writer = await self.open()
-            while not stop.is_set():
-                writer.write(self.head(len(body)) + body)
-                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
-                length = int(head.lower().partition(b"content-length:")[2].split()[0])
-                await reader.readexactly(length)
-                statuses.append(int(head.split()[1]))
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
-            writer.close()
-
-        began = time.monotonic()
-        tasks = [asyncio.create_task(keep_asking(20 / rate)) for _ in range(20)]
-        note = await what()
-        stop.set()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        failed = [repr(result) for result in results if result is not None]
-        expect(not failed, f"{len(failed)} connections failed: {failed[:1]}")
-        bad = [status for status in statuses if status != 200]
-        expect(not bad, f"{len(bad)} of {len(statuses)} requests failed: {sorted(set(bad))}")
-        return f"{len(statuses)} requests at {len(statuses) / (time.monotonic() - began):.0f}/s, 0 failed{note}"
+    async def kept(self, load: Steady) -> dict[str, Any]:
+        """The rows of all answered requests, once the store has them."""
+        wanted = {answer.trace for answer in load.answers}
+        began, rows = time.monotonic(), dict[str, Any]()
+        with open_workspace(self.folder) as workspace:
+            while wanted - rows.keys() and time.monotonic() - began < 60:
+                await asyncio.sleep(1)
+                rows = {row.id: row for row in workspace.store.traces.list(limit=1_000_000).rows}
+        missing = wanted - rows.keys()
+        expect(not missing, f"{len(missing)} of {len(wanted)} traces are not in the store after a minute")
+        return rows
 
     async def reloads(self) -> str:
-        pid = self.pid
-        if pid is None:
-            raise Skipped("needs the process of the gateway")
+        """Settings, and with every second one the release of the channel, change under the requests."""
+        pid, folder = self.pid, self.folder
+        if pid is None or folder is None:
+            raise Skipped("needs the process of the gateway and its folder")
+        with open_workspace(folder) as workspace:
+            releases = [make_release(workspace, model) for model in ("blue", "green")]
+            promote(workspace, releases[0], "colours", force=True)
+            model_of = {release.id: release.model.name for release in releases}
+            toml = folder / "slipway.toml"
+            text = toml.read_text()
 
-        async def twenty() -> str:
-            for _ in range(20):
-                os.kill(pid, signal.SIGHUP)
-                await asyncio.sleep(0.25)
-            return ""
+            async def twenty() -> None:
+                await asyncio.sleep(2)
+                for number in range(20):
+                    toml.write_text(text.replace("max_body_mb = 32", f"max_body_mb = {33 + number}"))
+                    promote(workspace, releases[number % 2], "colours", force=True)
+                    os.kill(pid, signal.SIGHUP)
+                    await asyncio.sleep(0.5)
 
-        return await self.under_load(twenty)
+            await self.wait_for_channel("colours")
+            load = await self.under_load(twenty, model="colours")
+        taken = await self.metric('slipway_reloads_total{result="taken"}')
+        expect(taken >= 20, f"only {taken:g} of 20 reloads were taken")
+        rows = await self.kept(load)
+        for answer in load.answers:
+            row, said = rows[answer.trace], json.loads(answer.body)["model"]
+            expect(answer.release == row.release, f"trace {answer.trace} is of {row.release}, its answer of another")
+            expect(said == f"{model_of[row.release]}-2026" == f"{row.model}-2026", f"{row.release} answered as {said}")
+        seen = Counter(rows[answer.trace].model for answer in load.answers)
+        expect(len(seen) == 2, f"only {dict(seen)} answered")
+        return f"{len(load.answers)} requests at {len(load.answers) / load.seconds:.0f}/s, 0 failed, {dict(seen)}"
+
+    async def metric(self, name: str) -> float:
+        reader, writer = await self.open()
+        writer.write(f"GET /metrics HTTP/1.1\r\nhost: {self.host}\r\nconnection: close\r\n\r\n".encode())
+        page = (await asyncio.wait_for(reader.read(-1), 10)).decode()
+        writer.close()
+        return next((float(line.split()[-1]) for line in page.splitlines() if line.startswith(name)), 0.0)
+
+    async def wait_for_channel(self, name: str) -> None:
+        until = time.monotonic() + 20
+        while (await self.ask(name)).status != 200:
+            expect(time.monotonic() < until, f"the channel {name} does not answer")
+            await asyncio.sleep(0.2)
+
+    async def locked_database(self) -> str:
+        """Somebody holds the database for half a minute, and nobody else can write into it."""
+        if self.folder is None:
+            raise Skipped("needs the folder of the gateway")
+        database = self.folder / ".slipway" / "store.db"
+
+        async def hold() -> None:
+            with closing(sqlite3.connect(database, isolation_level=None, timeout=30)) as other:
+                other.execute("begin exclusive")
+                await asyncio.sleep(30)
+                other.execute("rollback")
+
+        load = await self.under_load(hold, rate=200)
+        await self.kept(load)
+        return f"{len(load.answers)} requests at {len(load.answers) / load.seconds:.0f}/s, 0 failed, all traces kept"
 
 
 class Skipped(Exception):
@@ -384,16 +458,30 @@ class Skipped(Exception):
 
 
 FAULTS = [name for name, value in vars(Battery).items() if asyncio.iscoroutinefunction(value)]
-HELPERS = {"open", "ask", "falls_back", "broken_stream", "leave", "under_load"}
+HELPERS = {"open", "ask", "falls_back", "broken_stream", "leave", "under_load", "kept", "metric", "wait_for_channel"}
+
+
+def make_release(workspace: Workspace, model: str) -> Release:
+    """A release that forwards to the upstream's model of this name."""
+    return save_release(
+        workspace,
+        model=Model(engine="backup", name=model),
+        decoding=Decoding(temperature=None, max_tokens=None, seed=None),
+        prompt=None,
+        index=None,
+        guardrails=Guardrails(),
+        note="",
+    )
 
 
 @contextmanager
-def gateway(options: argparse.Namespace) -> Iterator[tuple[str, MockUpstream, int | None]]:
-    """The gateway that is tried, the upstream behind it, and the process that serves where it is known."""
+def gateway(options: argparse.Namespace) -> Iterator[tuple[str, MockUpstream, int | None, Path | None]]:
+    """The gateway that is tried, the upstream behind it, and where they are known the process that serves and its
+    folder."""
     with ExitStack() as stack:
         mock = stack.enter_context(MockUpstream(options.upstream_port))
         if options.url:
-            yield options.url, mock, options.pid
+            yield options.url, mock, options.pid, None
             return
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "app"
         (folder / "documents").mkdir(parents=True)
@@ -401,7 +489,7 @@ def gateway(options: argparse.Namespace) -> Iterator[tuple[str, MockUpstream, in
         command = [sys.executable, "-m", "slipway.cli.main", "serve", "--dir", str(folder), "--port", "0"]
         served = stack.enter_context(process([*command, "--no-pages", "--json"], stdout=subprocess.PIPE))
         assert served.stdout is not None
-        yield json.loads(served.stdout.readline())["endpoint"], mock, served.pid
+        yield json.loads(served.stdout.readline())["endpoint"], mock, served.pid, folder
 
 
 def main() -> int:
@@ -416,12 +504,12 @@ def main() -> int:
     rows = []
     if not options.json:
         print_heading(f"Gateway: {len(names)} faults")
-    with gateway(options) as (url, mock, pid):
+    with gateway(options) as (url, mock, pid, folder):
         for name in names:
             mock.state.__init__()  # type: ignore[misc]
             began = time.monotonic()
             try:
-                note = asyncio.run(getattr(Battery(url, mock, pid), name)())
+                note = asyncio.run(getattr(Battery(url, mock, pid, folder), name)())
                 verdict = "survived"
             except Skipped as why:
                 verdict, note = "skipped", str(why)

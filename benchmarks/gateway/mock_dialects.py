@@ -20,6 +20,13 @@ from urllib.parse import unquote
 
 CALL = {"city": "Paris"}
 ASKED, CACHED = 7, 3
+COUNTED = 42
+"""What Anthropic's side says that any request has of tokens."""
+THOUGHTS: list[dict[str, Any]] = [
+    {"type": "thinking", "thinking": "The user wants something.", "signature": "c2lnbmVk"},
+    {"type": "redacted_thinking", "data": "c2VhbGVk"},
+]
+"""What Anthropic's models whose name begins with `thinks` think first."""
 
 
 class Refused(Exception):
@@ -61,6 +68,11 @@ class AnthropicSide:
         need(bool(headers.get("anthropic-version")), "anthropic-version is missing")
         need(isinstance(body.get("max_tokens"), int), "max_tokens: field required")
         turns = body["messages"]
+        if body.get("thinking"):
+            for turn in turns:
+                blocks = turn["content"] if isinstance(turn["content"], list) else []
+                called = any(block["type"] == "tool_use" for block in blocks)
+                need(not called or blocks[:2] == THOUGHTS, "thinking blocks must be sent again as they were")
         need(all(turn["role"] in ("user", "assistant") for turn in turns), "roles are user and assistant")
         content = turns[-1]["content"]
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -78,10 +90,13 @@ class AnthropicSide:
             "type": "message",
             "role": "assistant",
             "model": model,
-            "content": [block if call else {"type": "text", "text": text}],
+            "content": [*self.thoughts(model), block if call else {"type": "text", "text": text}],
             "stop_reason": "tool_use" if call else "end_turn",
             "usage": self.usage(text),
         }
+
+    def thoughts(self, model: str) -> list[dict[str, Any]]:
+        return THOUGHTS if model.startswith("thinks") else []
 
     def usage(self, text: str) -> dict[str, int]:
         return {
@@ -93,17 +108,27 @@ class AnthropicSide:
     def stream(self, model: str, text: str, call: bool) -> Iterator[bytes]:
         message = self.whole(model, text, call) | {"content": [], "stop_reason": None}
         yield sse("message_start", {"type": "message_start", "message": message})
+        start, stop_block = "content_block_start", "content_block_stop"
+        thoughts = self.thoughts(model)
+        for index, thought in enumerate(thoughts):
+            empty = thought | {"thinking": "", "signature": ""} if "thinking" in thought else thought
+            yield sse(start, {"type": start, "index": index, "content_block": empty})
+            kinds = {"thinking": "thinking_delta", "signature": "signature_delta"}
+            for part in (part for part in kinds if part in thought):
+                delta = {"type": kinds[part], part: thought[part]}
+                yield sse("content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta})
+            yield sse(stop_block, {"type": stop_block, "index": index})
         block: dict[str, Any] = {"type": "text", "text": ""}
         deltas = [{"type": "text_delta", "text": word} for word in words(text)]
         if call:
             block = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
             deltas = [{"type": "input_json_delta", "partial_json": json.dumps(CALL)}]
-        kind = "content_block_start"
-        yield sse(kind, {"type": kind, "index": 0, "content_block": block})
+        index = len(thoughts)
+        yield sse(start, {"type": start, "index": index, "content_block": block})
         kind = "content_block_delta"
         for delta in deltas:
-            yield sse(kind, {"type": kind, "index": 0, "delta": delta})
-        yield sse("content_block_stop", {"type": "content_block_stop", "index": 0})
+            yield sse(kind, {"type": kind, "index": index, "delta": delta})
+        yield sse(stop_block, {"type": stop_block, "index": index})
         stop = {"stop_reason": "tool_use" if call else "end_turn", "stop_sequence": None}
         usage = {"output_tokens": len(words(text))}
         yield sse("message_delta", {"type": "message_delta", "delta": stop, "usage": usage})
@@ -264,6 +289,10 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         side = side_of(self.path)
         self.server.seen.append((self.path, dict(self.headers), body))  # type: ignore[attr-defined]
+        if self.path.endswith("/count_tokens"):
+            known = body["model"] != "uncounted"
+            self.whole(200 if known else 404, {"input_tokens": COUNTED} if known else side.error("Not found"))
+            return
         try:
             model, stream, said, tools = side.read(self.path, self.headers, body)
         except (Refused, KeyError, IndexError, TypeError) as wrong:

@@ -1,9 +1,10 @@
 """An upstream in the shape of the OpenAI API that answers at once, or misbehaves as the model's name says.
 
 Tests load it into their process; the benchmark runs it as a program: python mock_upstream.py --port 0 prints its port.
-Models: `ok` and every unknown name answer; `slow-…`, `hang`, `late`, `stall`, `cut`, `short`, `drip`, `garbage`,
-`error-event`, `reset`, `no-usage`, `no-done`, `big`, `paced`, `filtered`, `400`, `429`, `500`, `503` do what they are
-called; `details` answers as OpenAI does, with cached and reasoning tokens and no null where a list belongs.
+Models: `ok` and every unknown name answer; `warm` too, and leaves no note in `state`; `slow-…`, `hang`, `late`,
+`stall`, `cut`, `short`, `drip`, `trickle`, `garbage`, `error-event`, `reset`, `no-usage`, `no-done`, `big`, `paced`,
+`filtered`, `400`, `429`, `500`, `503` do what they are called; `details` answers as OpenAI does, with cached and
+reasoning tokens and no null where a list belongs.
 """
 
 from __future__ import annotations
@@ -135,8 +136,9 @@ class Upstream(asyncio.Protocol):
         fields = json.loads(b"".join(self.body) or b"{}")
         model = self.model = str(fields.get("model", "ok"))
         state = self.state
-        state.asked[model] += 1
-        if state.keep:
+        if model != "warm":
+            state.asked[model] += 1
+        if state.keep and model != "warm":
             state.requests.append(fields)
             state.headers.append(self.headers)
             state.paths.append(self.path)
@@ -267,6 +269,14 @@ async def drip(side: Upstream, stream: bool) -> None:
         await asyncio.sleep(0.05)
 
 
+async def trickle(side: Upstream, stream: bool) -> None:
+    """An answer of proper words that never ends."""
+    await begin(side)
+    while True:
+        side.transport.write(piece(chunk("trickle", {"content": " more"})))
+        await asyncio.sleep(0.05)
+
+
 async def no_usage(side: Upstream, stream: bool) -> None:
     if stream:
         side.transport.write(side.answer("no-usage", True, False))
@@ -330,6 +340,7 @@ FAULTS: dict[str, Callable[[Upstream, bool], Any]] = {
     "garbage": garbage,
     "short": short,
     "drip": drip,
+    "trickle": trickle,
     "no-usage": no_usage,
     "big": big,
     "paced": paced,

@@ -27,6 +27,8 @@ GRACE_S = 30
 """How long running requests may take to end after SIGTERM."""
 START_WITHIN_S = 60.0
 QUICK_DEATH_S = 5.0
+SWITCH_S = 0.0005
+"""How long a thread that looks after something may keep the one that answers waiting; Python's own 5 ms are felt."""
 YOUNG_OBJECTS = 5_000
 """How many new objects the collector lets pass before it looks for cycles among them."""
 log = logging.getLogger("slipway.server")
@@ -151,6 +153,7 @@ def _work(
             gc.collect()
             gc.freeze()
             gc.set_threshold(YOUNG_OBJECTS, 10, 20)
+            sys.setswitchinterval(SWITCH_S)
             if told_to_end:
                 self.should_exit = True
             elif self.started:

@@ -1,9 +1,11 @@
 """Limits and budgets: exactly as much as was allowed, by the minute and by the month."""
 
 import itertools
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -19,6 +21,7 @@ from slipway.access.counters import Counters
 from slipway.access.limits import Allowance, RateLimiter, Remaining
 from slipway.domain.access import Limits
 from slipway.domain.errors import OverLimit
+from slipway.store.spending import SpendingBook
 from slipway.store.store import Store
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -332,6 +335,111 @@ def test_a_worker_that_is_killed_leaves_its_spending_and_gives_back_what_it_rese
     other.reserve(key, 700)
     with pytest.raises(OverLimit):
         other.reserve(key, 1)
+
+
+DIES_OVER_A_BATCH = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from slipway.access import budgets
+from slipway.access.counters import Counters
+from slipway.access.limits import Allowance
+from slipway.config.secrets import Secret
+from slipway.domain.access import Limits
+from slipway.store.spending import SpendingBook
+from slipway.store.store import open_store
+folder, moment = Path(sys.argv[1]), sys.argv[2]
+store = open_store(f"sqlite:///{folder / 'store.db'}", project="lamps", folder=folder, master_key=Secret("0f" * 32))
+noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+meter = budgets.Meter(store, Counters(folder / "limits", worker=0), flush_s=float("inf"), now=lambda: noon)
+who = [Allowance(holder=name, whose="key", limits=Limits(monthly_budget_micros=1000)) for name in ("shop", "lab")]
+meter.settle(meter.reserve(who, 100), micros=100, tokens=5)
+meter.flush()
+meter.settle(meter.reserve(who, 300), micros=300, tokens=5)
+
+def after(owner, name):
+    real = getattr(owner, name)
+    def dies(*given, **named):
+        real(*given, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+    setattr(owner, name, dies)
+
+def before(owner, name):
+    def dies(*given, **named):
+        # What comes after the batch was begun belongs to none.
+        meter.settle(meter.reserve(who, 50), micros=50, tokens=1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    setattr(owner, name, dies)
+
+{
+    "before the commit": lambda: after(SpendingBook, "add"),
+    "after the commit": lambda: before(budgets.Meter, "_tell"),
+    "between two holders": lambda: after(Counters, "settle"),
+    "before the end": lambda: before(Counters, "end_batch"),
+}[moment]()
+meter.flush()
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "micros", "heir"),
+    [
+        ("before the commit", 400, "another worker"),
+        ("after the commit", 450, "another worker"),
+        ("after the commit", 450, "the next start"),
+        ("between two holders", 400, "another worker"),
+        ("before the end", 450, "the next start"),
+    ],
+)
+def test_a_worker_that_is_killed_while_it_writes_down_is_counted_once(
+    tmp_path: Path, store: Store, moment: str, micros: int, heir: str
+) -> None:
+    def meter(worker: int) -> Meter:
+        return Meter(store, Counters(tmp_path / "limits", worker=worker), flush_s=float("inf"), now=lambda: NOON)
+
+    other = meter(1) if heir == "another worker" else None
+    ended = subprocess.run([sys.executable, "-c", DIES_OVER_A_BATCH, str(tmp_path), moment], timeout=60)
+    assert ended.returncode == -signal.SIGKILL
+    other = other or meter(0)
+    requests = 2 if micros == 400 else 3
+    for _ in range(2):
+        other.flush()
+        for holder in ("shop", "lab"):
+            found = store.spending.of("2026-11")[holder]
+            assert (found.micros, found.requests) == (micros, requests)
+            key = a_key(holder, monthly_budget_micros=1000)
+            other.release(other.reserve(key, 1000 - micros))
+            with pytest.raises(OverLimit):
+                other.reserve(key, 1001 - micros)
+        # What was tried here counts as a request too.
+        requests += 1
+
+
+def test_a_batch_that_is_in_the_store_although_it_seemed_to_fail_is_counted_once(
+    meter: Callable[[], Meter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book, key = meter(), a_key(monthly_budget_micros=1000)
+    book.settle(book.reserve(key, 7), micros=7)
+    add = SpendingBook.add
+
+    def add_and_fail(*given: Any) -> None:
+        add(*given)
+        raise OSError("the connection broke")
+
+    # Outside the transaction, as when the answer to a commit is lost.
+    monkeypatch.setattr(type(book.store), "transaction", lambda _: nullcontext())
+    with monkeypatch.context() as patched:
+        patched.setattr(SpendingBook, "add", add_and_fail)
+        with pytest.raises(OSError, match="the connection broke"):
+            book.flush()
+    book.settle(book.reserve(key, 10), micros=10)
+    assert book.used("shop").micros == 17
+    book.flush()
+    assert book.store.spending.of("2026-11")["shop"].micros == 17
+    assert book.used("shop").micros == 17
+    with pytest.raises(OverLimit):
+        book.reserve(key, 984)
+    book.reserve(key, 983)
 
 
 def test_requests_a_month(meter: Callable[[], Meter]) -> None:

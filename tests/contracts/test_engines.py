@@ -43,6 +43,11 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         settings: dict[str, Any] = {}
         if request.param == "openai":
             settings["base_url"] = stack.enter_context(runpy.run_path(str(MOCK))["MockUpstream"]()).url
+        elif request.param == "any_llm":
+            pytest.importorskip("any_llm", reason="any-llm-sdk, the extra `providers`, is not installed")
+            url = stack.enter_context(runpy.run_path(str(MOCK))["MockUpstream"]()).url
+            # `details` says of no choices that they are an empty list, as OpenAI does.
+            settings = {"provider": "openai", "base_url": url, "api_key": Secret("none"), "extra": {"model": "details"}}
         elif request.param in TRANSLATED:
             mock = stack.enter_context(runpy.run_path(str(DIALECTS))["MockDialects"]())
             secrets = {"api_key", "access_key", "secret_key"}

@@ -1,6 +1,7 @@
 """Decisions: constraints before costs, a break-even with a band, a record that is kept."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from slipway.decide.decision import compare_roads, decide, latest_decision, requ
 from slipway.decide.demand import read_demand
 from slipway.decide.memo import memo
 from slipway.decide.options import list_candidates
+from slipway.deploy.calibration import calibrate
+from slipway.deploy.points import point_of
+from slipway.deploy.prediction import predict
 from slipway.domain.deployment import DecisionRecord
 from slipway.domain.errors import NotFound, NothingMeets, RequirementMissing
+from slipway.models.calibrations import OWN_FILE, write_calibration
 from slipway.workspace import Workspace
 
 GIVEN = {
@@ -200,3 +205,37 @@ def test_the_memo_holds_every_number_with_its_source() -> None:
     assert [road.name for road in pages.executive.roads if road.recommended] == [record.recommended]
     assert all(one.source for one in pages.engineer.assumptions)
     assert sum(len(detail.lines) for detail in pages.engineer.details) == sum(len(one.lines) for one in record.options)
+
+
+def test_own_measurements_move_the_bill_of_the_model_that_was_measured(tmp_path: Path) -> None:
+    settings = DecideSettings(**{**GIVEN, "requests_per_day": 2e6, "api_models": [], "open_models": ["llama-3.1-8b"]})
+    demand = read_demand(settings)
+
+    def hosted() -> DecisionRecord:
+        return compare_roads("lamps", demand, settings, list_candidates(demand, settings, folder=tmp_path), now=NOW)
+
+    published = hosted()
+    way = next(one.plan for one in published.options if one.road == "open" and one.plan is not None)
+    asked = [
+        point_of(
+            {"model": "llama-3.1-8b", "hardware": way.hardware, "engine": "vllm", "weights": way.precision,
+             "tp": str(way.devices_per_replica), "isl": "1200", "osl": "150", "concurrency": str(users)},
+            name=f"{users} users",
+        )
+        for users in (1, 8, 32, 128)
+    ]  # fmt: skip
+    fast = [
+        replace(point, first_s=0.5 * told.first_s.value, token_s=0.5 * told.token_s.value)
+        for point, told in zip(asked, predict(asked), strict=True)
+    ]
+    write_calibration(calibrate(fast, today=NOW.date()).calibration, tmp_path / OWN_FILE)
+    measured = hosted()
+    before, after = (
+        next(one for one in record.options if one.road == "open" and one.plan is not None)
+        for record in (published, measured)
+    )
+    assert after.plan is not None
+    assert after.plan.origin == "calibrated"
+    assert after.monthly < 0.9 * before.monthly, "twice as fast machines cost less"
+    hours = next(line for line in after.lines if line.name == "Accelerator hours")
+    assert hours.origin == "calibrated"

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from slipway.cli.main import app
@@ -60,10 +61,17 @@ def test_replicas_are_counted_from_a_trace_and_nonsense_is_refused(tmp_path: Pat
     assert told["replicas"] >= 1
     assert told["first_s"] <= 1.0
     assert told["token_s"] <= 0.05
+    assert told["later"] >= told["replicas"]
+    more = json.loads(runner.invoke(app, [*call, "--headroom", "20", "--json"]).stdout)
+    assert more["per_second"] == pytest.approx(21 * told["per_second"])
+    assert more["replicas"] > told["replicas"]
     for extra, code, said in (
         (["--rate", "-3"], 2, "A rate of -3"),
         (["--hardware", "abacus"], 2, "no hardware 'abacus'"),
         (["--share", "1.5"], 2, "A share of 1.5"),
+        (["--headroom", "-1"], 2, "A headroom of -1"),
+        (["--devices", "3"], 2, "cannot be split over 3 devices"),
+        (["--devices", "16"], 2, "A machine holds 8 x h100-sxm"),
         (["--ttft-ms", "0"], 2, "A limit of 0 ms"),
         (["--tpot-ms", "0.1"], 3, "No number of replicas holds"),
         (["--model", "llama-3.1-405b"], 3, "does not fit on 4 x h100-sxm"),

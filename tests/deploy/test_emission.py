@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from slipway.deploy.emission import check_folder, emit, secret_names, write_files
 from slipway.deploy.plan import make_plan
@@ -77,3 +78,25 @@ def test_wrong_names_are_named(hosting: Workspace, tmp_path: Path) -> None:
     (tmp_path / "unmarked").mkdir()
     with pytest.raises(InputError, match="--target"):
         check_folder(tmp_path / "unmarked")
+
+
+def test_a_hosted_model_scales_between_the_bounds_of_its_plan(hosting: Workspace, tmp_path: Path) -> None:
+    plan = make_plan(hosting, model="llama-3.1-8b", hardware=["h100-sxm"])
+    assert plan.chosen is not None
+    busy = replace(plan, chosen=replace(plan.chosen, replicas=9, least_replicas=3, requests_per_second=18.0))
+    files = emit(hosting, "kubernetes", plan=busy, release=None, settings={"prometheus": "http://prom.watch.svc"})
+    keda = yaml.safe_load(files["autoscaling/keda.yaml"])["spec"]
+    assert (keda["minReplicaCount"], keda["maxReplicaCount"]) == (3, 9)
+    rate = keda["triggers"][0]["metadata"]
+    assert (rate["threshold"], rate["serverAddress"]) == ("2", "http://prom.watch.svc")
+    horizontal = yaml.safe_load(files["autoscaling/hpa.yaml"])["spec"]
+    assert (horizontal["minReplicas"], horizontal["maxReplicas"]) == (3, 9)
+    assert horizontal["metrics"][0]["pods"]["target"]["averageValue"] == "2000m"
+    write_files(files, tmp_path / "out")
+    assert check_folder(tmp_path / "out") == []
+    scaled = tmp_path / "out" / "autoscaling" / "keda.yaml"
+    scaled.write_text(scaled.read_text().replace("maxReplicaCount", "maxReplicas"))
+    assert [one.file for one in check_folder(tmp_path / "out")] == ["autoscaling/keda.yaml"]
+
+    steady = replace(plan, chosen=replace(plan.chosen, replicas=1, least_replicas=1))
+    assert not [name for name in emit(hosting, "kubernetes", plan=steady, release=None, settings={}) if "auto" in name]

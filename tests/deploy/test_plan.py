@@ -205,3 +205,32 @@ def test_a_limit_inside_the_interval_asks_for_four_measurements(workspace: Works
 def test_a_negative_number_makes_no_sense(workspace: Workspace, name: str) -> None:
     with pytest.raises(InputError, match=f"{name} = -1 makes no sense"):
         make_plan(workspace, model="llama-3.1-8b", asked=Asked(**{name: -1.0}))
+
+
+def test_a_region_has_its_own_price_or_the_plan_says_that_it_is_not_known(workspace: Workspace) -> None:
+    asking_limit = asking(workspace, first_token_ms=500.0)
+    unknown = make_plan(asking_limit, model="llama-3.1-8b", hardware=["l4"], asked=Asked(region="eu-west-1"))
+    assert unknown.region == "eu-west-1"
+    assert any("What l4 costs there is not known" in reason for reason in unknown.reasons)
+    (workspace.folder / "prices.toml").write_text(
+        '[hardware.l4]\non_demand = 0.5\nas_of = 2026-11-01\nregions = { "EU-West-1" = 2.0, us = 0.4 }\n'
+    )
+    known = make_plan(asking_limit, model="llama-3.1-8b", hardware=["l4"], asked=Asked(region="eu-west-1"))
+    elsewhere = make_plan(asking_limit, model="llama-3.1-8b", hardware=["l4"])
+    assert known.chosen is not None
+    assert elsewhere.chosen is not None
+    assert known.chosen.monthly == pytest.approx(4 * elsewhere.chosen.monthly)
+    assert any("Place: eu-west-1, at your own price there." in reason for reason in known.reasons)
+    home = make_plan(asking(workspace, first_token_ms=500.0, residency="us"), model="llama-3.1-8b", hardware=["l4"])
+    assert home.region == "us", "where the data has to stay"
+    with pytest.raises(InputError, match="Own racks stand in no cloud region"):
+        make_plan(asking_limit, model="llama-3.1-8b", asked=Asked(own_racks=True, region="us"))
+    racks = make_plan(asking_limit, model="llama-3.1-8b", hardware=["l4"], asked=Asked(own_racks=True))
+    assert racks.chosen is None or any("own racks" in reason for reason in racks.reasons)
+
+
+def test_a_plan_names_the_ways_that_were_not_replayed(workspace: Workspace) -> None:
+    plan = make_plan(asking(workspace, first_token_ms=500.0), model="llama-3.1-8b")
+    assert plan.chosen is not None
+    left = [reason for reason in plan.reasons if reason.startswith("Not replayed")]
+    assert left, "many kinds of hardware hold an 8B model; those that cost several times as much are not replayed"

@@ -11,10 +11,18 @@ from typer.testing import CliRunner
 from slipway.cli.main import app
 from slipway.deploy.benchmark import Protocol, simulate_steps
 from slipway.deploy.fitting import errors_of
-from slipway.deploy.points import UNRECORDED, match_hardware, match_model, point_of, read_table, split_of
+from slipway.deploy.points import (
+    UNRECORDED,
+    benchmark_step_tokens,
+    match_hardware,
+    match_model,
+    point_of,
+    read_table,
+    split_of,
+)
 from slipway.deploy.prediction import predict
 from slipway.domain.errors import NotFound, RowUnusable
-from slipway.models.calibrations import doublings_beyond, novelty, shipped
+from slipway.models.calibrations import doublings_beyond, novelty, prior_of, shipped
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "performance"
 ROW = {
@@ -34,6 +42,31 @@ def test_the_steps_of_a_benchmark_add_up() -> None:
     merged = simulate_steps(protocol, step_tokens=64, cache_tokens=1e9)
     assert len(merged.times) < len(steps.times)
     assert merged.waiting.sum() == pytest.approx(steps.waiting.sum())
+
+
+def test_a_user_who_asks_again_waits_for_the_steps_under_way() -> None:
+    protocol = Protocol(input_tokens=100, output_tokens=50, users=4, requests=40)
+    waits = [
+        simulate_steps(protocol, step_tokens=512, cache_tokens=1e9, between=between).waiting.sum()
+        for between in (0, 1, 2)
+    ]
+    assert waits[0] < waits[1] < waits[2]
+    late = simulate_steps(protocol, step_tokens=512, cache_tokens=1e9, between=2, merged=False)
+    assert (late.work.tokens * late.times).sum() == 40 * (100 + 49), "no token is lost or read twice"
+    alone = Protocol(input_tokens=100, output_tokens=50, users=1, requests=10)
+    assert simulate_steps(alone, step_tokens=512, cache_tokens=1e9, between=2).waiting.sum() == pytest.approx(1.0), (
+        "an engine that does nothing reads the next prompt at once"
+    )
+
+
+def test_a_benchmark_of_tensorrt_llm_reads_one_prompt_a_step() -> None:
+    asked = {engine: point_of({**ROW, "engine": engine}, name="row") for engine in ("trtllm", "vllm")}
+    assert 1024 + 32 <= benchmark_step_tokens(asked["trtllm"]) < 2048
+    assert benchmark_step_tokens(asked["vllm"]) == 8192
+    offline = point_of({**ROW, "engine": "trtllm", "load": "offline"}, name="row")
+    assert benchmark_step_tokens(offline) == 8192
+    assert offline.setup.offline
+    assert prior_of(offline.setup).sequence < prior_of(asked["trtllm"].setup).sequence
 
 
 def test_a_small_cache_makes_a_queue() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from slipway.deploy.later import busiest_fifth, count_for_later, reordered
 from slipway.deploy.replicas import Limits, count_replicas, fewest
 from slipway.deploy.simulation import Engine, engine_of, simulate
 from slipway.deploy.traffic import Traffic, invented
@@ -144,3 +145,31 @@ def test_limits_that_no_number_holds_are_told(engine: Engine) -> None:
         count_replicas(requests((0.0, 10, 5)), engine, Limits(token_s=0.005))
     with pytest.raises(InputError, match="No limit"):
         count_replicas(requests((0.0, 10, 5)), engine, Limits())
+
+
+def test_later_traffic_may_need_more_and_never_less(engine: Engine) -> None:
+    calm = invented(per_second=2.0, input_tokens=200, output_tokens=30, requests=400, seed=3)
+    busy = invented(per_second=6.0, input_tokens=200, output_tokens=30, requests=400, seed=4)
+    whole = Traffic(
+        np.concatenate([calm.arrival_s, calm.span_s + 1 + busy.arrival_s]),
+        np.concatenate([calm.input_tokens, busy.input_tokens]),
+        np.concatenate([calm.output_tokens, busy.output_tokens]),
+    )
+    assert busiest_fifth(whole) > 1.3
+    limits = Limits(first_s=0.3)
+    for traffic in (calm, whole):
+        found = count_replicas(traffic, engine, limits, compiled=False).replicas
+        later = count_for_later(traffic, engine, limits, found, compiled=False)
+        assert later >= found
+        again = count_for_later(traffic, engine, limits, found, compiled=False)
+        assert later == again, "the same seed, the same answer"
+    assert count_for_later(calm.part(0, 20), engine, limits, 3, compiled=False) == 3, "too short to be reordered"
+
+
+def test_the_windows_of_a_trace_are_reordered_whole() -> None:
+    traffic = invented(per_second=5.0, input_tokens=100, output_tokens=20, requests=1000)
+    other = reordered(traffic, np.random.default_rng(1))
+    assert (np.diff(other.arrival_s) >= 0).all()
+    assert other.span_s <= traffic.span_s
+    assert 0.7 < len(other) / len(traffic) < 1.4
+    assert set(other.input_tokens.tolist()) <= set(traffic.input_tokens.tolist())

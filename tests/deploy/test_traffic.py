@@ -23,6 +23,17 @@ READ = [
     ),
     pytest.param("0.0,100\n2.5,200\n", [0, 2.5], [100, 200], [200, 200], id="two columns without a header"),
     pytest.param("arrival_s,input_tokens\n0,100\n", [0], [100], [200], id="two columns"),
+    pytest.param("time;tokens\n2026-11-16T00:00:01Z;1000\n2026-11-16T02:00:03+02:00;200\n",
+                 [0, 2], [850, 170], [150, 30], id="total tokens, semicolons, zones"),
+    pytest.param("\ufeffTimestamp\tRequest tokens\tResponse tokens\n1763251203000\t10\t20\n1763251201000\t30\t40\n",
+                 [0, 2], [30, 10], [40, 20], id="milliseconds since 1970, tabs, a byte order mark, out of order"),
+    pytest.param("arrival_ms,prompt_len,output_len\n500,10,20\n\n2500,30,40\n",
+                 [0, 2], [10, 30], [20, 40], id="milliseconds since the start, an empty line"),
+    pytest.param("2026-11-16T00:00:01Z,5,6\n2026-11-16T00:00:02Z,7,8\n", [0, 1], [5, 7], [6, 8],
+                 id="three columns without a header"),
+    pytest.param('{"timestamp_ms": 1000, "prompt_tokens": 5, "completion_tokens": 6}\n'
+                 '{"timestamp_ms": 1500, "prompt_tokens": 7, "completion_tokens": 8}\n',
+                 [0, 0.5], [5, 7], [6, 8], id="JSON lines in milliseconds"),
 ]  # fmt: skip
 
 
@@ -41,6 +52,9 @@ BROKEN = [
     pytest.param("arrival_s,input_tokens,output_tokens\n", "no request", id="header only"),
     pytest.param("arrival_s,input_tokens,output_tokens\n0,-4,3\n", "line 2: -4 tokens", id="negative length"),
     pytest.param("arrival_s,input_tokens,output_tokens\nsoon,4,3\n", "line 2: 'soon' is neither", id="no time"),
+    pytest.param("arrival_s,input_tokens\n0,nan\n", "line 2: 'nan' is not a number", id="no number"),
+    pytest.param("arrival_s,input_tokens\ninf,3\n", "arrival inf makes no sense", id="endless arrival"),
+    pytest.param("arrival_s|input_tokens\n0|3\n", "first line has one column", id="another delimiter"),
     pytest.param("a,b,c\nx,y,z\n", "its header names none", id="unknown columns"),
     pytest.param('{"timestamp": 0}\n', "no arrival or no input tokens", id="JSON without lengths"),
     pytest.param('{"timestamp": \n', "line 1 is not JSON", id="broken JSON"),

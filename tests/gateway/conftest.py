@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import runpy
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import uvicorn
 from slipway.config.reader import load_settings
 from slipway.config.settings import GuardSettings
 from slipway.domain.decoding import Decoding
+from slipway.domain.errors import UpstreamError
 from slipway.domain.guardrail import Guardrails
 from slipway.domain.model import Model
 from slipway.domain.release import Release
@@ -185,14 +187,37 @@ def patient(folder: Path) -> Iterator[Served]:
         yield served
 
 
+async def warm_up(gateway: Gateway, workspace: Workspace) -> None:
+    """Opens connections to the upstream, so that requests find some at hand as they do in traffic."""
+    engine = workspace.settings.engines.get("fast")
+    if engine is None:
+        return
+    body = msgspec.json.encode({"model": "warm", "messages": []})
+    headers = {"content-type": "application/json"}
+
+    async def one() -> None:
+        with suppress(UpstreamError):
+            url = f"{engine['base_url']}/chat/completions"
+            await (await gateway._services.http.send("POST", url, headers=headers.items(), body=body)).read()
+
+    await asyncio.gather(*(one() for _ in range(4)))
+
+
 @contextmanager
 def serving(workspace: Workspace, **options: Any) -> Iterator[Served]:
-    grpc = options.pop("grpc", False)
+    grpc, warm = options.pop("grpc", False), options.pop("warm", True)
     gateway = Gateway(workspace, refresh_s=0.05, **options)
     if grpc:
         gateway.grpc = GrpcDoor(gateway, "127.0.0.1:0", largest=1_000_000)
     config = uvicorn.Config(
-        gateway, interface="asgi3", http=Door, lifespan="on", log_config=None, access_log=False, ws="none"
+        gateway,
+        interface="asgi3",
+        http=Door,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        ws="none",
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     with socket.socket() as bound:
@@ -202,6 +227,9 @@ def serving(workspace: Workspace, **options: Any) -> Iterator[Served]:
         until = time.monotonic() + 20
         while not server.started and time.monotonic() < until:
             time.sleep(0.01)
+        if warm:
+            assert gateway.express is not None
+            asyncio.run_coroutine_threadsafe(warm_up(gateway, workspace), gateway.express.loop).result(30)
         try:
             yield Served(f"http://127.0.0.1:{bound.getsockname()[1]}", workspace, gateway, server)
         finally:

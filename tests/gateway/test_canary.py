@@ -135,6 +135,22 @@ def test_requests_that_are_wrong_in_themselves_do_not_count(trial):
     assert len(channel(trial).shares) == 2
 
 
+def test_who_is_over_the_limit_was_not_failed_by_the_canary(folder, tools, upstream):
+    toml = folder / "slipway.toml"
+    toml.write_text(toml.read_text() + "\n[limits.project]\ntokens_per_minute = 500\n")
+    with open_workspace(folder) as workspace:
+        promote(workspace, tools.plain_release(workspace, model="steady"), "plain", force=True)
+        promote(workspace, tools.plain_release(workspace, model="moody"), "plain", weight=0.5, force=True)
+        with tools.serving(workspace) as served, httpx.Client(timeout=60) as client:
+            body = {"model": "plain", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9000}
+            url = f"{served.url}/v1/chat/completions"
+            answers = [client.post(url, json=body | {"user": f"u{number}"}) for number in range(20)]
+            watch = served.gateway.snapshot.watches["plain"]
+            late = [answer for answer in answers if answer.status_code == 429]
+            assert len({answer.headers.get("x-slipway-release") for answer in late} - {None}) == 2
+            assert (watch.outcomes(canary=True).errors, watch.outcomes(canary=False).errors) == (0, 0)
+
+
 def test_a_canary_that_is_slow_is_rolled_back(folder, tools, upstream, until):
     with open_workspace(folder) as workspace:
         promote(workspace, tools.plain_release(workspace, model="ok"), "plain", force=True)

@@ -115,6 +115,24 @@ def test_after_the_first_byte_nobody_else_is_asked(chained, upstream, fault):
     assert upstream.state.asked["ok"] == 0
 
 
+@pytest.mark.parametrize("fault", ["drip", "trickle"], ids=["whole", "stream"])
+def test_an_answer_that_comes_drop_by_drop_has_an_end_though_no_piece_is_late(folder, tools, upstream, fault):
+    text = (folder / "slipway.toml").read_text()
+    slow = f'\n[engines.slow]\nkind = "openai"\nbase_url = "{upstream.url}"\nidle_s = 60\ntotal_s = 0.6\n'
+    (folder / "slipway.toml").write_text(text + slow)
+    with open_workspace(folder) as workspace, tools.serving(workspace) as served:
+        answer = served.chat(f"slow/{fault}", stream=fault == "trickle")
+        assert answer.status_code == (200 if fault == "trickle" else 504)
+        assert "[DONE]" not in answer.text
+        error = json.loads(answer.text.rpartition("data: ")[2])["error"]
+        assert error["code"] == "engine_timeout"
+        assert "whole answer" in error["message"]
+        assert upstream.wait_cancelled(fault, within_s=30)
+        (span,) = served.trace(answer.headers["x-slipway-trace"])
+        assert span.status == "error"
+        assert ("more" in span.content["reply"]) is (fault == "trickle")
+
+
 def test_the_trace_tells_the_failed_calls_and_one_key_for_all(chained, upstream):
     answer = chained.chat("fast/500")
     keys = {headers[b"idempotency-key"] for headers in upstream.state.headers}

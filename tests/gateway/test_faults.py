@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import sqlite3
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from slipway.release.channels import promote
 from slipway.tracing.ingest import drain
+from slipway.upstream import names
+from slipway.upstream.client import HttpClient
 from slipway.workspace import open_workspace
 
 HELLO = [{"role": "user", "content": "Hello?"}]
@@ -34,6 +38,35 @@ def test_an_upstream_that_closes_idle_connections_costs_no_request_and_no_second
         assert plain.chat("plain", stream=bool(number % 2)).status_code == 200
         upstream.close_connections()
     assert upstream.state.asked["ok"] == 10
+
+
+def test_a_name_that_moves_and_one_that_cannot_be_looked_up_cost_no_request(folder, tools, upstream, monkeypatch):
+    """The upstream's name stands for an address where nobody is any more, then for nothing, then for a new one."""
+    monkeypatch.setattr(names, "FRESH_S", 0.0)
+    port = int(upstream.url.rpartition(":")[2].removesuffix("/v1"))
+    known: list[str] = ["127.0.0.1"]
+    asked = []
+
+    async def look_up(host, _port):
+        asked.append(host)
+        if not known:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return list(known)
+
+    toml = folder / "slipway.toml"
+    toml.write_text(toml.read_text().replace(upstream.url, f"http://llm.test:{port}/v1"))
+    with open_workspace(folder) as workspace:
+        workspace = replace(workspace, http=HttpClient(lookup=look_up))
+        promote(workspace, tools.plain_release(workspace), "plain", force=True)
+        with tools.serving(workspace) as served:
+            for addresses in (["127.0.0.1"], [], ["127.0.0.9", "127.0.0.1"], [], ["127.0.0.1"]):
+                known[:] = addresses
+                upstream.close_connections()
+                before = len(asked)
+                assert served.chat("plain").status_code == 200
+                assert len(asked) > before
+    assert set(asked) == {"llm.test"}
+    assert upstream.state.asked["ok"] == 5
 
 
 def test_a_locked_database_stops_nothing_and_loses_nothing(plain, until):

@@ -90,7 +90,8 @@ def test_wrong_requests(served, path, body, status, param):
 
 
 def test_a_wrong_method_and_an_unknown_path(served):
-    assert httpx.get(f"{served.url}{CHAT}").status_code == 405
+    wrong = httpx.get(f"{served.url}{CHAT}")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
     assert httpx.post(f"{served.url}/v1/models").status_code == 405
     unknown = httpx.get(f"{served.url}/v1/assistants")
     assert unknown.status_code == 404

@@ -87,10 +87,10 @@ def test_without_content_only_numbers_are_kept(folder, tools):
 def test_a_full_disk_costs_the_trace_and_not_the_answer(served, monkeypatch):
     lost = served.gateway._counts.traces_lost
 
-    def full(_payload):
+    def full(_payloads):
         raise DiskFull("journal")
 
-    monkeypatch.setattr(served.gateway._journal, "append", full)
+    monkeypatch.setattr(served.gateway._journal, "append_all", full)
     assert served.chat("plain").status_code == 200
     assert served.chat("lamps", messages=[{"role": "user", "content": "shipping?"}]).status_code == 200
     assert served.gateway._counts.traces_lost == lost + 2

@@ -19,6 +19,7 @@ from slipway.domain.errors import (
     UpstreamTimeout,
 )
 from slipway.upstream.client import Deadlines, HttpClient
+from slipway.upstream.connection import Connection
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 
@@ -107,6 +108,33 @@ async def test_a_connection_closed_in_the_moment_of_reuse_is_tried_once_more(ser
     for _ in range(2):
         response = await client.send("POST", server.url, body=b"x")
         assert await response.read() == b"hello"
+    assert server.connections == 2
+
+
+async def test_a_connection_whose_end_is_not_told_yet_is_replaced_silently(serve, monkeypatch):
+    """The transport knows already that it is closed; whoever writes to it hears it before anybody was told."""
+    server = await serve(always_ok)
+    client = HttpClient()
+    assert await fetch(server.url, client) == b"hello"
+    begun: list[Connection] = []
+    start = Connection.start
+
+    def start_too_late(connection, *given, **named):
+        if not begun:
+            begun.append(connection)
+
+            class Closed:
+                def write(self, _: bytes) -> None:
+                    raise RuntimeError("the handler is closed")
+
+                def abort(self) -> None:
+                    transport.abort()
+
+            transport, connection._transport = connection._transport, Closed()
+        return start(connection, *given, **named)
+
+    monkeypatch.setattr(Connection, "start", start_too_late)
+    assert await fetch(server.url, client) == b"hello"
     assert server.connections == 2
 
 

@@ -412,3 +412,26 @@ def test_rails_are_measured_on_labelled_texts(client: TestClient) -> None:
         assert words in page.text
     wrong = client.post("/guard/score", data=form, files={"file": ("rows.jsonl", b"{}")})
     assert wrong.status_code == 400
+
+
+def test_a_csv_of_requests_becomes_a_decision(client: TestClient, workspace: Workspace) -> None:
+    rows = "time;tokens\n" + "".join(f"2026-11-16T{n // 60:02d}:{n % 60:02d}:00Z;{500 + n}\n" for n in range(600))
+    sent = {"file": ("traffic.csv", rows.encode())}
+    answer = client.post("/decide/traffic", data={"keep": "on"}, files=sent)
+    assert answer.status_code == 303
+    record = workspace.store.records.latest(DecisionRecord, "lamps")
+    assert record is not None
+    assert record.demand.traffic is not None
+    assert record.demand.traffic.requests == 600
+    assert "requests_per_day = 1440" in (workspace.folder / "slipway.toml").read_text(encoding="utf-8")
+    for content, why in (
+        (b"", "No file was chosen"),
+        (b"\xff\xfe\x00", "is not text in UTF-8"),
+        (b"time,tokens\nyesterday,4\n", "traffic.csv"),
+        (b"time,tokens\n1,-4\n2,3\n", "line 2 has a number that makes no sense"),
+        (b"1,2\n" * 6_000_000, "the page takes 20"),
+    ):
+        wrong = client.post("/decide/traffic", files={"file": ("traffic.csv", content)})
+        assert wrong.status_code == 400
+        assert why in Page(wrong.text).text
+        assert "/tmp" not in Page(wrong.text).text

@@ -135,6 +135,20 @@ REFUSED = [
         id="sound",
     ),
     pytest.param("anthropic", {"messages": "hello"}, "messages", id="messages that are none"),
+    *(
+        pytest.param(name, {field: 7}, field, id=f"a number as {field} for {name}")
+        for name in ENGINES
+        for field in ("tools", "stop")
+    ),
+    *(
+        pytest.param(
+            name,
+            {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": 7}]},
+            "messages",
+            id=f"a number as calls for {name}",
+        )
+        for name in ENGINES
+    ),
 ]
 
 
@@ -154,6 +168,15 @@ NOT_CHATS = [
         {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": [{"type": "video"}]}]},
         "messages",
         id="an unknown block",
+    ),
+    pytest.param(
+        {
+            "model": "m",
+            "max_tokens": 1,
+            "messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": 7}]}],
+        },
+        "tool_result",
+        id="a number as the result of a tool",
     ),
     pytest.param(
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -20,7 +20,9 @@ from slipway.access.counters import (
     TOKENS_USED,
     UNSETTLED,
     WORKERS,
+    Batch,
     Counters,
+    Left,
 )
 from slipway.access.keys import utc_now
 from slipway.access.limits import Allowance
@@ -74,6 +76,9 @@ class Meter:
         self._month = 0
         self._waiting: dict[tuple[str, int], list[int]] = {}
         """Requests, tokens and money of each holder and month that are not written down yet."""
+        self._writing: dict[tuple[str, int], list[int]] = {}
+        """The same of what is being written down now, or of what could not be: `_batch`."""
+        self._batch: Batch | None = None
         self._flushed_at = float("-inf")
 
     def reserve(self, allowances: Sequence[Allowance], micros: int) -> Reservation:
@@ -130,7 +135,8 @@ class Meter:
         with self._lock:
             known = self._known.get(holder) if self._month == month else None
             waiting = self._waiting.get((holder, month), NOTHING)
-        return _plus(known or Spending(holder=holder, period=name_of(month)), waiting)
+            writing = self._writing.get((holder, month), NOTHING)
+        return _plus(_plus(known or Spending(holder=holder, period=name_of(month)), writing), waiting)
 
     def catch_up(self) -> None:
         """Writes down and reads again when `flush_s` have passed or the month has changed."""
@@ -148,55 +154,87 @@ class Meter:
             self._flush()
 
     def _flush(self) -> None:
-        for left in self._counters.beat():
-            if left.period:
-                self._wait(left.holder, left.period, requests=left.requests, tokens=left.tokens, micros=left.micros)
-        with self._lock:
-            waiting, self._waiting = self._waiting, {}
-            self._flushed_at = self._clock()
+        self._take_over()
+        # A batch that could not be written down goes first, under its own number: it may be in the store after all.
+        kept = self._batch is not None
+        self._write_down()
+        if kept:
+            self._write_down()
+
+    def _write_down(self) -> None:
         month = self._month_now()
-        try:
-            with self.store.transaction():
-                self.store.spending.add(
-                    _plus(Spending(holder=holder, period=name_of(when)), used)
-                    for (holder, when), used in waiting.items()
-                )
-                known = self.store.spending.of(name_of(month))
-        except BaseException:
-            for (holder, when), (requests, tokens, micros) in waiting.items():
-                self._wait(holder, when, requests=requests, tokens=tokens, micros=micros)
-            raise
+        if self._batch is None:
+            with self._lock:
+                if not self._writing:
+                    self._writing, self._waiting = self._waiting, {}
+            if self._writing:
+                self._batch = self._counters.begin_batch(_parts(self._writing))
+        rows = [_plus(Spending(holder=who, period=name_of(when)), sums) for (who, when), sums in self._writing.items()]
+        with self.store.transaction():
+            if self._batch is not None:
+                self.store.spending.add(rows, self._batch)
+            known = self.store.spending.of(name_of(month))
         with self._lock:
-            self._known, self._month = known, month
-        self._tell(waiting, known, month)
+            self._known, self._month, self._writing = known, month, {}
+            self._flushed_at = self._clock()
+        self._tell(known, month, self._counters.worker, list(self._counters.known_rows))
+        if self._batch is not None:
+            self._counters.end_batch(self._counters.worker, self._batch)
+            self._batch = None
+
+    def _take_over(self) -> None:
+        """What workers that died had not written down, or nobody knows whether they had."""
+        self._wait_for(self._counters.beat())
+        month = self._month_now()
+        for orphan in self._counters.orphans():
+            rows = [
+                Spending(
+                    holder=part.holder,
+                    period=name_of(part.period),
+                    requests=part.requests,
+                    tokens=part.tokens,
+                    micros=part.micros,
+                )
+                for part in orphan.parts
+            ]
+            with self.store.transaction():
+                self.store.spending.add(rows, orphan.batch)
+                known = self.store.spending.of(name_of(month))
+            with self._lock:
+                self._known, self._month = known, month
+            self._tell(known, month, orphan.place, [part.holder for part in orphan.parts])
+            self._wait_for(self._counters.end_batch(orphan.place, orphan.batch))
+
+    def _wait_for(self, parts: Iterable[Left]) -> None:
+        for part in parts:
+            if part.period:
+                self._wait(part.holder, part.period, requests=part.requests, tokens=part.tokens, micros=part.micros)
 
     # Rows --------------------------------------------------------------------------------------------------------
 
-    def _tell(
-        self, written: Mapping[tuple[str, int], Sequence[int]], known: Mapping[str, Spending], month: int
-    ) -> None:
-        """What is written down moves, for all workers, from what is unsettled to what the store knows."""
-        for holder, total in known.items():
-            if holder not in self._counters.known_rows:
-                continue
-            requests, tokens, micros = written.get((holder, month), NOTHING)
+    def _tell(self, known: Mapping[str, Spending], month: int, place: int, holders: Iterable[str]) -> None:
+        """What a worker wrote down moves, for all workers, from what is unsettled to what the store knows."""
+        for holder in holders:
+            total = known.get(holder)
             with self._counters.locked() as words:
                 row = self._row(words, holder, month)
-                # Another worker may have read a newer figure before us.
-                words[row + KNOWN] = max(words[row + KNOWN], total.micros)
-                words[row + KNOWN_REQUESTS] = max(words[row + KNOWN_REQUESTS], total.requests)
-                self._counters.add(row, MICROS, -micros)
-                self._counters.add(row, CALLS, -requests)
-                self._counters.add(row, TOKENS_USED, -tokens)
+                if total is not None:
+                    # Another worker may have read a newer figure before us.
+                    words[row + KNOWN] = max(words[row + KNOWN], total.micros)
+                    words[row + KNOWN_REQUESTS] = max(words[row + KNOWN_REQUESTS], total.requests)
+                self._counters.settle(row, place)
 
     def _row(self, words: memoryview, holder: str, month: int) -> int:
         """The row of a holder, begun anew where the month is a new one."""
         row = self._counters.row(holder)
-        if words[row + PERIOD] != month:
-            words[row + PERIOD] = month
-            known = self._known.get(holder) if self._month == month else None
-            words[row + KNOWN] = known.micros if known else 0
-            words[row + KNOWN_REQUESTS] = known.requests if known else 0
+        before = words[row + PERIOD]
+        if before == month:
+            return row
+        words[row + PERIOD] = month
+        known = self._known.get(holder) if self._month == month else None
+        words[row + KNOWN] = known.micros if known else 0
+        words[row + KNOWN_REQUESTS] = known.requests if known else 0
+        if before != -month:
             for which in (MICROS, CALLS, TOKENS_USED):
                 words[row + ALL + which] = 0
                 for worker in range(WORKERS):
@@ -252,6 +290,11 @@ def has_month(limits: Limits) -> bool:
 def name_of(month: int) -> str:
     """202611 as `2026-11`."""
     return f"{month // 100}-{month % 100:02d}"
+
+
+def _parts(waiting: Mapping[tuple[str, int], Sequence[int]]) -> Iterator[Left]:
+    for (holder, month), (requests, tokens, micros) in waiting.items():
+        yield Left(holder, month, micros, requests, tokens)
 
 
 def _plus(known: Spending, waiting: Sequence[int]) -> Spending:

@@ -3,6 +3,8 @@
 A row holds the requests and tokens of the last minute second by second, the month's spending as the store knows it,
 what was spent since and not written down yet, and what is reserved for requests in flight. The last two are kept for
 each worker too: when one dies, the others take over what it had not written down and give back what it had reserved.
+What a worker is writing down is marked as a numbered batch. One that dies over it leaves an orphan, and the store,
+which keeps the number of the last batch beside the sums, knows whether the orphan is still to be written.
 Taking the lock costs about a microsecond; nobody holds it for longer than a few.
 """
 
@@ -12,7 +14,7 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ try:
 except ImportError:  # a system without Unix locks: there, a server has one worker
     fcntl = None  # type: ignore[assignment]
 
-MAGIC = 0x736C6970_0001
+MAGIC = 0x736C6970_0002
 WORKERS = 32
 ROWS = 4096
 WORD = 8
@@ -36,19 +38,43 @@ TOKENS = REQUESTS + WINDOW
 MONTH = TOKENS + WINDOW
 """Period, spent and requests as the store knows, then `UNSETTLED` of all workers, then of each."""
 PERIOD, KNOWN, KNOWN_REQUESTS = MONTH, MONTH + 1, MONTH + 2
+"""A period below zero: what the store knew may be outdated, what is unsettled is not."""
 ALL = MONTH + 3
 RESERVED, MICROS, CALLS, TOKENS_USED = range(4)
 UNSETTLED = 4
 EACH = ALL + UNSETTLED
-ROW = EACH + WORKERS * UNSETTLED
-HEAD = 2 + WORKERS * 3
-"""Magic, number of rows in use, then for each worker: process id, token, time it was last seen (seconds)."""
+WRITING = EACH + WORKERS * UNSETTLED
+"""For each worker what of its unsettled numbers belongs to its batch: the period in place of what is reserved."""
+ROW = WRITING + WORKERS * UNSETTLED
+PROCESS, TOKEN, SEEN, STARTED, BATCH = range(5)
+PLACE = 5
+"""Of a worker: process id (0: free, -1: dead over a batch), token, time it was last seen (seconds), when its process
+began (ticks since the machine did; 0 unknown), number of the batch that it is writing down (0: none)."""
+ORPHAN = -1
+HEAD = 3 + WORKERS * PLACE
+"""Magic, number of rows in use, a number for this table, then the workers."""
 SILENT_S = 10
-"""A worker that was not seen for so long counts as dead, even where another process got its number."""
+"""Where it is unknown when processes began, a worker that was not seen for so long counts as dead."""
+
+
+class Batch(NamedTuple):
+    """What one worker writes down at once. `token` and `number` tell it from every other batch of that `name`."""
+
+    name: str
+    token: int
+    number: int
+
+
+class Orphan(NamedTuple):
+    """A batch of which nobody knows whether it was written down, by its place among the workers."""
+
+    place: int
+    batch: Batch
+    parts: list[Left]
 
 
 class Left(NamedTuple):
-    """What a dead worker had not written down."""
+    """What a dead worker had not written down of one holder."""
 
     holder: str
     period: int
@@ -81,12 +107,13 @@ class Counters:
         self._thread = threading.Lock()
         self._rows: dict[str, int] = {}
         self._left: list[Left] = []
+        self._batches = 0
         self._token = int.from_bytes(os.urandom(7), "big") or 1
         self.worker = 0
         with self.locked():
             if self.words[0] != MAGIC:
                 self._map[:] = bytes(size)
-                self.words[0] = MAGIC
+                self.words[0], self.words[2] = MAGIC, int.from_bytes(os.urandom(7), "big")
             self._claim(worker % WORKERS)
 
     def locked(self) -> Counters:
@@ -146,13 +173,14 @@ class Counters:
         return self._rows
 
     def beat(self) -> list[Left]:
-        """Says that this worker lives, looks whether the others do, and returns what dead ones left unwritten."""
+        """Says that this worker lives, looks whether the others do, and returns what dead ones left unwritten: that is
+        among the unsettled numbers of this worker now."""
         with self.locked() as words:
-            own = 2 + self.worker * 3
-            if words[own + 1] != self._token:
+            own = _place(self.worker)
+            if words[own + TOKEN] != self._token:
                 self._claim(self.worker)  # we were silent for too long, and were taken for dead
             else:
-                words[own + 2] = int(self._clock())
+                words[own + SEEN] = int(self._clock())
             self._bury()
             left, self._left = self._left, []
         return left
@@ -160,52 +188,135 @@ class Counters:
     def close(self) -> None:
         """Leaves the place among the workers; unsettled numbers must be written down by now."""
         with self.locked() as words:
-            own = 2 + self.worker * 3
-            if words[own + 1] == self._token:
-                words[own : own + 3] = memoryview(bytes(3 * WORD)).cast("q")
+            if words[_place(self.worker) + TOKEN] == self._token:
+                self._free(self.worker)
         self.words.release()
         self._map.close()
         if self._file >= 0:
             os.close(self._file)
+
+    # Batches -----------------------------------------------------------------------------------------------------
+
+    def begin_batch(self, parts: Iterable[Left]) -> Batch:
+        """Marks what of this worker's unsettled numbers is written down next. They stay unsettled until `settle`."""
+        with self.locked() as words:
+            for part in parts:
+                row = self._rows.get(part.holder)
+                if row is not None and abs(words[row + PERIOD]) == part.period:
+                    at = row + WRITING + self.worker * UNSETTLED
+                    words[at], words[at + MICROS], words[at + CALLS], words[at + TOKENS_USED] = part[1:]
+            self._batches += 1
+            words[_place(self.worker) + BATCH] = self._batches
+            return self._batch_at(self.worker)
+
+    def settle(self, row: int, place: int) -> None:
+        """The batch of a worker is written down: its part in a row is settled. Under `locked`."""
+        words = self.words
+        part, own = row + WRITING + place * UNSETTLED, row + EACH + place * UNSETTLED
+        same_month = words[part] == abs(words[row + PERIOD])
+        for which in (MICROS, CALLS, TOKENS_USED):
+            settled = min(words[part + which], words[own + which]) if same_month else 0
+            words[part + which] = 0
+            words[own + which] -= settled
+            words[row + ALL + which] -= settled
+
+    def end_batch(self, place: int, batch: Batch) -> list[Left]:
+        """After all its rows were settled. An orphan's place becomes free with it; returned is what it had not begun to
+        write down, which is among the unsettled numbers of this worker now."""
+        with self.locked() as words:
+            if self._batch_at(place) == batch:
+                words[_place(place) + BATCH] = 0
+                if words[_place(place)] == ORPHAN:
+                    self._inherit(place)
+                    self._free(place)
+            left, self._left = self._left, []
+        return left
+
+    def orphans(self) -> list[Orphan]:
+        """Batches that workers died over."""
+        with self.locked() as words:
+            return [
+                Orphan(place, self._batch_at(place), [Left(*part) for part in self._parts(place)])
+                for place in range(WORKERS)
+                if words[_place(place)] == ORPHAN
+            ]
+
+    def _batch_at(self, place: int) -> Batch:
+        at = _place(place)
+        return Batch(f"batch:{self.words[2]:x}:{place}", self.words[at + TOKEN], self.words[at + BATCH])
+
+    def _parts(self, place: int) -> Iterator[tuple[str, int, int, int, int]]:
+        for row in self._used():
+            at = row + WRITING + place * UNSETTLED
+            if any(self.words[at + 1 : at + UNSETTLED]):
+                period, micros, requests, tokens = self.words[at : at + UNSETTLED]
+                yield self._holder(row), period, micros, requests, tokens
 
     # Workers -----------------------------------------------------------------------------------------------------
 
     def _claim(self, wished: int) -> None:
         alone = self._bury() == 0
         places = [wished, *(place for place in range(WORKERS) if place != wished)]
-        free = [place for place in places if self.words[2 + place * 3] == 0]
+        free = [place for place in places if self.words[_place(place)] == 0]
         self.worker = free[0] if free else wished
-        own = 2 + self.worker * 3
-        self.words[own], self.words[own + 1], self.words[own + 2] = os.getpid(), self._token, int(self._clock())
+        own = _place(self.worker)
+        process = os.getpid()
+        claim = (process, self._token, int(self._clock()), _began(process), 0)
+        for which, word in enumerate(claim):
+            self.words[own + which] = word
         if alone:
-            # What the store knew then may be outdated: whoever starts first reads it anew.
+            # Whoever starts first reads anew what the store knows.
             for row in self._used():
-                self.words[row + PERIOD] = 0
+                self.words[row + PERIOD] = -abs(self.words[row + PERIOD])
 
     def _bury(self) -> int:
         """Frees the places of dead workers; returns how many others live."""
-        alive, now = 0, int(self._clock())
+        alive = 0
         for place in range(WORKERS):
-            at = 2 + place * 3
-            process, seen = self.words[at], self.words[at + 2]
-            if process == 0 or self.words[at + 1] == self._token:
+            at = _place(place)
+            process = self.words[at]
+            if process in (0, ORPHAN) or self.words[at + TOKEN] == self._token:
                 continue
-            if now >= seen > now - SILENT_S and _alive(process):
+            if self._lives(place):
                 alive += 1
                 continue
-            self.words[at] = self.words[at + 1] = self.words[at + 2] = 0
-            self._inherit(place)
+            for row in self._used():
+                self.words[row + ALL + RESERVED] -= self.words[row + EACH + place * UNSETTLED]
+                self.words[row + EACH + place * UNSETTLED] = 0
+            if self.words[at + BATCH]:
+                self.words[at] = ORPHAN
+            else:
+                self._inherit(place)
+                self._free(place)
         return alive
 
+    def _lives(self, place: int) -> bool:
+        process, _, seen, began, _ = self.words[_place(place) : _place(place) + PLACE]
+        now = int(self._clock())
+        if now < seen or not _alive(process):
+            return False
+        return _began(process) == began if began else seen > now - SILENT_S
+
     def _inherit(self, place: int) -> None:
+        """Takes over what a dead worker had not begun to write down."""
         for row in self._used():
-            own = row + EACH + place * UNSETTLED
-            _, micros, requests, tokens = self.words[own : own + UNSETTLED]
-            if micros or requests or tokens:
-                self._left.append(Left(self._holder(row), self.words[row + PERIOD], micros, requests, tokens))
+            dead, own = row + EACH + place * UNSETTLED, row + EACH + self.worker * UNSETTLED
+            _, micros, requests, tokens = self.words[dead : dead + UNSETTLED]
+            if not (micros or requests or tokens):
+                continue
+            holder = self._holder(row)
+            self._rows[holder] = row
+            self._left.append(Left(holder, abs(self.words[row + PERIOD]), micros, requests, tokens))
+            for which in (MICROS, CALLS, TOKENS_USED):
+                self.words[own + which] += self.words[dead + which]
+                self.words[dead + which] = 0
+
+    def _free(self, place: int) -> None:
+        for row in self._used():
             for which in range(UNSETTLED):
-                self.words[row + ALL + which] -= self.words[own + which]
-                self.words[own + which] = 0
+                self.words[row + WRITING + place * UNSETTLED + which] = 0
+        for which in range(PLACE):
+            self.words[_place(place) + which] = 0
 
     # Rows --------------------------------------------------------------------------------------------------------
 
@@ -233,6 +344,10 @@ class Counters:
         return self._map[row * WORD : row * WORD + LONGEST_HOLDER].rstrip(b"\0").decode()
 
 
+def _place(worker: int) -> int:
+    return 3 + worker * PLACE
+
+
 def _name(holder: str) -> bytes:
     name = holder.encode()
     if len(name) > LONGEST_HOLDER:
@@ -248,3 +363,13 @@ def _alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _began(process: int) -> int:
+    """When a process began, in ticks since the machine did: no other one of the same number did then. 0 is unknown, and
+    -1 one that has ended and was not cleared away yet."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return -1 if fields[0] in ("Z", "X") else int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return 0

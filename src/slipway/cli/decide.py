@@ -9,6 +9,7 @@ import typer
 from slipway.cli.output import HERE, AsJson, Folder, open_here, show, table
 
 if TYPE_CHECKING:
+    from slipway.config.settings import DecideSettings
     from slipway.decide.cases import CaseOutcome
     from slipway.decide.rerun import Rerun
     from slipway.domain.decision import Traffic
@@ -50,6 +51,7 @@ def run_(
     if (folder / FILE_NAME).exists() and not answers:
         with open_here(folder) as workspace:
             measured = _measured(traffic, output_share, workspace if traces else None)
+            measured = _replayed(measured, traffic, output_share, workspace.settings.decide, folder)
             record = decide(workspace, traffic=measured)
         note = ""
     else:
@@ -78,6 +80,23 @@ def _measured(traffic: Path | None, output_share: float | None, workspace: "Work
     if traffic is not None:
         return read_traffic(traffic, output_share=share)
     return read_traces(workspace.store.traces, output_share=share) if workspace is not None else None
+
+
+def _replayed(
+    counted: "Traffic | None",
+    traffic: Path | None,
+    output_share: float | None,
+    settings: "DecideSettings",
+    folder: Path,
+) -> "Traffic | None":
+    """What the file's replay says of the use of machines, where one is given and [decide] limits the latency."""
+    if counted is None or traffic is None:
+        return counted
+    from slipway.decide.traffic import OUTPUT_SHARE, read_arrivals
+    from slipway.deploy.safe_use import with_safe_use
+
+    share = OUTPUT_SHARE if output_share is None else output_share
+    return with_safe_use(counted, read_arrivals(traffic), settings, folder=folder, output_share=share)
 
 
 def _decide_once(
@@ -112,6 +131,7 @@ def _decide_once(
     checked = parse_settings(
         {"application": {"name": settings.application.name}, "decide": asked}, path=folder / FILE_NAME
     )
+    measured = _replayed(measured, traffic, output_share, checked.decide, folder)
     demand = read_demand(checked.decide, traffic=measured)
     own = own_prices(checked.decide, folder=folder)
     candidates = list_candidates(demand, checked.decide, folder=folder, own=own, today=now.date())
@@ -130,7 +150,9 @@ def rerun(
     from slipway.decide.rerun import decide_again
 
     with open_here(folder) as workspace:
-        again = decide_again(workspace, traffic=_measured(traffic, output_share, workspace if traces else None))
+        measured = _measured(traffic, output_share, workspace if traces else None)
+        measured = _replayed(measured, traffic, output_share, workspace.settings.decide, folder)
+        again = decide_again(workspace, traffic=measured)
     show(again, as_json=as_json, text=_describe_rerun)
 
 
@@ -144,19 +166,12 @@ def traffic_(
 ) -> None:
     """Show what a CSV of requests says: how many a day, how long, how uneven."""
     from slipway.decide.answers import write_answers
+    from slipway.decide.traffic import figures_of
 
     found = _measured(file, output_share, None)
     assert found is not None
     if keep:
-        write_answers(
-            folder,
-            {
-                "requests_per_day": float(f"{found.requests_per_day:.4g}"),
-                "input_tokens": float(f"{found.input_tokens:.4g}"),
-                "output_tokens": float(f"{found.output_tokens:.4g}"),
-                "peak_factor": float(f"{found.peak_factor:.3g}"),
-            },
-        )
+        write_answers(folder, figures_of(found))
     show(found, as_json=as_json, text=lambda found: _describe_traffic(found, keep=keep))
 
 

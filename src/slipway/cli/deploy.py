@@ -34,6 +34,7 @@ def plan(
     end_to_end_ms: Annotated[float | None, typer.Option(help="Most milliseconds of a whole answer, p99.")] = None,
     budget: Annotated[float | None, typer.Option(help="Most dollars a month.")] = None,
     own_racks: Annotated[bool, typer.Option("--own-racks", help="Buy accelerators instead of renting them.")] = False,
+    region: Annotated[str, typer.Option(help="Cloud region to plan for; empty takes [deploy] region.")] = "",
     from_traces: Annotated[
         str, typer.Option("--from-traces", help="Take requests and lengths from the traffic of this time, such as 30d.")
     ] = "",
@@ -62,6 +63,7 @@ def plan(
         end_to_end_ms=end_to_end_ms,
         monthly_budget=budget,
         own_racks=own_racks,
+        region=region,
     )
     with open_here(folder) as workspace:
         made = make_plan(measured(workspace, from_traces), model=model, hardware=hardware or [], asked=asked)
@@ -240,6 +242,7 @@ def replicas(
     end_to_end_ms: Annotated[float | None, typer.Option(help="Most milliseconds of a whole answer.")] = None,
     share: Annotated[float, typer.Option(help="Share of the requests that holds the limits.")] = 0.99,
     rate: Annotated[float, typer.Option(help="Replay at so many requests a second; 0 is the trace's own rate.")] = 0.0,
+    headroom: Annotated[float, typer.Option(help="Share by which traffic may grow, such as 0.3 for 30 %.")] = 0.0,
     router: Annotated[str, typer.Option(help="round robin or least load.")] = "round robin",
     chunk: Annotated[int, typer.Option(help="Tokens of one step; 0 is the engine's default.")] = 0,
     sequences: Annotated[int, typer.Option(min=1, help="Requests that a replica works on at once at most.")] = 256,
@@ -262,6 +265,7 @@ def replicas(
         limits_ms=(ttft_ms, tpot_ms, end_to_end_ms),
         share=share,
         rate=rate,
+        headroom=headroom,
         router=router,
         chunk=chunk,
         sequences=sequences,
@@ -271,10 +275,12 @@ def replicas(
         found,
         as_json=as_json,
         text=lambda one: (
-            f"{one.replicas} replicas hold it ({one.least} in the calmest minutes); rate / throughput says "
-            f"{one.by_rule}.\n"
+            f"{one.replicas} {'replicas hold' if one.replicas > 1 else 'replica holds'} it ({one.least} in the calmest "
+            f"minutes); rate / throughput says {one.by_rule}.\n"
             f"At {100 * share:g} %: first token {1e3 * one.first_s:,.0f} ms, a token {1e3 * one.token_s:.1f} ms, "
-            f"answer {one.end_to_end_s:,.1f} s; busy {one.busy:.0%}."
+            f"answer {one.end_to_end_s:,.1f} s; busy {one.busy:.0%}.\n"
+            f"Traffic like this in other orders, as fast as in its busiest fifth, needs {one.later}. Growth beyond the "
+            "trace is --headroom."
         ),
     )
 

@@ -246,6 +246,9 @@ class DeploySettings(Table, frozen=True):
         list[str], Meta(description="Hardware to choose from, by catalogue name; empty tries all.")
     ] = []
     image: Annotated[str, Meta(description="Container image of Slipway in emitted files.")] = "slipway:latest"
+    region: Annotated[
+        str, Meta(description="Cloud region to plan for, as prices.toml names it; empty takes [decide] residency.")
+    ] = ""
 
 
 class WatchSettings(Table, frozen=True):

@@ -1,9 +1,10 @@
 """The numbers a decision leans on besides prices: each with its value and where it comes from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from slipway.config.settings import DecideSettings
+from slipway.domain.decision import Traffic
 from slipway.models.sizing import SAFE_UTILISATION
 
 Skills = Literal["none", "some", "strong"]
@@ -19,6 +20,8 @@ class Assumptions:
     people_own: float = 0.25
     """On top of hosting, for machines of one's own."""
     safe: float = SAFE_UTILISATION
+    safe_range: tuple[float, float] = (0.45, 0.85)
+    safe_source: str = "Azure conversation trace 2023, replayed: 1.44 / 2.2"
     rack_factor: float = 1.5
     pue: float = 1.5
     kwh: float = 0.15
@@ -51,7 +54,7 @@ class Assumptions:
             (
                 "Safe utilisation in the busiest minute",
                 f"{self.safe:.0%}",
-                "Azure conversation trace 2023, replayed: 1.44 / 2.2",
+                self.safe_source,
             ),
             (
                 "Server around an accelerator",
@@ -107,6 +110,19 @@ class Assumptions:
 PEOPLE_BY_SKILLS: dict[Skills, float] = {"none": 1.0, "some": 0.5, "strong": 0.25}
 
 
-def assume(settings: DecideSettings) -> Assumptions:
-    """The assumptions that follow from [decide]."""
-    return Assumptions(engineer_monthly=settings.engineer_monthly, people_hosting=PEOPLE_BY_SKILLS[settings.skills])
+REPLAY_RANGE = 1.15
+"""By what factor the safe use of other days lies around that of a replayed trace. Estimate."""
+
+
+def assume(settings: DecideSettings, traffic: Traffic | None = None) -> Assumptions:
+    """The assumptions that follow from [decide], and from a trace that was replayed."""
+    usual = Assumptions(engineer_monthly=settings.engineer_monthly, people_hosting=PEOPLE_BY_SKILLS[settings.skills])
+    if traffic is None or not traffic.safe_use:
+        return usual
+    safe = traffic.safe_use
+    return replace(
+        usual,
+        safe=safe,
+        safe_range=(safe / REPLAY_RANGE, min(safe * REPLAY_RANGE, 1.0)),
+        safe_source=f"replay of {traffic.source} within the limits on latency",
+    )

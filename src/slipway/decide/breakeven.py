@@ -12,7 +12,6 @@ FEWEST, MOST = 10.0, 1e8
 A_DECADE = 10
 COARSE = 5
 LENGTHS = (0.7, 1.0, 1.4)
-SAFE = (0.45, 0.65, 0.85)
 
 
 def volumes(*, a_decade: int = A_DECADE) -> list[float]:
@@ -44,7 +43,8 @@ def variations(demand: Demand, basis: Basis, hourlies: Iterable[float]) -> Itera
     prices = sorted({*hourlies, basis.hourly})
     for factor in LENGTHS:
         varied = replace(demand, input_tokens=demand.input_tokens * factor, output_tokens=demand.output_tokens * factor)
-        for safe in SAFE:
+        low, high = basis.assumptions.safe_range
+        for safe in (low, basis.assumptions.safe, high):
             for hourly in prices:
                 yield varied, replace(basis, hourly=hourly, assumptions=replace(basis.assumptions, safe=safe))
 

@@ -85,7 +85,7 @@ def compare_roads(
     the weights of [decide] choose, or the cost over the horizon alone. By cost alone, of two that are too close to tell
     apart the one that starts sooner is taken.
     """
-    assumptions = assume(settings)
+    assumptions = assume(settings, demand.traffic)
     rent = rent_for(settings, own)
     basis = Basis(hourly=rent.hourly if rent else 0.0, assumptions=assumptions, horizon_months=demand.horizon_months)
     all_roads = [*candidates, *combine(candidates, demand, basis)]
@@ -161,10 +161,10 @@ def _try_futures(
     hosted = next((one for one in candidates if isinstance(one, Hosted)), None)
     factor, source = 1.0001, ""
     if hosted is not None:
-        way, _ = cheapest_replica(hosted.shape, hosted.hardware, demand, basis.assumptions.safe)
+        way, _ = cheapest_replica(hosted.shape, hosted.hardware, demand, basis.assumptions.safe, hosted.calibration)
         factor, source = throughput_spread(way)
-    spread = spread_of(demand, throughput=factor, source=source)
     given = basis.assumptions
+    spread = spread_of(demand, throughput=factor, source=source, safe=given.safe_range)
     futures = draw_futures(demand, given, spread, rent, seed=seed)
     return try_futures(
         roads,

@@ -386,7 +386,9 @@ def _serving(inputs: Inputs) -> Figure:
             first_token_s=inputs.number(f"{name}_ttft_p99_s"),
         )
         token_s = inputs.number(f"{name}_tpot_p99_ms") / 1e3
-        rates.append(best_rate(shape, hardware, load, token_s=token_s, devices=devices))
+        # Submitters on NVIDIA's hardware serve with TensorRT-LLM, on AMD's with vLLM.
+        engine = "vllm" if hardware.name.startswith("mi") else "trtllm"
+        rates.append(best_rate(shape, hardware, load, token_s=token_s, devices=devices, engine=engine))
     estimated = " / ".join(f"{rate:,.0f}" for rate in rates)
     known = [
         published_rates(shape.name, hardware.name, devices, scenario=name, question=inputs.question)

@@ -39,7 +39,8 @@ class Mixed:
         return f"{self.hosted.name} for the base, {self.api.model} for peaks"
 
     def bill(self, demand: Demand, basis: Basis) -> Bill:
-        replica, full = cheapest_replica(self.hosted.shape, self.hosted.hardware, demand, basis.assumptions.safe)
+        hosted, safe = self.hosted, basis.assumptions.safe
+        replica, full = cheapest_replica(hosted.shape, hosted.hardware, demand, safe, hosted.calibration)
         counts = sorted({max(1, ceil(full * share)) for share in BASE_SHARES})
         bills = [self._bill(demand, basis, replica, count) for count in counts]
         return min(bills, key=lambda bill: bill.monthly)

@@ -26,6 +26,7 @@ from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Demand, Option, PlanOption
 from slipway.domain.errors import NotFound, RequirementMissing
 from slipway.models.architectures import find_model
+from slipway.models.calibrations import OWN_FILE, Calibration, calibration_in
 from slipway.models.hardware import find_hardware
 from slipway.models.own_prices import OwnPrices
 from slipway.models.quotes import quote
@@ -71,24 +72,35 @@ def list_candidates(
     if rent is None:
         raise RequirementMissing(["gpu_hourly"], table="decide")
     shapes = [_shape(name, folder, own) for name in settings.open_models]
-    found += [Hosted(shape=shape, hardware=hardware, rent=rent) for shape in shapes]
+    measured = _own_calibration(folder)
+    found += [Hosted(shape=shape, hardware=hardware, rent=rent, calibration=measured) for shape in shapes]
     if by_hour(demand):
-        found += [Hosted(shape=shape, hardware=hardware, rent=rent, scaled=True) for shape in shapes]
+        found += [
+            Hosted(shape=shape, hardware=hardware, rent=rent, scaled=True, calibration=measured) for shape in shapes
+        ]
     reserved = reserved_for(settings, own, rent)
     if reserved is not None:
         found += [
-            Hosted(shape=shape, hardware=hardware, rent=rent, commitment="reserved", reserved=reserved)
+            Hosted(
+                shape=shape,
+                hardware=hardware,
+                rent=rent,
+                commitment="reserved",
+                reserved=reserved,
+                calibration=measured,
+            )
             for shape in shapes
         ]
     if demand.batch_share >= 1:
         spot = spot_for(settings, own)
         found += [
-            Hosted(shape=shape, hardware=hardware, rent=rent, commitment="spot", reserved=spot) for shape in shapes
+            Hosted(shape=shape, hardware=hardware, rent=rent, commitment="spot", reserved=spot, calibration=measured)
+            for shape in shapes
         ]
     purchase = purchase_for(settings, own)
     if purchase is not None:
-        found += [Owned(shape=shape, hardware=hardware, purchase=purchase) for shape in shapes]
-    found.append(Built(shape=shapes[0], hardware=hardware, rent=rent))
+        found += [Owned(shape=shape, hardware=hardware, purchase=purchase, calibration=measured) for shape in shapes]
+    found.append(Built(shape=shapes[0], hardware=hardware, rent=rent, calibration=measured))
     return found
 
 
@@ -107,7 +119,7 @@ def combine(candidates: Sequence[Candidate], demand: Demand, basis: Basis) -> li
     api = min(apis, key=lambda one: horizon_total(one, demand, basis))
     host = min(hosts, key=lambda one: horizon_total(one, demand, basis))
     found: list[Candidate] = []
-    if cheapest_replica(host.shape, host.hardware, demand, basis.assumptions.safe)[1] > 1:
+    if cheapest_replica(host.shape, host.hardware, demand, basis.assumptions.safe, host.calibration)[1] > 1:
         found.append(Mixed(api=api, hosted=host))
     phased = Phased(api=api, hosted=host, moving_months=MONTHS_TO_START[demand.skills])
     if 0 < phased.switch_month(demand, basis) < basis.horizon_months:
@@ -165,6 +177,11 @@ def make_option(candidate: Candidate, demand: Demand, basis: Basis, *, quality: 
     return replace(option, rejected=_forbidden(candidate, demand, option, basis))
 
 
+def _own_calibration(folder: Path) -> Calibration | None:
+    """The application's own measurements over the shipped ones; None where it has none."""
+    return calibration_in(folder) if (folder / OWN_FILE).is_file() else None
+
+
 def _shape(name: str, folder: Path, own: OwnPrices) -> Architecture:
     shape = find_model(name, folder=folder)
     licence = own.licences.get(name) or own.licences.get(shape.name)
@@ -200,7 +217,7 @@ def _plan(candidate: Candidate, demand: Demand, basis: Basis) -> PlanOption | No
     if not isinstance(candidate, Hosted | Owned | Built):
         return None
     safe = basis.assumptions.safe
-    replica, _ = cheapest_replica(candidate.shape, candidate.hardware, demand, safe)
+    replica, _ = cheapest_replica(candidate.shape, candidate.hardware, demand, safe, candidate.calibration)
     return replace(replica.option(demand, hourly=basis.hourly, safe=safe), origin=origin_of_way(replica))
 
 
@@ -219,7 +236,7 @@ def _impossible(candidate: Candidate, demand: Demand) -> str:
     if _fits(candidate, demand):
         return ""
     assert isinstance(candidate, Hosted | Owned | Built)
-    misses = sized(candidate.shape, candidate.hardware, demand)
+    misses = sized(candidate.shape, candidate.hardware, demand, candidate.calibration)
     # The last way tried is the largest split at the fewest bits: the nearest miss.
     return f"on {misses[-1].devices} {candidate.hardware}: {misses[-1].rejected}"
 
@@ -268,7 +285,9 @@ def _fits(candidate: Candidate, demand: Demand) -> bool:
     if isinstance(candidate, Mixed | Phased):
         return _fits(candidate.hosted, demand)
     if isinstance(candidate, Hosted | Owned | Built):
-        return any(not one.rejected for one in sized(candidate.shape, candidate.hardware, demand))
+        return any(
+            not one.rejected for one in sized(candidate.shape, candidate.hardware, demand, candidate.calibration)
+        )
     return True
 
 
@@ -309,7 +328,7 @@ def _properties(candidate: Candidate, demand: Demand) -> dict[str, str]:
         found["licence"] = "our own"
     elif shape.licence is not None:
         found["licence"] = _licence_words(shape)
-    fitting = [one for one in sized(shape, candidate.hardware, demand) if not one.rejected]
+    fitting = [one for one in sized(shape, candidate.hardware, demand, candidate.calibration) if not one.rejected]
     if fitting:
         first = min(one.first_token_s for one in fitting)
         found["latency"] = f"first token within {1e3 * first:,.0f} ms at best (99th percentile, estimated by roofline)"

@@ -1,6 +1,6 @@
 """The roads an application can take, each able to write its bill for any volume."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from typing import Literal, Protocol
@@ -13,6 +13,7 @@ from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import CostLine, Demand, Origin, Road
 from slipway.domain.hardware import HardwarePrice
 from slipway.domain.model import Price
+from slipway.models.calibrations import Calibration
 from slipway.models.hardware import Rent, find_hardware
 from slipway.models.sizing import DAY_S, HOURS_A_MONTH, Load, Replica, peak_per_second
 from slipway.models.training import pretraining_hours, reached_share, training_flop, training_hours
@@ -143,6 +144,7 @@ class Hosted:
     commitment: Commitment = "on demand"
     reserved: Rent | None = None
     scaled: bool = False
+    calibration: Calibration | None = field(default=None, compare=False, repr=False)
     road: Road = "open"
 
     @property
@@ -156,7 +158,7 @@ class Hosted:
 
     def bill(self, demand: Demand, basis: Basis) -> Bill:
         demand = self._spread(demand)
-        replica, count = cheapest_replica(self.shape, self.hardware, demand, basis.assumptions.safe)
+        replica, count = cheapest_replica(self.shape, self.hardware, demand, basis.assumptions.safe, self.calibration)
         hourly, rent = self.agreed_hourly(basis)
         copies: float = count
         hours = by_hour(demand) if self.scaled else ()
@@ -173,7 +175,7 @@ class Hosted:
 
     def terms(self, demand: Demand, basis: Basis) -> Terms:
         demand = self._spread(demand)
-        replica, _ = cheapest_replica(self.shape, self.hardware, demand, basis.assumptions.safe)
+        replica, _ = cheapest_replica(self.shape, self.hardware, demand, basis.assumptions.safe, self.calibration)
         tuning = _tuning_compute(self.shape, self.hardware, demand, basis)
         return Terms(
             devices=replica.devices,
@@ -206,6 +208,7 @@ class Owned:
     shape: Architecture
     hardware: str
     purchase: HardwarePrice
+    calibration: Calibration | None = field(default=None, compare=False, repr=False)
     road: Road = "open"
 
     @property
@@ -218,7 +221,7 @@ class Owned:
 
     def bill(self, demand: Demand, basis: Basis) -> Bill:
         given = basis.assumptions
-        replica, count = cheapest_replica(self.shape, self.hardware, demand, given.safe)
+        replica, count = cheapest_replica(self.shape, self.hardware, demand, given.safe, self.calibration)
         devices = count * replica.devices
         price = self.purchase.purchase or 0.0
         capex = devices * price * given.rack_factor
@@ -255,7 +258,7 @@ class Owned:
 
     def terms(self, demand: Demand, basis: Basis) -> Terms:
         given = basis.assumptions
-        replica, _ = cheapest_replica(self.shape, self.hardware, demand, given.safe)
+        replica, _ = cheapest_replica(self.shape, self.hardware, demand, given.safe, self.calibration)
         running = own_monthly(
             1,
             watts=replica.hardware.watts,
@@ -284,6 +287,7 @@ class Built:
     shape: Architecture
     hardware: str
     rent: Rent
+    calibration: Calibration | None = field(default=None, compare=False, repr=False)
     road: Road = "build"
 
     @property
@@ -303,7 +307,7 @@ class Built:
         share = reached_share(hardware, active_parameters=self.shape.active_parameters)
         speed = f"{share:.0%} of {hardware.tflops['bf16']:g} teraflops"
         staff, staff_formula = self._staff(runs, given)
-        replica, count = cheapest_replica(self.shape, self.hardware, demand, given.safe)
+        replica, count = cheapest_replica(self.shape, self.hardware, demand, given.safe, self.calibration)
         return Bill(
             lines=(
                 CostLine(
@@ -329,7 +333,7 @@ class Built:
 
     def terms(self, demand: Demand, basis: Basis) -> Terms:
         given = basis.assumptions
-        replica, _ = cheapest_replica(self.shape, self.hardware, demand, given.safe)
+        replica, _ = cheapest_replica(self.shape, self.hardware, demand, given.safe, self.calibration)
         tokens = given.tokens_per_parameter * self.shape.parameters
         hours = pretraining_hours(self.shape.active_parameters, tokens, find_hardware(self.hardware))
         runs = device_cost(1, hours * given.experiments, basis.hourly)
@@ -353,27 +357,31 @@ class Built:
         return team, f"{given.builders:g} people x {given.build_months:g} months x ${given.engineer_monthly:,.0f}"
 
 
-def cheapest_replica(shape: Architecture, hardware: str, demand: Demand, safe: float) -> tuple[Replica, int]:
+def cheapest_replica(
+    shape: Architecture, hardware: str, demand: Demand, safe: float, calibration: Calibration | None = None
+) -> tuple[Replica, int]:
     """The way to run a model that needs the fewest devices for that demand, and how many copies of it.
 
     Raises `LookupError` when none fits; `sized` says why.
     """
     peak = peak_per_second(demand)
-    fitting = [one for one in sized(shape, hardware, demand) if not one.rejected]
+    fitting = [one for one in sized(shape, hardware, demand, calibration) if not one.rejected]
     if not fitting:
         raise LookupError(f"{shape.name} does not fit {hardware}")
     best = min(fitting, key=lambda one: (one.devices * one.replicas(peak, safe=safe), one.devices))
     return best, best.replicas(peak, safe=safe)
 
 
-def sized(shape: Architecture, hardware: str, demand: Demand) -> tuple[Replica, ...]:
+def sized(
+    shape: Architecture, hardware: str, demand: Demand, calibration: Calibration | None = None
+) -> tuple[Replica, ...]:
     """Every way to run a model on that hardware for requests of these lengths and limits, whatever their number."""
-    return _sized(shape, hardware, Load.of(demand))
+    return _sized(shape, hardware, Load.of(demand), calibration)
 
 
 @lru_cache(maxsize=256)
-def _sized(shape: Architecture, hardware: str, load: Load) -> tuple[Replica, ...]:
-    return tuple(list_ways(shape, find_hardware(hardware), load))
+def _sized(shape: Architecture, hardware: str, load: Load, calibration: Calibration | None) -> tuple[Replica, ...]:
+    return tuple(list_ways(shape, find_hardware(hardware), load, calibration))
 
 
 def levels(demand: Demand) -> tuple[float, ...]:

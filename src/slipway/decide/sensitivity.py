@@ -58,13 +58,16 @@ class Spread:
     safe: tuple[float, float] = (0.45, 0.85)
 
 
-def spread_of(demand: Demand, *, throughput: float = 1.35, source: str = "") -> Spread:
+def spread_of(
+    demand: Demand, *, throughput: float = 1.35, source: str = "", safe: tuple[float, float] | None = None
+) -> Spread:
     """The spread of a demand: traffic that was counted is less uncertain than traffic that was guessed."""
     usual = Spread()
     return Spread(
         volume=1.25 if demand.traffic is not None else usual.volume,
         throughput=throughput,
         throughput_source=source or usual.throughput_source,
+        safe=safe or usual.safe,
     )
 
 

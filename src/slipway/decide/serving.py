@@ -9,7 +9,17 @@ import msgspec
 from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Origin
 from slipway.domain.hardware import Hardware
-from slipway.models.calibrations import Known, Setup, novelty, origin_of, shipped, spread_of
+from slipway.models.calibrations import (
+    OWN_FILE,
+    Calibration,
+    Known,
+    Setup,
+    model_of,
+    novelty,
+    origin_of,
+    shipped,
+    spread_of,
+)
 from slipway.models.roofline import Split
 from slipway.models.sizing import ENGINE, Load, Replica, at_rate, list_replicas
 
@@ -39,19 +49,23 @@ class ServingResult:
     source: str
 
 
-def list_ways(shape: Architecture, hardware: Hardware, load: Load) -> list[Replica]:
+def list_ways(
+    shape: Architecture, hardware: Hardware, load: Load, calibration: Calibration | None = None
+) -> list[Replica]:
     """Every way to run a model on that hardware for that load; those that cannot hold it say why."""
-    return list_replicas(shape, hardware, load)
+    return list_replicas(shape, hardware, load, calibration=calibration)
 
 
-def best_rate(shape: Architecture, hardware: Hardware, load: Load, *, token_s: float, devices: int) -> float:
+def best_rate(
+    shape: Architecture, hardware: Hardware, load: Load, *, token_s: float, devices: int, engine: str = ENGINE
+) -> float:
     """Most output tokens a second of a machine with so many devices within the limits, by roofline.
 
     `token_s` is the longest time between two tokens, the first token's limit is the load's. The machine may run
     several smaller copies of the model; 0 when no way holds.
     """
     best = 0.0
-    for way in list_replicas(shape, hardware, load):
+    for way in list_replicas(shape, hardware, load, engine=engine):
         if way.devices > devices or way.rejected:
             continue
         sequences = 1
@@ -87,15 +101,23 @@ def list_serving_results() -> tuple[ServingResult, ...]:
 def throughput_spread(way: Replica) -> tuple[float, str]:
     """By what factor real throughput lies around the predicted one in four of five cases, and where that comes from."""
     setup = _setup(way)
-    known = novelty(setup)
-    low, high = spread_of(known, experts=bool(way.shape.experts), figure="tokens_per_second")
+    known = novelty(setup, way.calibration)
+    low, high = spread_of(
+        known,
+        experts=bool(way.shape.experts),
+        figure="tokens_per_second",
+        group=model_of(setup),
+        calibration=way.calibration,
+    )
     place = f"{way.shape.name} on {way.hardware.name} under {setup.engine}"
+    if way.calibration is not None and model_of(setup) in way.calibration.spreads:
+        return max(FORMULA_SPREAD, 1 / low, high), f"{place}, measured by yourself; {OWN_FILE}"
     return max(FORMULA_SPREAD, 1 / low, high), f"{place}, {KNOWN[known]}; fitted {shipped().fitted}"
 
 
 def origin_of_way(way: Replica) -> Origin:
     """The badge of what a replica carries: calibrated where its hardware and engine were measured."""
-    return origin_of(novelty(_setup(way)))
+    return origin_of(novelty(_setup(way), way.calibration))
 
 
 def _setup(way: Replica) -> Setup:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,13 +55,33 @@ def read_traffic(path: Path, *, output_share: float = OUTPUT_SHARE) -> Traffic:
     Times are ISO dates, seconds or milliseconds, in any order; a head line is optional; comma, semicolon or tab. With
     total tokens only, `output_share` of them is taken to be output. Raises `FileMissing`, `FileBroken` with the line.
     """
+    return measure_traffic(read_arrivals(path), source=path.name, output_share=output_share)
+
+
+def read_arrivals(path: Path) -> list[Arrival]:
+    """The requests of such a file. Raises `FileMissing`, `FileBroken` with the line."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FileMissing(path) from None
     except (OSError, UnicodeDecodeError) as wrong:
         raise FileBroken(path, str(wrong)) from wrong
-    return measure_traffic(_rows(path, text), source=path.name, output_share=output_share)
+    return list(_rows(path, text))
+
+
+def read_arrivals_text(text: str, *, name: str) -> list[Arrival]:
+    """The requests of the text of a CSV that is called `name`. Raises `FileBroken` with the line."""
+    return list(_rows(Path(name), text))
+
+
+def figures_of(traffic: Traffic) -> dict[str, Any]:
+    """What [decide] keeps of a trace, rounded as one would write it."""
+    return {
+        "requests_per_day": float(f"{traffic.requests_per_day:.4g}"),
+        "input_tokens": float(f"{traffic.input_tokens:.4g}"),
+        "output_tokens": float(f"{traffic.output_tokens:.4g}"),
+        "peak_factor": float(f"{traffic.peak_factor:.3g}"),
+    }
 
 
 def read_traces(traces: Traces, *, output_share: float = OUTPUT_SHARE) -> Traffic:
@@ -134,7 +155,11 @@ def _rows(path: Path, text: str) -> Iterator[Arrival]:
         raise FileBroken(path, "it is empty", next_step="Write one line a request: time, tokens.")
     delimiter = max(",;\t", key=lines[0].count)
     if delimiter not in lines[0]:
-        raise FileBroken(path, "its first line has one column", next_step="Write one line a request: time, tokens.")
+        raise FileBroken(
+            path,
+            "its first line has one column",
+            next_step="Write one line a request, divided by comma, semicolon or tab: time, tokens.",
+        )
     rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
     head = [cell.strip().lower().replace(" ", "_") for cell in rows[0]]
     named = not any(_is_number(cell) for cell in rows[0][1:])
@@ -145,9 +170,10 @@ def _rows(path: Path, text: str) -> Iterator[Arrival]:
             given = float(row[input_at])
             output = None if output_at is None else float(row[output_at])
         except (ValueError, IndexError) as wrong:
-            raise FileBroken(path, f"line {number} is no request ({wrong})") from wrong
+            why = f"it has {len(row)} columns" if isinstance(wrong, IndexError) else str(wrong)
+            raise FileBroken(path, f"line {number} is no request ({why})") from wrong
         if given < 0 or (output is not None and output < 0) or not np.isfinite([at, given, output or 0.0]).all():
-            raise FileBroken(path, f"line {number} has a number that makes no sense")
+            raise FileBroken(path, f"line {number} has a number that makes no sense: {delimiter.join(row)[:60]}")
         yield Arrival(at, given, output)
 
 

@@ -194,10 +194,11 @@ def list_assumptions(
                     f"{bought.seller}, {bought.source}, {bought.as_of}{_age(bought.as_of, today)}",
                 )
             )
+    low, high = basis.assumptions.safe_range
     listed.append(
         (
             "Band of the break-even",
-            "device price, safe use 45-85 %, lengths x 0.7-1.4",
+            f"device price, safe use {100 * low:.0f}-{100 * high:.0f} %, lengths x 0.7-1.4",
             "every combination of the three",
         )
     )

@@ -47,17 +47,24 @@ class Protocol:
 
 
 def simulate_steps(
-    protocol: Protocol, *, step_tokens: int, cache_tokens: float, seed: int = 1, merged: bool = True
+    protocol: Protocol,
+    *,
+    step_tokens: int,
+    cache_tokens: float,
+    between: int = 0,
+    seed: int = 1,
+    merged: bool = True,
 ) -> Steps:
     """The steps of a benchmark on one replica whose cache holds `cache_tokens`.
 
     Answers go on in every step, prompts are read in what is left of `step_tokens`, first come first served. A request
-    starts when the cache has room for its whole length.
+    starts when the cache has room for its whole length. A user asks again as soon as they are answered, and the prompt
+    is read after `between` more steps.
     """
     drawn = np.random.default_rng(seed)
     asked = _lengths(protocol.input_tokens, protocol, drawn, least=1)
     said = _lengths(protocol.output_tokens, protocol, drawn, least=2)
-    rows = _run(asked, said, min(protocol.users, protocol.requests), step_tokens, cache_tokens)
+    rows = _run(asked, said, min(protocol.users, protocol.requests), step_tokens, cache_tokens, between)
     table = _merged(np.array(rows)) if merged else np.array(rows)
     work = Work(tokens=table[:, 0], context=table[:, 1], attention=table[:, 2], sequences=table[:, 3])
     return Steps(work, table[:, 4], table[:, 5], table[:, 6])
@@ -69,19 +76,23 @@ def _lengths(nominal: int, protocol: Protocol, drawn: np.random.Generator, *, le
 
 
 def _run(
-    asked: Sequence[int], said: Sequence[int], users: int, step_tokens: int, cache_tokens: float
+    asked: Sequence[int], said: Sequence[int], users: int, step_tokens: int, cache_tokens: float, between: int
 ) -> list[tuple[float, float, float, float, float, float, float]]:
     requests = len(asked)
     rows: list[tuple[float, float, float, float, float, float, float]] = []
     waiting = deque(range(users))
     upcoming = users
+    coming: deque[tuple[int, int]] = deque()  # (step before which it cannot be read, request)
     reading: deque[list[int]] = deque()  # [request, tokens of its prompt that were read]
     finishing: list[tuple[int, int]] = []  # (decode step after which it ends, request)
     decoded = sequences = held = unanswered_done = 0
     context = 0
     inverse = 0.0  # sum of 1 / (tokens - 1) over the answers under way
     unanswered = users
+    step = 0
     while unanswered_done < requests:
+        while coming and (coming[0][0] <= step or not (sequences or reading or waiting)):
+            waiting.append(coming.popleft()[1])
         while waiting and (held + asked[waiting[0]] + said[waiting[0]] <= cache_tokens or not held):
             request = waiting.popleft()
             held += asked[request] + said[request]
@@ -102,11 +113,15 @@ def _run(
             rows.append((read + sequences, context, attention, sequences, 1.0, unanswered, inverse))
             decoded, context = decoded + (1 if sequences else 0), context + sequences
             unanswered -= len(begun)
+            step += 1
         else:
             steps = finishing[0][0] - decoded
+            if coming:
+                steps = min(steps, coming[0][0] - step)
             mean = context + sequences * (steps - 1) / 2
             rows.append((sequences, mean, 0.0, sequences, steps, unanswered, inverse * steps))
             decoded, context = decoded + steps, context + sequences * steps
+            step += steps
         while finishing and finishing[0][0] <= decoded:
             _, request = heappop(finishing)
             sequences -= 1
@@ -115,7 +130,7 @@ def _run(
             held -= asked[request] + said[request]
             unanswered_done += 1
             if upcoming < requests:
-                waiting.append(upcoming)
+                coming.append((step + between, upcoming))
                 upcoming, unanswered = upcoming + 1, unanswered + 1
         for request in begun:
             heappush(finishing, (decoded + said[request] - 1, request))

@@ -25,6 +25,10 @@ class ModelServer:
     """Accelerators in one machine."""
     step_tokens: int = 0
     """Tokens of one step; 0 leaves the engine's default."""
+    least_replicas: int = 0
+    """What the calmest minutes need; 0 where no traffic was replayed."""
+    per_second: float = 0.0
+    """Requests a second that one replica carries within the limits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

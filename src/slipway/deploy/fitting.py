@@ -24,8 +24,9 @@ from slipway.models.calibrations import (
     groups_of,
     load_terms,
     model_of,
+    prior_of,
 )
-from slipway.models.roofline import Speed, kernel_prior
+from slipway.models.roofline import Speed
 
 PARAMETERS = len(Speed._fields)
 FREEDOM = Speed(
@@ -54,16 +55,29 @@ REACH = {
     "model": 0.15,
     "version": 0.3,
     "expert parallel": 0.2,
+    "offline": 0.2,
 }
 """How much of that freedom a group of each kind has."""
-NOISE_FIRST, NOISE_TOKEN, NOISE_OFFLINE = 0.2, 0.07, 0.12
-"""Standard deviations of the logarithm of what is measured. Source: repeats of one engine version and between them."""
+
+
+class Noise(NamedTuple):
+    """Standard deviations of the logarithm of what is measured."""
+
+    first: float
+    token: float
+    offline: float
+
+
+NOISE = Noise(first=0.2, token=0.07, offline=0.12)
+"""Of published points. Source: repeats between engine versions."""
+OWN_NOISE = Noise(first=0.15, token=0.05, offline=0.12)
+"""Of one's own points: one engine version, one machine."""
 CAUCHY_WIDTH = 2.0
 STEPS, TRIES = 25, 6
 FEWEST_TO_CORRECT, FEWEST_OWN_TO_CORRECT = 8, 3
 OWN_KINDS = ("cell", "model")
 """What one's own points may move: their cell and their model in it. The rest stays as published points say."""
-OWN_REACH = 0.35
+OWN_REACH = 0.6
 CORRECTION_FREEDOM = 0.15
 
 
@@ -83,6 +97,7 @@ def fit(
     corrected: bool = True,
     reach: Mapping[str, float] = REACH,
     fewest_to_correct: int = FEWEST_TO_CORRECT,
+    noise: Noise = NOISE,
 ) -> Calibration:
     """A calibration for these points. Points that queued, or without a measurement, are left out of the fit.
 
@@ -91,7 +106,7 @@ def fit(
     """
     usable = [point for point in points if _measured(point)]
     held = {group: np.array(values) for group, values in (start.effects if start else {}).items()}
-    effects = _fit_effects(usable, held, only, reach) if usable else held
+    effects = _fit_effects(usable, held, only, reach, noise) if usable else held
     fitted = Calibration(
         fitted=str(today or ""),
         source=source,
@@ -117,6 +132,7 @@ def fit_own(points: Sequence[Point], *, start: Calibration, source: str = "", to
         today=today,
         reach={**REACH, **dict.fromkeys(OWN_KINDS, OWN_REACH)},
         fewest_to_correct=FEWEST_OWN_TO_CORRECT,
+        noise=OWN_NOISE,
     )
 
 
@@ -125,7 +141,7 @@ def speeds_under(points: Sequence[Point], effects: dict[str, NDArray[np.float64]
     rows = np.empty((len(points), PARAMETERS))
     for row, point in enumerate(points):
         setup = point.setup
-        rows[row] = np.log(np.array(kernel_prior(setup.shape, setup.hardware, setup.precision), dtype=np.float64))
+        rows[row] = np.log(np.array(prior_of(setup), dtype=np.float64))
         for group in groups_of(setup):
             if group in effects:
                 rows[row] += effects[group]
@@ -149,24 +165,28 @@ class _Target(NamedTuple):
     certainty: NDArray[np.float64]
 
 
-def _target(points: Sequence[Point]) -> _Target:
+def _target(points: Sequence[Point], noise: Noise) -> _Target:
     number = len(points)
     logs, certainty = np.zeros(3 * number), np.zeros(3 * number)
     for row, point in enumerate(points):
         if point.load == "offline":
             tokens = point.protocol.requests * point.protocol.output_tokens
             logs[row + 2 * number] = np.log(tokens / point.tokens_per_second)
-            certainty[row + 2 * number] = 1 / NOISE_OFFLINE
+            certainty[row + 2 * number] = 1 / noise.offline
         else:
             logs[row], logs[row + number] = np.log(point.first_s), np.log(point.token_s)
-            certainty[row], certainty[row + number] = 1 / NOISE_FIRST, 1 / NOISE_TOKEN
+            certainty[row], certainty[row + number] = 1 / noise.first, 1 / noise.token
     return _Target(logs, certainty)
 
 
 def _fit_effects(
-    points: Sequence[Point], held: dict[str, NDArray[np.float64]], only: Collection[str], reach: Mapping[str, float]
+    points: Sequence[Point],
+    held: dict[str, NDArray[np.float64]],
+    only: Collection[str],
+    reach: Mapping[str, float],
+    noise: Noise,
 ) -> dict[str, NDArray[np.float64]]:
-    timing, target, number = Timing(points), _target(points), len(points)
+    timing, target, number = Timing(points), _target(points, noise), len(points)
     members: dict[str, list[int]] = defaultdict(list)
     for row, point in enumerate(points):
         for group in groups_of(point.setup):

@@ -7,9 +7,10 @@ from dataclasses import replace
 from math import ceil
 
 from slipway.decide.decision import dollars
+from slipway.decide.rents import own_prices
 from slipway.deploy.plan_replay import Load as ReplayLoad
 from slipway.deploy.plan_replay import idle_monthly, limits_of, load_of, replay_options, windows_of, worth_measuring
-from slipway.deploy.requirement import Asked
+from slipway.deploy.requirement import Asked, region_hourly
 from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Demand, MemoryBill, Plan, PlanOption
 from slipway.domain.errors import NotFound, NothingMeets
@@ -21,6 +22,7 @@ from slipway.models.calibrations import calibration_in, shipped
 from slipway.models.catalog import EMBEDDED
 from slipway.models.hardware import Rent, find_hardware, list_hardware
 from slipway.models.memory import GIB
+from slipway.models.own_prices import OwnPrices
 from slipway.models.sizing import LONG_INPUT, LONG_OUTPUT, SAFE_UTILISATION, Load, list_replicas, peak_per_second
 from slipway.release.evidence import latest_evidence
 from slipway.release.parts import list_releases
@@ -87,10 +89,12 @@ def plan_hosting(
     load = Load.of(demand)
     replayed = load_of(demand, asked.trace)
     calibration = calibration_in(workspace.folder)
+    own = own_prices(workspace.settings.decide, folder=workspace.folder)
+    region = "" if asked.own_racks else asked.region or workspace.settings.deploy.region or demand.residency
     priced: list[tuple[Hardware, Rent]] = []
     unpriced: list[str] = []
     for hardware in [find_hardware(name) for name in names] or list_hardware():
-        rent = asked.rent(hardware, own_hourly.get(hardware.name), demand)
+        rent = asked.rent(hardware, own_hourly.get(hardware.name), demand, own=own, region=region)
         if rent is None:
             unpriced.append(hardware.name)
         else:
@@ -98,11 +102,13 @@ def plan_hosting(
     options: list[PlanOption] = []
     facts = []
     for hardware, rent in priced:
-        options += [one.option(demand, hourly=rent.hourly) for one in list_replicas(shape, hardware, load)]
+        ways = list_replicas(shape, hardware, load, calibration=calibration)
+        options += [one.option(demand, hourly=rent.hourly) for one in ways]
         dated = f"{rent.source}, {rent.as_of}" if rent.as_of else rent.source
         facts.append((f"One hour of one {hardware.name}", f"${rent.hourly:.2f}", dated))
     by_rule = sorted((one for one in options if not one.rejected), key=lambda one: (one.monthly, one.first_token_ms))
     sized = replay_options(by_rule, shape, replayed, limits_of(demand), calibration)
+    unplayed = by_rule[len(sized) :]
     sized = [_within_budget(one, demand) for one in sized]
     held = sorted((one for one in sized if not one.rejected), key=lambda one: (one.monthly, one.first_token_ms))
     missed = [one for one in (*options, *sized) if one.rejected]
@@ -110,6 +116,13 @@ def plan_hosting(
     reasons = _reasons(chosen, held, missed, demand, replayed, tried=len(options))
     if chosen is not None:
         reasons += _measure_first(chosen, shape, demand)
+        reasons.append(_where(chosen, own, region, own_racks=asked.own_racks))
+    if unplayed:
+        kinds = ", ".join(sorted({one.hardware for one in unplayed}))
+        reasons.append(
+            f"Not replayed: the {len(unplayed)} ways that cost most by rate / throughput, from "
+            f"{dollars(unplayed[0].monthly)} a month ({kinds})."
+        )
     if unpriced:
         reasons.append(
             f"Left out for want of a price: {', '.join(unpriced)}. Set [decide] gpu and gpu_hourly to plan with one."
@@ -124,6 +137,8 @@ def plan_hosting(
         others=(*held[1:RUNNERS_UP], *_nearest_misses(missed)),
         reasons=tuple(reasons),
         assumptions=(*_assumptions(demand, shape, replayed), *facts),
+        region=region,
+        own_racks=asked.own_racks,
         replay=windows_of(chosen, shape, replayed, calibration) if chosen else (),
         created_at=workspace.now(),
     )
@@ -251,6 +266,20 @@ def _why_so_many(chosen: PlanOption, demand: Demand, load: ReplayLoad) -> str:
     return (
         f"Replicas: {what} at {load.traffic.per_second * load.times:.3g} requests a second was replayed; rate / "
         f"throughput would say {chosen.replicas_by_rule}. The calmest minutes need {chosen.least_replicas}."
+    )
+
+
+def _where(chosen: PlanOption, own: OwnPrices, region: str, *, own_racks: bool) -> str:
+    """Where the machines stand, and whether the price is one of that place."""
+    if own_racks:
+        return "Place: own racks; the price is the purchase written off, energy and space."
+    if not region:
+        return "Place: any cloud region; prices differ between regions and sellers."
+    if region_hourly(own, chosen.hardware, region) is not None:
+        return f"Place: {region}, at your own price there."
+    return (
+        f"Place: {region}. What {chosen.hardware} costs there is not known; the price of any region is taken. Write it "
+        f"into prices.toml: [hardware.{chosen.hardware}.regions]."
     )
 
 

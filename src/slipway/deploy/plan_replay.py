@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from time import process_time
 
 from slipway.deploy.calibration import points_to_measure
 from slipway.deploy.replicas import Limits, ReplicaCount, count_replicas, throughput
@@ -19,7 +20,11 @@ from slipway.models.roofline import Split
 from slipway.models.sizing import DAY_S, ENGINE, MOST_SEQUENCES, peak_per_second
 
 CANDIDATES = 6
-"""Options that are replayed, the cheapest by the rule of thumb first."""
+"""Options that are always replayed, the cheapest by the rule of thumb first."""
+REPLAYING_S = 4.0
+"""CPU seconds after which no further option is replayed."""
+CANNOT_WIN = 3.0
+"""An option that costs so many times the best by the rule is not replayed: the rule is not off by that much."""
 STEP_TOKENS_TRIED = (8192, 2048, 512)
 SEQUENCES_TRIED = (MOST_SEQUENCES, 64)
 SIMULATED_S = 60.0
@@ -68,19 +73,31 @@ def limits_of(demand: Demand) -> Limits:
 def replay_options(
     options: Sequence[PlanOption], shape: Architecture, load: Load, limits: Limits, calibration: Calibration
 ) -> list[PlanOption]:
-    """The cheapest options, sized by replay; those that then miss a limit say so, the rest of the options are dropped.
+    """The options, sized by replay from the cheapest by the rule on; those that then miss a limit say so.
 
-    Without a limit on latency the rule of thumb stands: there is nothing for a replay to hold.
+    The first six are always replayed, further ones while CPU time is left and they could still be the cheapest or a
+    runner-up; the rest are not in the answer. Without a limit on latency the rule of thumb stands: there is nothing for
+    a replay to hold.
     """
     if limits == Limits():
         return [_badged(option, shape, calibration) for option in options]
-    sized = [_replayed(option, shape, load, limits, calibration) for option in options[:CANDIDATES]]
+    sized: list[PlanOption] = []
+    began = process_time()
+    for option in options:
+        if len(sized) >= CANDIDATES and (process_time() - began > REPLAYING_S or _cannot_win(option, sized)):
+            break
+        sized.append(_replayed(option, shape, load, limits, calibration))
     held = [option for option in sized if not option.rejected]
     if not held:
         return sized
     best = min(held, key=lambda option: option.monthly)
     finer = _tried_otherwise(best, shape, load, limits, calibration)
     return [finer if option is best else option for option in sized]
+
+
+def _cannot_win(option: PlanOption, sized: Sequence[PlanOption]) -> bool:
+    held = [one.monthly for one in sized if not one.rejected]
+    return bool(held) and option.monthly > CANNOT_WIN * min(held)
 
 
 def windows_of(

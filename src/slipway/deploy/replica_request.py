@@ -1,12 +1,14 @@
 """Answers "how many replicas?" from a trace and the names that a command line gives; what makes no sense is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from slipway.deploy.later import count_for_later
 from slipway.deploy.points import PRECISION_NAMES, match_hardware, match_model
 from slipway.deploy.prediction import cache_tokens
 from slipway.deploy.replicas import Limits, ReplicaCount, count_replicas
-from slipway.deploy.simulation import ROUTERS, engine_of
+from slipway.deploy.simulation import ROUTERS, Router, engine_of
 from slipway.deploy.traffic import Traffic, read_traffic
 from slipway.domain.errors import InputError, NotFound, NothingMeets
 from slipway.models.calibrations import STEP_TOKENS, Setup, calibration_in
@@ -15,6 +17,7 @@ from slipway.models.roofline import Split
 
 LimitsMs: TypeAlias = tuple[float | None, float | None, float | None]
 """Most milliseconds to the first token, of each token after it, of the whole answer."""
+MOST_HEADROOM = 100.0
 DEFAULT_FIRST_MS, DEFAULT_TOKEN_MS = 1000.0, 50.0
 
 
@@ -29,6 +32,7 @@ def answer(
     limits_ms: LimitsMs,
     share: float,
     rate: float,
+    headroom: float,
     router: str,
     chunk: int,
     sequences: int,
@@ -39,7 +43,7 @@ def answer(
     Raises `FileMissing`, `FileBroken`, `NotFound` and `InputError` for what makes no sense, `NothingMeets` where the
     model does not fit or no number of replicas holds.
     """
-    _refuse(limits_ms, share=share, rate=rate, chunk=chunk)
+    _refuse(limits_ms, share=share, rate=rate, headroom=headroom, chunk=chunk)
     if router not in ROUTERS:
         raise NotFound("router", router, known=ROUTERS, next_step=f"Choose {' or '.join(ROUTERS)}.")
     if engine not in STEP_TOKENS:
@@ -49,6 +53,8 @@ def answer(
     traffic = read_traffic(trace)
     if rate:
         traffic = traffic.at_rate(rate)
+    if headroom:
+        traffic = traffic.at_rate(traffic.per_second * (1 + headroom))
     shape, _ = match_model(model, folder=folder)
     setup = Setup(
         shape=shape,
@@ -63,21 +69,25 @@ def answer(
     )
     first, token, whole = (None if limit is None else limit / 1e3 for limit in _defaults(limits_ms))
     limits = Limits(first_s=first, token_s=token, end_to_end_s=whole, share=share)
-    return count_replicas(traffic, tables, limits, router="least load" if router == "least load" else "round robin")
+    turn: Router = "least load" if router == "least load" else "round robin"
+    found = count_replicas(traffic, tables, limits, router=turn)
+    return replace(found, later=count_for_later(traffic, tables, limits, found.replicas, router=turn))
 
 
 def _defaults(limits: LimitsMs) -> LimitsMs:
     return (DEFAULT_FIRST_MS, DEFAULT_TOKEN_MS, None) if limits == (None, None, None) else limits
 
 
-def _refuse(limits: tuple[float | None, ...], *, share: float, rate: float, chunk: int) -> None:
+def _refuse(limits: tuple[float | None, ...], *, share: float, rate: float, headroom: float, chunk: int) -> None:
     for limit in limits:
         if limit is not None and not limit > 0:
             raise InputError(f"A limit of {limit:g} ms cannot be held. Give more than 0.")
     if not 0 < share < 1:
         raise InputError(f"A share of {share:g} makes no sense. Give one between 0 and 1, such as 0.99.")
-    if rate < 0:
+    if not 0 <= rate < float("inf"):
         raise InputError(f"A rate of {rate:g} requests a second makes no sense. Give more than 0.")
+    if not 0 <= headroom <= MOST_HEADROOM:
+        raise InputError(f"A headroom of {headroom:g} makes no sense. Give a share of the rate, such as 0.3 for 30 %.")
     if chunk < 0:
         raise InputError(f"A step of {chunk} tokens makes no sense. Give more than 0.")
 
@@ -88,6 +98,14 @@ def _refuse_unfit(setup: Setup, traffic: Traffic) -> None:
     if setup.precision not in hardware.efficiency:
         does = ", ".join(hardware.efficiency)
         raise InputError(f"{hardware.name} does not multiply in {setup.precision}. It does {does}.")
+    if shape.heads % devices:
+        raise InputError(
+            f"{shape.name} has {shape.heads} attention heads; they cannot be split over {devices} devices."
+        )
+    if devices > hardware.devices_per_node:
+        raise InputError(
+            f"A machine holds {hardware.devices_per_node} x {hardware.name}; a replica fits into one machine."
+        )
     longest = int((traffic.input_tokens + traffic.output_tokens).max())
     bill = serving_bill(shape, hardware, devices, setup.precision, sequences=0, tokens=longest)
     if bill.total_gib >= bill.available_gib or cache_tokens(setup) < longest:

@@ -58,6 +58,8 @@ class ReplicaCount:
     cached_share: float
     requests: int
     per_second: float
+    later: int = 0
+    """What later traffic may need: the trace in other orders, at the rate of its busiest fifth. 0: not asked for."""
 
 
 def count_replicas(

@@ -7,8 +7,9 @@ from slipway.decide.demand import check_demand, read_demand
 from slipway.deploy.traffic import Traffic
 from slipway.domain.deployment import Demand
 from slipway.domain.errors import InputError
-from slipway.domain.hardware import Hardware
+from slipway.domain.hardware import Hardware, HardwarePrice
 from slipway.models.hardware import Rent, purchase_of, rent_of
+from slipway.models.own_prices import NOTHING_OWN, OwnPrices
 from slipway.models.sizing import DAY_S, HOURS_A_MONTH
 from slipway.workspace import Workspace
 
@@ -31,9 +32,12 @@ class Asked:
     end_to_end_ms: float | None = None
     monthly_budget: float | None = None
     own_racks: bool = False
+    region: str = ""
 
     def demand(self, workspace: Workspace) -> Demand:
         """The demand to plan for. Raises `RequirementMissing`, `RequirementContradiction`, `InputError`."""
+        if self.own_racks and self.region:
+            raise InputError("Own racks stand in no cloud region. Give own racks or a region, not both.")
         settings = workspace.settings.decide
         given = {
             "requests_per_day": self.requests_per_day,
@@ -80,11 +84,34 @@ class Asked:
         check_demand(demand, api_models=settings.api_models or ["any"], open_models=settings.open_models or ["any"])
         return demand
 
-    def rent(self, hardware: Hardware, own_hourly: float | None, demand: Demand) -> Rent | None:
-        """Dollars an hour of one accelerator, rented or written off over the horizon; None without any price."""
+    def rent(
+        self,
+        hardware: Hardware,
+        own_hourly: float | None,
+        demand: Demand,
+        *,
+        own: OwnPrices = NOTHING_OWN,
+        region: str = "",
+    ) -> Rent | None:
+        """Dollars an hour of one accelerator, rented or written off over the horizon; None without any price.
+
+        Rented: the own price of the region, else `own_hourly`, else the own price of any region, else published ones.
+        """
+        mine = own.hardware.get(hardware.name)
         if not self.own_racks:
+            here = region_hourly(own, hardware.name, region)
+            if mine is not None and here is not None:
+                source = f"{own.file}: {mine.source}, {region}"
+                return Rent(hourly=here, low=here, high=here, source=source, as_of=mine.as_of)
+            if own_hourly is None and mine is not None and mine.on_demand is not None:
+                fixed, source = mine.on_demand, f"{own.file}: {mine.source}"
+                return Rent(hourly=fixed, low=fixed, high=fixed, source=source, as_of=mine.as_of)
             return rent_of(hardware.name, own_hourly=own_hourly)
         bought = purchase_of(hardware.name)
+        if mine is not None and mine.purchase is not None:
+            bought = HardwarePrice(
+                hardware=hardware.name, seller=own.file, purchase=mine.purchase, as_of=mine.as_of, source=mine.source
+            )
         if bought is None or bought.purchase is None:
             return None
         written_off = bought.purchase * MACHINE_FACTOR / demand.horizon_months
@@ -95,3 +122,11 @@ class Asked:
         over = f"{MACHINE_FACTOR:g} over {demand.horizon_months} months"
         source = f"bought for ${bought.purchase:,.0f} x {over}; {bought.source}"
         return Rent(hourly=hourly, low=hourly, high=hourly, source=source, as_of=bought.as_of)
+
+
+def region_hourly(own: OwnPrices, hardware: str, region: str) -> float | None:
+    """One's own price of an hour in that region; None where it is not known. Names are compared without case."""
+    mine = own.hardware.get(hardware)
+    if mine is None or not region:
+        return None
+    return next((price for name, price in mine.regions.items() if name.lower() == region.lower()), None)

@@ -1,24 +1,36 @@
 """Traffic to replay: when requests arrive, how long they are, and which blocks of their prompts were seen before."""
 
 import csv
+import io
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slipway.decide.traffic import OUTPUT_SHARE, read_time
 from slipway.domain.errors import FileBroken, FileMissing
 
 BLOCK_TOKENS = 512
 """Tokens of a block whose hash a trace gives. Source: the traces of Mooncake."""
-ARRIVAL = ("arrival_s", "timestamp", "arrived_at", "arrival", "started_at", "time")
-INPUT = ("input_tokens", "contexttokens", "prompt_tokens", "input_length", "isl", "request tokens")
-OUTPUT = ("output_tokens", "generatedtokens", "completion_tokens", "output_length", "osl", "response tokens")
+ARRIVAL = (
+    *("arrival_s", "timestamp", "arrived_at", "arrival", "started_at", "time", "arrival_time", "request_time"),
+    *("arrived", "date", "datetime", "start", "start_time", "created_at"),
+)
+ARRIVAL_MS = ("arrival_ms", "timestamp_ms", "time_ms", "arrived_ms")
+INPUT = (
+    *("input_tokens", "contexttokens", "prompt_tokens", "input_length", "isl", "request_tokens"),
+    *("num_input_tokens", "num_prefill_tokens", "prompt_length", "prompt_len", "input_len", "input", "prompt", "in"),
+)
+OUTPUT = (
+    *("output_tokens", "generatedtokens", "completion_tokens", "output_length", "osl", "response_tokens"),
+    *("num_output_tokens", "num_decode_tokens", "response_length", "output_len", "output", "completion", "out"),
+)
+TOTAL = ("tokens", "total_tokens", "total", "num_tokens")
 BLOCKS = ("blocks512", "hash_ids")
 DEFAULT_OUTPUT = 200
 
@@ -67,8 +79,10 @@ class Traffic:
 def read_traffic(file: Path) -> Traffic:
     """A trace from CSV or JSON lines: a gateway's, Azure's, Mooncake's, or any with an arrival and two lengths.
 
-    Arrivals are seconds, milliseconds (`timestamp` in JSON lines) or dates. Without answers' lengths, or in a file of
-    two columns (arrival, tokens of the prompt), an answer takes 200 tokens. Raises `FileMissing`, `FileBroken`.
+    Arrivals are dates (UTC where they name no zone), seconds, or milliseconds since 1970 or in a column that ends in
+    `_ms`; in any order. Without answers' lengths, or in a file of two columns (arrival, tokens of the prompt), an
+    answer takes 200 tokens; of a column of total tokens 15 % are the answer's. Comma, semicolon or tab. Raises
+    `FileMissing`, `FileBroken`.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -119,7 +133,14 @@ INPUT_SPREAD, OUTPUT_SPREAD = 0.62, 0.55
 
 def _request(file: Path, number: int, row: Mapping[str, Any]) -> tuple[float, int, int, list[int]]:
     arrival = _first(row, ARRIVAL)
+    if arrival is None and (milliseconds := _first(row, ARRIVAL_MS)) is not None:
+        arrival = _seconds(file, number, milliseconds) / 1e3
     asked, said = _first(row, INPUT), _first(row, OUTPUT)
+    total = _first(row, TOTAL)
+    if asked is None and total is not None:
+        whole = _count(file, number, total, least=2)
+        said = max(1, round(whole * OUTPUT_SHARE)) if said is None else said
+        asked = max(1, whole - _count(file, number, said, least=1))
     if arrival is None or asked is None:
         raise FileBroken(file, f"line {number} has no arrival or no input tokens", next_step=NEXT)
     tokens_in = _count(file, number, asked, least=1)
@@ -147,12 +168,9 @@ def _count(file: Path, number: int, written: Any, *, least: int) -> int:
 
 def _seconds(file: Path, number: int, written: Any) -> float:
     try:
-        value = float(written)
-    except (TypeError, ValueError):
-        try:
-            value = datetime.fromisoformat(str(written).strip()[:26].rstrip("Z")).timestamp()
-        except ValueError:
-            raise FileBroken(file, f"line {number}: '{written}' is neither seconds nor a date") from None
+        value = read_time(str(written))
+    except (ValueError, OverflowError):
+        raise FileBroken(file, f"line {number}: '{written}' is neither seconds nor a date") from None
     if not np.isfinite(value):
         raise FileBroken(file, f"line {number}: arrival {written} makes no sense")
     return value
@@ -168,26 +186,35 @@ def _json_rows(file: Path, lines: Sequence[str]) -> Iterator[tuple[int, dict[str
             raise FileBroken(file, f"line {number} is not JSON ({wrong})") from wrong
         if not isinstance(row, dict):
             raise FileBroken(file, f"line {number} holds no JSON object")
-        named = {str(name).lower(): value for name, value in row.items()}
+        named = {_plain(str(name)): value for name, value in row.items()}
         if "hash_ids" in named and isinstance(named.get("timestamp"), int | float):
             named["timestamp"] = named["timestamp"] / 1000  # Mooncake writes milliseconds
         yield number, named
 
 
 def _csv_rows(file: Path, lines: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(lines)
-    head = [name.strip().lower() for name in next(reader)]
-    known = {*ARRIVAL, *INPUT, *OUTPUT}
+    first = next(line for line in lines if line.strip())
+    delimiter = max(",;\t", key=first.count)
+    if delimiter not in first:
+        raise FileBroken(file, "its first line has one column", next_step=NEXT)
+    reader = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter)
+    top = next(cells for cells in reader if cells)
+    head = [_plain(name) for name in top]
+    known = {*ARRIVAL, *ARRIVAL_MS, *INPUT, *OUTPUT, *TOTAL}
     rows: Iterator[list[str]] = reader
     start = 2
     if not known & set(head):
         if len(head) not in (2, 3) or not _is_number(head[-1]):
             raise FileBroken(file, f"its header names none of {', '.join(ARRIVAL[:2] + INPUT[:2])}", next_step=NEXT)
-        rows, start = itertools.chain([head], reader), 1
+        rows, start = itertools.chain([top], reader), 1
         head = ["arrival_s", "input_tokens", "output_tokens"][: len(head)]
     for number, cells in enumerate(rows, start):
-        if cells:
+        if any(cell.strip() for cell in cells):
             yield number, dict(zip(head, cells, strict=False))
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
 
 
 def _is_number(text: str) -> bool:

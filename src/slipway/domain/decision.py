@@ -29,6 +29,8 @@ class Traffic:
     by_hour: tuple[float, ...] = ()
     split_assumed: bool = False
     """Whether the trace has total tokens only, and the share of output is an assumption."""
+    safe_use: float = 0.0
+    """Share of a replica's throughput that the busiest minute may take, by replay; 0 where nothing was replayed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

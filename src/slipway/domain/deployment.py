@@ -204,6 +204,9 @@ class Plan:
     reasons: tuple[str, ...]
     assumptions: tuple[tuple[str, str, str], ...] = ()
     """(what, value, source with date)"""
+    region: str = ""
+    """Where the machines are to stand: a cloud region, or empty where any will do."""
+    own_racks: bool = False
     replay: tuple[ReplayWindow, ...] = ()
     """The chosen option over the traffic that was replayed; empty without a limit on latency."""
     created_at: datetime

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slipway.engines.base import engines
+from slipway.upstream.request import Prepared, prepare
 from slipway.upstream.translated import Dialect, TranslatedEngine
 from slipway.wire import anthropic
 
@@ -34,6 +35,16 @@ class Anthropic(TranslatedEngine):
 
     def address(self, model: str, *, stream: bool) -> str:
         return f"{self.base_url.rstrip('/')}/messages"
+
+    def prepare_count(self) -> Prepared:
+        """The request line and headers of a question how many tokens a request has."""
+        headers = {
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            **self.credentials(),
+            **self.headers,
+        }
+        return prepare("POST", f"{self.base_url.rstrip('/')}/messages/count_tokens", list(headers.items()))
 
     def credentials(self) -> dict[str, str]:
         return {"x-api-key": self.api_key.reveal(), "anthropic-version": self.version}

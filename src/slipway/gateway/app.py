@@ -25,10 +25,11 @@ from slipway.gateway.call import Call, ClientLeft, Receive, Scope, Send
 from slipway.gateway.canaries import Canaries
 from slipway.gateway.chat import chat
 from slipway.gateway.embeddings import embed
+from slipway.gateway.express import Express, Rest
 from slipway.gateway.feedback import take_feedback
 from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
-from slipway.gateway.messages import take_messages
+from slipway.gateway.messages import count_message_tokens, take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
@@ -55,6 +56,7 @@ Handler = Callable[[Call, Services], Awaitable[None]]
 HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/chat/completions": ("POST", "chat", chat),
     "/v1/messages": ("POST", "chat", take_messages),
+    "/v1/messages/count_tokens": ("POST", "chat", count_message_tokens),
     "/v1/responses": ("POST", "chat", respond),
     "/v1/embeddings": ("POST", "chat", embed),
     "/v1/models": ("GET", "chat", list_models),
@@ -64,7 +66,11 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/logs": ("POST", "traces", take_logs),
     "/v1/metrics": ("POST", "traces", take_metrics),
 }
+MESSAGES = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
+"""Paths of Anthropic's API: what is answered there has its shape, errors too."""
 RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"})
+NO_FAILURES = ("", "blocked", "abstained", "content_filter", OverLimit.code)
+"""Outcomes that a release is not to blame for: whose limit is used up was never answered by it."""
 LOOK_EVERY_S = 0.25
 """Calls that run longer than this are watched for clients that leave: sooner, and each short call would pay for it."""
 STALE_AFTER_S = 30.0
@@ -89,6 +95,8 @@ class Gateway:
         self.fallback = fallback
         self.grpc: GrpcDoor | None = None
         """Takes OTLP over gRPC as well, where one is set before the server starts."""
+        self.express: Express | None = None
+        """The short way for requests that are there as a whole; from `start` on."""
         self._workspace = workspace
         self._worker = worker
         counts = self._counts = Counts()
@@ -181,6 +189,7 @@ class Gateway:
         """Must run in the event loop that serves."""
         self._watcher.start()
         loop = asyncio.get_running_loop()
+        self.express = Express(self._services, snapshot=lambda: self._snapshot, serve=self._serve, finish=self._finish)
         self._look(loop)
         # Not in a thread, and not on a system without this signal.
         with suppress(RuntimeError, ValueError, NotImplementedError, AttributeError):
@@ -189,6 +198,8 @@ class Gateway:
     async def stop(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
+        if self.express is not None:
+            self.express.stop()
         await self._services.shadows.stop()
         await asyncio.to_thread(self._watcher.stop)
         self._journal.close()
@@ -243,14 +254,15 @@ class Gateway:
 
     # One call -------------------------------------------------------------------------------------------------------
 
-    async def _serve(self, call: Call) -> None:
-        """Runs a call to its end; whatever goes wrong becomes an answer in the shape of the API."""
+    async def _serve(self, call: Call, rest: Rest | None = None) -> None:
+        """Runs a call to its end; whatever goes wrong becomes an answer in the shape of the API. `rest` is what is left
+        to do for one that was begun elsewhere."""
         task = call.task = asyncio.current_task()
         counts = self._counts
         counts.in_flight += 1
         self._running.add(call)
         try:
-            await self._handle(call)
+            await self._handle(call, rest)
         except asyncio.CancelledError:
             if not call.left:
                 raise
@@ -260,28 +272,36 @@ class Gateway:
         except ClientLeft:
             call.outcome = "cancelled"
         finally:
-            call.finished = True
-            if call.account is not None:
-                self._services.admission.finish(call.account)
             self._running.discard(call)
             counts.in_flight -= 1
-            line = call.line or counts.line(_endpoint(call.path), call.channel, call.release)
-            first_s = None if call.first_byte_ns is None else call.first_byte_ns / 1e9
-            # 499, as nginx counts clients that did not wait.
-            line.answered(call.status or 499, call.seconds, first_s)
-            if call.outcome:
-                line.came_to(call.outcome)
-            arm = call.arm
-            if arm is not None and call.outcome != "cancelled" and arm.note(failed=_failed(call), seconds=call.seconds):
-                self._watcher.look_soon()
+            self._finish(call)
 
-    async def _handle(self, call: Call) -> None:
-        if call.path == "/v1/messages":
+    def _finish(self, call: Call) -> None:
+        """Counts a call that has come to its end."""
+        call.finished = True
+        if call.account is not None:
+            self._services.admission.finish(call.account)
+        line = call.line or self._counts.line(_endpoint(call.path), call.channel, call.release)
+        first_s = None if call.first_byte_ns is None else call.first_byte_ns / 1e9
+        # 499, as nginx counts clients that did not wait.
+        line.answered(call.status or 499, call.seconds, first_s)
+        if call.outcome:
+            line.came_to(call.outcome)
+        arm = call.arm
+        if arm is not None and call.outcome != "cancelled" and arm.note(failed=_failed(call), seconds=call.seconds):
+            self._watcher.look_soon()
+
+    async def _handle(self, call: Call, rest: Rest | None) -> None:
+        if call.path in MESSAGES:
             answer_in(call, MessagesDialect(call))
         try:
+            if rest is not None:
+                await rest()
+                return
             method, scope, handler = _find_handler(call)
             if call.scope["method"] != method:
-                await self._refuse(call, 405, f"{call.path} takes {method} only.", "method_not_allowed")
+                allow = [(b"allow", method.encode("ascii"))]
+                await self._refuse(call, 405, f"{call.path} takes {method} only.", "method_not_allowed", allow)
                 return
             self._services.admission.admit(call, scope)
             await handler(call, self._services)
@@ -315,9 +335,9 @@ class Gateway:
             return
         await call.reply(status, write_slipway_error(error), more=more)
 
-    async def _refuse(self, call: Call, status: int, message: str, code: str) -> None:
+    async def _refuse(self, call: Call, status: int, message: str, code: str, more: list[tuple[bytes, bytes]]) -> None:
         call.outcome = code
-        await call.reply(status, write_error(message, kind=error_kind(status), code=code))
+        await call.reply(status, write_error(message, kind=error_kind(status), code=code), more=more)
 
     def _record_failure(self, call: Call, error: str) -> None:
         """A trace for a call that failed before its lane could write one."""
@@ -399,7 +419,7 @@ def _failed(call: Call) -> bool:
     """
     if call.fallback:
         return True
-    return call.status not in (400, 413, 422) and call.outcome not in ("", "blocked", "abstained", "content_filter")
+    return call.status not in (400, 413, 422) and call.outcome not in NO_FAILURES
 
 
 def _endpoint(path: str) -> str:

@@ -18,13 +18,16 @@ from slipway.domain.message import Usage
 from slipway.gateway.cache import AnswerCache
 from slipway.gateway.call import Call, Send
 from slipway.gateway.fields import wants_stream
-from slipway.gateway.ledger import Ledger, shortened
+from slipway.gateway.ledger import Ledger
 from slipway.gateway.targets import Target
+from slipway.store.call_records import shortened
 from slipway.text.tokens import count_tokens
 from slipway.wire.chat import Facts, completion_of, tool_calls_of
-from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, usage_in
+from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, Thought, usage_in
+from slipway.wire.errors import UNREADABLE
 from slipway.wire.openai import ChunkWriter, ToolCall, usage_shape
 from slipway.wire.sse import DONE
+from slipway.wire.thoughts import BLOCKS, thoughts_of
 
 NOT_ASKED = frozenset(
     {
@@ -151,6 +154,11 @@ def _events(completion: dict[str, Any], *, include_usage: bool) -> bytes:
     message = choice["message"]
     chunks = ChunkWriter(id=completion["id"], model=completion.get("model") or "", created=completion["created"])
     out = chunks.begin()
+    for block in thoughts_of(message):
+        if block.get("thinking"):
+            out += chunks.reasoning(str(block["thinking"]))
+        sealed = block["type"] == "redacted_thinking"
+        out += chunks.thought(block if sealed else block | {"thinking": ""})
     if text := message.get("content") or message.get("refusal"):
         out += chunks.text(text)
     for call in tool_calls_of(message):
@@ -200,7 +208,7 @@ class Tee:
             choices = completion["choices"] if completion else []
             good = len(choices) == 1 and choices[0].get("finish_reason") in KEPT_FINISHES
             return completion if good and isinstance(choices[0].get("message"), dict) else None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except UNREADABLE:
             return None
 
     def _assembled(self, raw: bytes) -> dict[str, Any] | None:
@@ -208,6 +216,8 @@ class Tee:
         reader = ChatReader()
         texts: list[str] = []
         calls: list[ToolCall] = []
+        thinking = ""
+        thoughts: list[dict[str, Any]] = []
         finished: Finished | None = None
         usage: Usage | None = None
         events: list[Event] = [*reader.feed(raw), *reader.close()]
@@ -215,6 +225,12 @@ class Tee:
             match event:
                 case Said() if not event.reasoning:
                     texts.append(event.text)
+                case Said():
+                    thinking += event.text
+                case Thought(block):
+                    if block["type"] == "thinking":
+                        block, thinking = block | {"thinking": thinking + str(block.get("thinking") or "")}, ""
+                    thoughts.append(block)
                 case Called():
                     if event.id or event.name or not calls:
                         calls.append(ToolCall(event.id, event.name, ""))
@@ -226,14 +242,14 @@ class Tee:
                     usage = event
                 case Failed():
                     return None
-                case _:
-                    pass
         if finished is None:
             return None
         facts = Facts("", reader.model, 0)
         completion = completion_of(
             facts, model=reader.model, text="".join(texts), calls=calls, finish=finished.finish, usage=usage
         )
+        if thoughts:
+            completion["choices"][0]["message"][BLOCKS] = thoughts
         return completion if finished.slipway is None else completion | {"slipway": finished.slipway}
 
 

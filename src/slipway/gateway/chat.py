@@ -6,6 +6,8 @@ from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from slipway.domain.answer import Answer
 from slipway.domain.errors import Blocked, EngineError, RequestInvalid, SlipwayError
 from slipway.domain.ids import ReleaseId
@@ -28,6 +30,7 @@ from slipway.wire.openai import (
     write_completion,
 )
 from slipway.wire.sse import DONE
+from slipway.wire.thoughts import without
 
 
 async def chat(call: Call, services: Services) -> None:
@@ -44,6 +47,20 @@ async def complete_chat(call: Call, services: Services, body: bytes) -> None:
     if not settings.enabled or b"no-store" in call.headers.get(b"cache-control", b""):
         await _serve(call, services, body=body, fields=fields, target=target)
         return
+    await _serve_or_repeat(call, services, body=body, fields=fields, target=target)
+
+
+async def complete_routed(call: Call, services: Services, body: bytes, target: Target) -> None:
+    """The same for a call whose asker and target are known."""
+    settings, fields = call.snapshot.workspace.settings.cache, read_fields(body)
+    repeats = settings.enabled and b"no-store" not in call.headers.get(b"cache-control", b"")
+    serve = _serve_or_repeat if repeats else _serve
+    await serve(call, services, body=body, fields=fields, target=target)
+
+
+async def _serve_or_repeat(call: Call, services: Services, *, body: bytes, fields: Fields, target: Target) -> None:
+    """Gives an answer that is kept, or keeps the one that is given."""
+    settings = call.snapshot.workspace.settings.cache
     asked = await read_asked(call, target, fields, settings)
     if asked is not None and b"no-cache" not in call.headers.get(b"cache-control", b""):
         found = find(services.cache, asked, settings)
@@ -73,6 +90,8 @@ async def _serve(call: Call, services: Services, *, body: bytes, fields: Fields,
 
 async def _answer_as_shadow(services: Services, body: bytes, call: Call) -> None:
     target = call.snapshot.target(ReleaseId(call.release))
+    if call.path == "/v1/messages" and "messages" not in target.endpoints:
+        body = msgspec.json.encode(without(msgspec.json.decode(body)))
     await _answer(call, services, body=body, fields=read_fields(body), target=target)
 
 

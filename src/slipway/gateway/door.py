@@ -21,13 +21,25 @@ from slipway.wire.errors import write_error
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
+    from slipway.gateway.express import Express, Passing
+
 HEADERS_WITHIN_S = 15.0
 """How long a client may take from the first byte of a request to the last one of its headers."""
 BODY_PIECE_WITHIN_S = 30.0
 """How long a client may pause within a body."""
+BODY_WITHIN_S = 60.0
+"""How long a whole body may take, and a second more for every `BODY_BYTES_A_SECOND` of it that came."""
+BODY_BYTES_A_SECOND = 4096
+"""Slower than any line that people still use: 32 kbit/s."""
 HEADERS_LIMIT = 64 * 1024
 HEADERS_TOO_LARGE = f"The headers are larger than {HEADERS_LIMIT // 1024} KB."
+UNREAD_WITHIN_S = 60.0
+"""How long a client may read nothing of an answer that waits for it."""
+UNHEARD_LIMIT = 16 * 1024 * 1024
+"""Of a body that goes on after its answer."""
 FOREVER = float("inf")
+EXPRESS_PATH = b"/v1/chat/completions"
+OFFERS = (b"connection", b"upgrade", b"http2-settings")
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 PHRASES = {int(status): status.phrase for status in http.HTTPStatus}
 STATUS_LINES = {
@@ -45,6 +57,17 @@ class Door(HttpToolsProtocol):
         self._deadline = FOREVER
         self._reading = ""
         self._header_bytes = 0
+        self._whole: Exchange | None = None
+        """A request that is on its way, and may go the short way when all of it is there."""
+        self._passing: Passing | None = None
+        self._express: Express | None = getattr(self.app, "express", None)
+        self._express_scope: dict[str, Any] = {}
+        self._body_of: object = None
+        self._body_until = FOREVER
+        self._idle_bytes = 0
+        self._refusal = b""
+        self._unread_clock: TimerHandle | None = None
+        self._read_on = False
 
     # The clock -----------------------------------------------------------------------------------------------------
 
@@ -59,6 +82,15 @@ class Door(HttpToolsProtocol):
             self._clock_at = at
             self._clock = self.loop.call_at(at, self._tick)
 
+    def _expect_more_body(self, came: int) -> None:
+        """Of a body that did not come whole the next piece has a deadline, and so has all of it: who sends a byte a
+        second keeps a connection for a minute, and no longer."""
+        now = self.loop.time()
+        if self._body_of is not self.cycle:
+            self._body_of, self._body_until = self.cycle, now + BODY_WITHIN_S
+        self._body_until += came / BODY_BYTES_A_SECOND
+        self._expect("body", min(BODY_PIECE_WITHIN_S, self._body_until - now))
+
     def _tick(self) -> None:
         self._clock = None
         self._clock_at = FOREVER
@@ -70,7 +102,9 @@ class Door(HttpToolsProtocol):
         elif self._reading == "nothing":
             self.transport.close()
         elif self.flow.read_paused or (self._reading == "headers" and self._answering):
-            self._expect(self._reading, BODY_PIECE_WITHIN_S)  # it is we who let the client wait
+            # It is we who let the client wait.
+            self._body_until = max(self._body_until, self.loop.time() + BODY_PIECE_WITHIN_S)
+            self._expect(self._reading, BODY_PIECE_WITHIN_S)
         else:
             self._refuse(408, f"The {self._reading} of the request came too slowly.", "request_too_slow")
 
@@ -82,24 +116,55 @@ class Door(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._express_scope = self._scope(EXPRESS_PATH, b"", b"POST", "1.1")
         self._expect("nothing", self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
+        if self._unread_clock is not None:
+            self._unread_clock.cancel()
         super().connection_lost(exc)
+        if self._passing is not None:
+            self._passing.left()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread_clock is None:
+            self._watch_unread()
+
+    def resume_writing(self) -> None:
+        self._read_on = True
+        super().resume_writing()
+
+    def _watch_unread(self) -> None:
+        """Sees to it that a client which stops reading does not hold its answer, and whoever writes it, for ever."""
+        self._read_on = False
+        unread = self.transport.get_write_buffer_size()
+        self._unread_clock = self.loop.call_later(UNREAD_WITHIN_S, self._look_at_unread, unread)
+
+    def _look_at_unread(self, before: int) -> None:
+        self._unread_clock = None
+        if not self.flow.write_paused:
+            return
+        if self._read_on or self.transport.get_write_buffer_size() < before:
+            self._watch_unread()
+        else:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         before = self._reading
         if before == "nothing":
             self._header_bytes = 0
             self._reading = "headers"
+        elif before == "body":
+            cycle, held = self.cycle, len(self.cycle.body)
         self._header_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._unsupported_upgrade_warning()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as wrong:
             if not self._headers_too_large():
                 self._refuse(400, f"This is not a request of HTTP/1.1: {wrong}.", "request_invalid")
@@ -107,26 +172,56 @@ class Door(HttpToolsProtocol):
             self._headers_too_large()
             # Most requests come whole: only what is still missing gets a deadline, the headers one from their start.
             if self._reading == "body":
-                self._expect("body", BODY_PIECE_WITHIN_S)
+                if before == "body" and self.cycle is cycle and len(cycle.body) == held:
+                    self._expect_a_body_at_last(len(data))
+                self._expect_more_body(len(data))
             elif self._reading == "headers" and (before != "headers" or self._deadline == FOREVER):
                 self._expect("headers", HEADERS_WITHIN_S)
+        # Many clients send headers and body apart: a body that is not long is waited for.
+        if self._whole is not None and (not self._whole.more_body or self.flow.read_paused):
+            self._begin(self._whole)
+
+    def _begin(self, exchange: Exchange) -> None:
+        """Starts to answer: the short way if all of the request is there and may go it."""
+        self._whole = None
+        if not exchange.more_body and self._express is not None and not self.flow.write_paused:
+            passing = self._express.take(exchange)
+            if passing is not None:
+                if not exchange.response_complete:
+                    self._passing = passing
+                return
+        self._start_asgi_task(cast(Any, exchange), self.app)
 
     def _headers_too_large(self) -> bool:
         too_large = self._reading == "headers" and self._header_bytes > HEADERS_LIMIT
         if too_large:
-            self._refuse(431, HEADERS_TOO_LARGE, "headers_too_large")
+            self._refuse(400, HEADERS_TOO_LARGE, "headers_too_large")
         return too_large
+
+    def _expect_a_body_at_last(self, came: int) -> None:
+        """What came was no part of the body: fields after a body in chunks, or what follows the answer."""
+        self._idle_bytes += came
+        if self._idle_bytes > (UNHEARD_LIMIT if self.cycle.response_complete else HEADERS_LIMIT):
+            self._refuse(400, HEADERS_TOO_LARGE, "headers_too_large")
 
     def _refuse(self, status: int, message: str, code: str) -> None:
         """Answers what cannot become a request, and closes: where the next one would begin is anybody's guess."""
         if self.transport.is_closing():
             return
-        if not self._answering or not self.cycle.response_started:
-            body = write_error(message, kind="invalid_request_error", code=code)
-            self.transport.write(
-                b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-                % (STATUS_LINES[status], len(body), body)
-            )
+        body = write_error(message, kind="invalid_request_error", code=code)
+        answer = b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
+            STATUS_LINES[status],
+            len(body),
+            body,
+        )
+        if self._reading != "body" and self._answering:
+            # Those before it are answered first.
+            self._refusal, self._reading, self._deadline = answer, "nothing more", FOREVER
+            self.flow.pause_reading()
+            return
+        answered = self._reading == "body" and self.cycle is not None and self.cycle.response_complete
+        if not answered and (not self._answering or not self.cycle.response_started):
+            self.transport.write(answer)
         self.transport.close()
 
     # httptools ------------------------------------------------------------------------------------------------------
@@ -142,6 +237,20 @@ class Door(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._reading = "body"
         url, parser = self.url, self.parser
+        before = self.cycle
+        if (
+            url == EXPRESS_PATH
+            and self._header_bytes <= HEADERS_LIMIT
+            and (before is None or before.response_complete)
+            and not self.expect_100_continue
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+        ):
+            scope = self._express_scope | {"headers": self.headers}
+            whole = self._whole = Exchange(self, scope, keep_alive=parser.should_keep_alive())
+            self.cycle = cast(Any, whole)
+            return
         path, _, query = url.partition(b"?")
         method = parser.get_method()
         app = self.app
@@ -151,7 +260,19 @@ class Door(HttpToolsProtocol):
             self._go_the_long_way()
             return
         version = parser.get_http_version()
-        scope = {
+        scope = self._scope(path, query, method, version) | {"headers": self.headers}
+        cycle = Exchange(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
+        self.cycle = cast(Any, cycle)
+        if before is None or before.response_complete:
+            self._start_asgi_task(cast(Any, cycle), app)
+        else:
+            # One more request before the answer to the one before it: it waits for its turn.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cast(Any, cycle), app))
+
+    def _scope(self, path: bytes, query: bytes, method: bytes, version: str) -> dict[str, Any]:
+        """The scope of a request without its headers."""
+        return {
             "type": "http",
             "asgi": ASGI,
             "http_version": version,
@@ -161,20 +282,40 @@ class Door(HttpToolsProtocol):
             "raw_path": path,
             "query_string": query,
             "root_path": "",
-            "headers": self.headers,
             "server": self.server,
             "client": self.client,
         }
-        before, cycle = self.cycle, Exchange(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
-        self.cycle = cast(Any, cycle)
-        if before is None or before.response_complete:
-            self._start_asgi_task(cast(Any, cycle), app)
-        else:
-            # One more request before the answer to the one before it: it waits for its turn.
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cast(Any, cycle), app))
+
+    def passed(self) -> None:
+        """Nobody is on the short way any more."""
+        self._passing = None
+
+    def on_chunk_header(self) -> None:
+        # Fields that come after a body in chunks are none of the request's: whoever checked its headers, a proxy say,
+        # did not see them.
+        self.headers = []
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Reads a request on as if it did not offer to go on in another protocol, as Java's client does with HTTP/2.
+
+        The parser takes what follows the headers for that other protocol.
+        """
+        cycle: Any = self.cycle
+        if not isinstance(cycle, Offer):
+            self._unsupported_upgrade_warning()
+            return
+        self.cycle = cycle.before
+        parser, self.parser = self.parser, httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        line = b"%b %b HTTP/%b\r\n" % (parser.get_method(), self.url, parser.get_http_version().encode("ascii"))
+        kept = [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] not in OFFERS]
+        self.data_received(b"%b%b\r\n%b" % (line, b"".join(kept), rest))
 
     def _go_the_long_way(self) -> None:
+        offered = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if offered and (b"upgrade", b"websocket") not in self.headers:
+            self.cycle = cast(Any, Offer(self.cycle))
+            return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects
@@ -216,6 +357,24 @@ class Door(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         elif self._reading == "all":
             self._expect("nothing", self.timeout_keep_alive)
+        elif self._reading == "nothing more":
+            self.transport.write(self._refusal)
+            self.transport.close()
+
+
+class Offer:
+    """In place of a request that offers to go on in another protocol, until it is read again without that."""
+
+    response_started = response_complete = disconnected = False
+    more_body = True
+    body = b""
+
+    def __init__(self, before: Any) -> None:
+        self.before = before
+        self.message_event = self
+
+    def set(self) -> None:
+        """Nobody waits for it."""
 
 
 async def _refuse_large_headers(_scope: Any, _receive: Any, send: Callable[..., Awaitable[None]]) -> None:
@@ -226,77 +385,57 @@ async def _refuse_large_headers(_scope: Any, _receive: Any, send: Callable[..., 
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": 431, "headers": headers})
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-class Signal:
-    """What `asyncio.Event` is to a single waiter."""
-
-    __slots__ = ("_loop", "_set", "_waiter")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._set = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def set(self) -> None:
-        self._set = True
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def clear(self) -> None:
-        self._set = False
-
-    async def wait(self) -> None:
-        if not self._set:
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
 
 
 class Exchange:
     """One request of the short way and its answer, as ASGI: what `RequestResponseCycle` is to uvicorn."""
 
-    __slots__ = (
-        "_chunked",
-        "_door",
-        "_flow",
-        "_head",
-        "_missing",
-        "_transport",
-        "body",
-        "disconnected",
-        "keep_alive",
-        "message_event",
-        "more_body",
-        "response_complete",
-        "response_started",
-        "scope",
-        "task",
-        "waiting_for_100_continue",
-    )
+    # What many requests never change stands on the class, where it costs them nothing.
+    task: asyncio.Task[None] | None = None
+    disconnected = False
+    body = b""
+    more_body = True
+    response_started = False
+    response_complete = False
+    _head = b""
+    _chunked = False
+    _missing = 0
+    _news = False
+    _waiter: asyncio.Future[None] | None = None
 
     def __init__(self, door: Door, scope: MutableMapping[str, Any], *, keep_alive: bool) -> None:
         self._door = door
         self._flow: FlowControl = door.flow
         self._transport: asyncio.Transport = door.transport
         self.scope = scope
-        self.task: asyncio.Task[None] | None = None
-        self.message_event = Signal(door.loop)
-        self.disconnected = False
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = door.expect_100_continue
-        self.body: bytes | bytearray = b""
-        self.more_body = True
-        self.response_started = False
-        self.response_complete = False
-        self._head = b""
-        self._chunked = False
-        self._missing = 0
+
+    # What `asyncio.Event` is to a single waiter ---------------------------------------------------------------------
+
+    @property
+    def message_event(self) -> Exchange:
+        return self
+
+    def set(self) -> None:
+        """There is something new to receive."""
+        self._news = True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        if not self._news:
+            self._waiter = self._door.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self._news = False
+
+    # ASGI -----------------------------------------------------------------------------------------------------------
 
     async def run_asgi(self, app: Callable[..., Any]) -> None:
         try:
@@ -311,14 +450,31 @@ class Exchange:
         if not self.response_complete and not self.disconnected:
             self._transport.close()
 
+    def answer(self, status: int, headers: bytes, body: bytes) -> None:
+        """The whole answer at once, past ASGI; `headers` are lines that end in CR LF."""
+        door = self._door
+        door.passed()
+        self.response_started = self.response_complete = True
+        self.set()
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        if not self._transport.is_closing():
+            self._transport.write(b"%b%b%b%b" % (STATUS_LINES[status], headers, end, body))
+            if not self.keep_alive:
+                self._transport.close()
+        door.on_response_complete()
+
+    def go_the_long_way(self, app: Callable[..., Any]) -> None:
+        """Leaves the rest to a task."""
+        self._door.passed()
+        self._door._start_asgi_task(cast(Any, self), app)
+
     async def receive(self) -> MutableMapping[str, Any]:
         if self.waiting_for_100_continue and not self._transport.is_closing():
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
         if not self.disconnected and not self.response_complete:
             self._flow.resume_reading()
-            await self.message_event.wait()
-            self.message_event.clear()
+            await self._wait()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body, self.body = self.body, b""
@@ -343,10 +499,16 @@ class Exchange:
             out = self._head + body
             self._head = b""
         if out:
-            self._transport.write(out)
+            try:
+                self._transport.write(out)
+            except RuntimeError:
+                if not self._transport.is_closing():
+                    raise
+                self.disconnected = True  # the client has left; that is told in a moment
+                return
         if last:
             self.response_complete = True
-            self.message_event.set()
+            self.set()
             # A body that is shorter than its content-length would leave the client waiting for the rest.
             if not self.keep_alive or self._missing:
                 self._transport.close()

@@ -9,9 +9,9 @@ from slipway.domain.message import Usage
 from slipway.gateway.call import Call
 from slipway.gateway.fields import read_model, read_user
 from slipway.gateway.forward import forward
-from slipway.gateway.ledger import shortened
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
+from slipway.store.call_records import shortened
 from slipway.text.tokens import count_tokens
 from slipway.wire.embeddings import read_embedding_request, write_embeddings
 from slipway.wire.openai import read_fields

@@ -24,7 +24,9 @@ def read_model(fields: Mapping[str, msgspec.Raw]) -> str:
 
 def read_user(fields: Mapping[str, msgspec.Raw]) -> str | None:
     """Whom the request is about: `user`, or what replaces it in newer clients."""
-    return _string(fields, "user") or _string(fields, "safety_identifier")
+    if "user" in fields or "safety_identifier" in fields:
+        return _string(fields, "user") or _string(fields, "safety_identifier")
+    return None
 
 
 def wants_stream(fields: Mapping[str, msgspec.Raw]) -> bool:

@@ -16,43 +16,52 @@ from slipway.domain.trace import SpanKind, Status
 from slipway.gateway.call import Call
 from slipway.gateway.fields import Fields, wants_stream
 from slipway.gateway.guarding import GuardedStream, check_completion, check_messages, strongest
-from slipway.gateway.ledger import NO_USAGE, shortened
+from slipway.gateway.ledger import NO_USAGE
 from slipway.gateway.services import Services
 from slipway.gateway.targets import NO_RAILS, Target
-from slipway.gateway.upstream_calls import Asking, Attempt, Passed
+from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed
+from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
 from slipway.wire import messages
-from slipway.wire.errors import error_kind, error_text, write_error
+from slipway.wire.errors import UNREADABLE, error_kind, error_text, write_error
 from slipway.wire.openai import (
-    ChatMessage,
     ChunkWriter,
     Completion,
     Streamed,
     read_completion,
+    read_fields,
     read_stream,
     read_usage,
-    visible_text,
 )
 from slipway.wire.sse import DONE
+from slipway.wire.thoughts import without
 
 KEPT_BYTES = 1024 * 1024
 """Of a longer stream a trace keeps the beginning, and the end for its usage."""
 KEPT_HEADERS = frozenset({b"retry-after", b"content-encoding"})
+CHAT = "chat/completions"
 OWN_CREDENTIALS = (401, 403, 407)
-KINDS: Mapping[str, SpanKind] = {"chat/completions": "chat", "messages": "chat", "embeddings": "embeddings"}
-
-_messages = msgspec.json.Decoder(list[ChatMessage])
+KINDS: Mapping[str, SpanKind] = {CHAT: "chat", "messages": "chat", "embeddings": "embeddings"}
 
 
-async def forward(call: Call, services: Services, *, path: str, fields: Fields, body: bytes, target: Target) -> None:
+async def forward(
+    call: Call,
+    services: Services,
+    *,
+    path: str,
+    fields: Fields,
+    body: bytes,
+    target: Target,
+    begun: Begun | None = None,
+) -> None:
     """Sends the request to the target's engine and passes the answer on. Every end of it is recorded.
 
-    The only things that change are `model`, and what guardrails redact.
+    The only things that change are `model`, and what guardrails redact. `begun`: it was sent already, and this came.
     """
     passage = Passage(call, services, path=path, fields=fields, target=target)
     try:
-        await passage.run(body)
+        await passage.run(body, begun)
     except asyncio.CancelledError:
         passage.record("cancelled")
         raise
@@ -113,10 +122,10 @@ class Passage:
         self._body = b""
         self._attempts: list[Attempt] = []
 
-    async def run(self, body: bytes) -> None:
+    async def run(self, body: bytes, begun: Begun | None = None) -> None:
         fields, target, call, services = self._fields, self._target, self._call, self._services
         stream = wants_stream(fields)
-        if target.guardrails.before and self._path == "chat/completions":
+        if target.guardrails.before and self._path == CHAT:
             rewritten, self._verdicts = check_messages(self._asked, target.guardrails)
             if rewritten is not None:
                 self._asked = rewritten
@@ -130,13 +139,13 @@ class Passage:
             self._path,
             body_for=self._body_for,
             others_for=self._others_for,
-            extra=b"traceparent: 00-%b-%b-01\r\nidempotency-key: %b\r\n"
-            % (call.trace.encode("ascii"), call.span.encode("ascii"), call.idempotency_key),
+            extra=call.lines_for_engine(),
             stream=stream,
             budget=services.budget,
             breakers=services.breakers,
             counts=services.counts,
             attempts=self._attempts,
+            begun=begun,
         )
         passed = await asking.ask()
         if asking.target is not target:
@@ -155,15 +164,24 @@ class Passage:
         """The client's body with the name that the target's engine knows the model by, past the rails of a stand-in.
 
         Raises `Blocked`."""
+        fields = self._fields
+        if target is not self._target:
+            fields = self._fields_for_stand_in(target)
+        if target.model == self._call.model and fields is self._fields:
+            return self._body
+        return msgspec.json.encode(fields | {"model": target.model_json})
+
+    def _fields_for_stand_in(self, target: Target) -> Fields:
+        """What it is asked: past its rails, and for one of another API without what only Anthropic's knows."""
         fields, rails = self._fields, target.guardrails
-        if target is not self._target and rails.before and self._path == "chat/completions":
+        if rails.before and self._path == CHAT:
             rewritten, verdicts = check_messages(self._asked, rails)
             self._verdicts += verdicts
             if rewritten is not None:
                 fields = fields | {"messages": msgspec.Raw(rewritten)}
-        if target.model == self._call.model and fields is self._fields:
-            return self._body
-        return msgspec.json.encode(fields | {"model": target.model_json})
+        if self._call.path == "/v1/messages" and "messages" not in target.endpoints:
+            return read_fields(msgspec.json.encode(without(msgspec.json.decode(msgspec.json.encode(fields)))))
+        return fields
 
     def _stand_in(self, target: Target) -> Target:
         """Notes who answered instead. A bare model answers behind the rails of the release it stands in for."""
@@ -186,22 +204,25 @@ class Passage:
         response = passed.response
         self.record("error", error=f"{response.status}: {error_text(passed.body)}")
         await self._call.reply(
-            response.status, passed.body, content_type=_content_type(response), more=_kept_headers(response)
+            response.status, passed.body, content_type=content_type_of(response), more=kept_headers(response)
         )
 
     async def _pass_whole(self, passed: Passed) -> None:
         body, self._said = passed.body, passed.said
         if self._path == "messages":
-            self._said = read_completion(messages.completion_in(body))
-        if self._target.guardrails.after and self._path == "chat/completions":
-            checked, verdicts = check_completion(body, self._target.guardrails)
+            self._said = _said_in(body)
+        if self._target.guardrails.after and self._path == CHAT:
+            try:
+                checked, verdicts = check_completion(body, self._target.guardrails)
+            except UNREADABLE as wrong:
+                raise EngineGarbled(self._target.engine, str(wrong)) from wrong
             self._verdicts += verdicts
             if checked is not body:
                 body, self._said = checked, read_completion(checked)
         self.record("ok")
         response = passed.response
         await self._call.reply(
-            response.status, body, content_type=_content_type(response), more=_kept_headers(response)
+            response.status, body, content_type=content_type_of(response), more=kept_headers(response)
         )
 
     async def _pass_stream(self, passed: Passed) -> None:
@@ -257,7 +278,7 @@ class Passage:
     def _checked(self, guarded: GuardedStream, piece: bytes) -> bytes:
         try:
             return guarded.feed(piece)
-        except ValueError as wrong:
+        except UNREADABLE as wrong:
             raise EngineGarbled(self._target.engine, str(wrong)) from wrong
 
     # For the record ----------------------------------------------------------------------------------------------
@@ -282,6 +303,23 @@ class Passage:
         self._recorded = True
         call, target = self._call, self._target
         reply, finish, usage, model = self._reply()
+        verdicts = self._verdicts if self._guarded is None else [*self._verdicts, *self._guarded.verdicts]
+        plain = status == "ok" and usage is not None and self._path == CHAT and len(self._asked) <= LONGEST_TEXT
+        if plain and not self._attempts and not call.shadow_of:
+            assert usage is not None
+            ledger = self._services.ledger
+            ledger.note_answer(
+                call,
+                target=target,
+                usage=usage,
+                model=model,
+                finish=finish,
+                asked=self._asked,
+                reply=reply,
+                verdicts=strongest(verdicts) if verdicts else None,
+            )
+            ledger.flush()
+            return
         asked = self._asked_texts()
         if usage is None and (reply or status == "ok"):
             usage = Usage(
@@ -289,7 +327,6 @@ class Passage:
                 output_tokens=_roughly(reply),
                 estimated=True,
             )
-        verdicts = self._verdicts if self._guarded is None else [*self._verdicts, *self._guarded.verdicts]
         kind = KINDS[self._path]
         self._services.ledger.write_call(
             call,
@@ -322,15 +359,21 @@ class Passage:
         return text, finish, read_usage(completion.usage), completion.model or ""
 
     def _asked_texts(self) -> list[dict[str, str]]:
+        if self._path != "embeddings":
+            return asked_texts(self._asked)
         try:
-            if self._path == "embeddings":
-                given = msgspec.json.decode(self._asked, type=str | list[str])
-                texts = [given] if isinstance(given, str) else given
-                return [{"role": "user", "text": shortened(text)} for text in texts]
-            turns = _messages.decode(self._asked)
+            given = msgspec.json.decode(self._asked, type=str | list[str])
         except (ValueError, RecursionError):
             return []  # the engine has said what is wrong with it
-        return [{"role": message.role, "text": shortened(visible_text(message))} for message in turns]
+        return [{"role": "user", "text": shortened(text)} for text in ([given] if isinstance(given, str) else given)]
+
+
+def _said_in(message: bytes) -> Completion | None:
+    """What a message of Anthropic's API says, as far as it can be read."""
+    try:
+        return read_completion(messages.completion_in(message))
+    except ValueError:
+        return None
 
 
 def _roughly(text: str) -> int:
@@ -338,10 +381,10 @@ def _roughly(text: str) -> int:
     return -(-len(text.encode("utf-8", "replace")) // 4)
 
 
-def _content_type(response: Response) -> bytes:
+def content_type_of(response: Response) -> bytes:
     return response.header(b"content-type") or b"application/json"
 
 
-def _kept_headers(response: Response) -> list[tuple[bytes, bytes]]:
+def kept_headers(response: Response) -> list[tuple[bytes, bytes]]:
     """What else of an engine's answer a client may need."""
     return [(name, value) for name, value in response.headers if name in KEPT_HEADERS]

@@ -42,6 +42,8 @@ def check_messages(raw: bytes, guardrails: Guardrails) -> tuple[bytes | None, li
         content = message.get("content")
         if source is None or not content:
             continue
+        if not isinstance(content, str | list):
+            raise RequestInvalid("'messages' is wrong: 'content' is a text or a list of parts.", param="messages")
         holders = [message] if isinstance(content, str) else [part for part in content if isinstance(part, dict)]
         for holder in holders:
             key = "content" if holder is message else "text"

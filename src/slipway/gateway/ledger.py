@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from slipway.domain.errors import DiskFull, SlipwayError
+from slipway.domain.ids import ReleaseId
 from slipway.domain.message import Usage
 from slipway.domain.trace import Span, SpanKind, Status
 from slipway.gateway.admission import Admission
@@ -16,13 +16,14 @@ from slipway.gateway.call import Call
 from slipway.gateway.metrics import Counts
 from slipway.gateway.targets import Target
 from slipway.gateway.upstream_calls import Attempt
+from slipway.store.call_records import CallRecord, encode_call, read_call, shortened
 from slipway.store.journal import Journal, segments
+from slipway.store.journal_spans import with_values
 from slipway.tracing.recorder import Recorder, encode_spans
 
 log = logging.getLogger("slipway.gateway")
 BODIES = frozenset({"content", "error"})
 """Fields of a span that hold what was said."""
-LONGEST_TEXT = 256 * 1024
 NO_USAGE = Usage()
 
 
@@ -41,6 +42,7 @@ class Ledger:
         self.most_bytes = 1 << 62
         """Bytes of the journal above which traces are kept without what was said."""
         self._short_of_room = False
+        self._waiting: list[bytes] = []
         self.recorder = Recorder(project=project, sink=self.write, keep_content=keep_content)
 
     def write(self, spans: Sequence[Span]) -> None:
@@ -63,7 +65,7 @@ class Ledger:
             self._journal.append(encode_spans(spans))
         except DiskFull as full:
             self._write_without_bodies(spans, full)
-        except (SlipwayError, OSError, ValueError) as wrong:
+        except Exception as wrong:  # whatever is odd about a trace must not cost its answer
             self._lost(wrong)
 
     def _write_without_bodies(self, spans: Sequence[Any], full: DiskFull) -> None:
@@ -71,7 +73,7 @@ class Ledger:
         if not self._short_of_room:
             try:
                 self._journal.append(encode_spans(self._shed(spans)))
-            except (SlipwayError, OSError, ValueError):
+            except Exception:
                 self.counts.bodies_shed -= 1
             else:
                 self.last_failure = f"kept without what was said: {full}"
@@ -83,7 +85,7 @@ class Ledger:
         return [
             {name: value for name, value in span.items() if name not in BODIES}
             if isinstance(span, dict)
-            else replace(span, content={}, error="")
+            else with_values(span, content={}, error="")
             for span in spans
         ]
 
@@ -197,6 +199,80 @@ class Ledger:
             spans.append(span)
         return spans
 
+    def note_answer(
+        self,
+        call: Call,
+        *,
+        target: Target,
+        usage: Usage,
+        model: str,
+        finish: str,
+        asked: bytes,
+        reply: str,
+        verdicts: dict[str, str] | None,
+    ) -> None:
+        """As `write_call`, for a chat completion that went well. It is in the journal after `flush`.
+
+        `asked` is the JSON of its messages, `model` the one that answered.
+        """
+        call.recorded = True
+        cost = target.cost_micros(usage)
+        self.count(call, usage, cost)
+        keep = self._keep_content and not self._short_of_room
+        if self._short_of_room:
+            self.counts.bodies_shed += 1
+        self._waiting.append(
+            encode_call(
+                CallRecord(
+                    trace=call.trace,
+                    span=call.span,
+                    parent=call.parent,
+                    name=f"chat {target.model}",
+                    start_ns=call.started_ns,
+                    end_ns=call.end_ns,
+                    project=self._project,
+                    subject=call.subject,
+                    session=call.session,
+                    release=ReleaseId(call.release) if call.release else None,
+                    channel=call.channel,
+                    provider=target.engine,
+                    model=target.model,
+                    response_model=model,
+                    input_tokens=usage.input_tokens,
+                    output_tokens=usage.output_tokens,
+                    cached_tokens=usage.cached_tokens,
+                    reasoning_tokens=usage.reasoning_tokens,
+                    cost_micros=cost,
+                    finish=finish,
+                    verdicts=verdicts or {},
+                    asked=asked if keep else b"",
+                    reply=shortened(reply) if keep else "",
+                    usage_estimated=usage.estimated,
+                    first_token_ns=call.first_byte_ns,
+                )
+            )
+        )
+
+    def flush(self) -> None:
+        """Returns when the kernel has what `note_answer` noted, or when the loss is counted. All of it is one write;
+        where that fails, one each, so that what there is room for is kept."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        try:
+            self._journal.append_all(waiting)
+        except (SlipwayError, OSError):
+            for payload in waiting:
+                self._write_call_record(payload)
+
+    def _write_call_record(self, payload: bytes) -> None:
+        try:
+            self._journal.append(payload)
+        except DiskFull as full:
+            self._write_without_bodies([read_call(payload)], full)
+        except Exception as wrong:
+            self._lost(wrong)
+
     def count(self, call: Call, usage: Usage, cost_micros: int) -> None:
         line = call.line = call.line or self.counts.line(call.path, call.channel, call.release)
         line.input_tokens += usage.input_tokens
@@ -211,8 +287,3 @@ class Ledger:
         self.counts.cache_hits += 1
         self.counts.cache_saved_micros += cost_micros
         self._admission.saved(cost_micros)
-
-
-def shortened(text: str) -> str:
-    """A text as a trace keeps it."""
-    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}… ({len(text)} characters)"

@@ -222,9 +222,11 @@ class Watcher:
             fresh = load_snapshot(workspace, before=self._snapshot, canaries=self._canaries)
             if reread:
                 _refuse_if_worse(fresh, self._snapshot)
-        except (SlipwayError, OSError) as wrong:
+        except Exception as wrong:
+            # The thread must go on: without it nothing is read or written down any more.
             if str(wrong) != self.problem:
-                log.warning("the gateway goes on with what it knew: %s", wrong)
+                expected = isinstance(wrong, SlipwayError | OSError)
+                log.warning("the gateway goes on with what it knew: %s", wrong, exc_info=not expected)
             self.problem = str(wrong)
             if reread:
                 self.refused, self.refusals = str(wrong), self.refusals + 1
@@ -244,7 +246,9 @@ class Watcher:
         try:
             if self._steering.steer(snapshot.workspace, snapshot.channels, snapshot.watches):
                 self._wake.set()
-        except SlipwayError as wrong:
+        except Exception as wrong:
+            if not isinstance(wrong, SlipwayError):
+                log.exception("the traffic is not steered")
             self.problem = str(wrong)
 
 

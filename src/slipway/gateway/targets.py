@@ -19,7 +19,7 @@ from slipway.models.choice import choose_engine
 from slipway.models.prices import price_in
 from slipway.tracing.cost import cost_of
 from slipway.upstream.client import Deadlines, Prepared
-from slipway.upstream.translated import TranslatedEngine
+from slipway.upstream.translated import ChatEngine
 from slipway.workspace import Workspace
 
 FORWARDED = ("chat/completions", "embeddings")
@@ -39,7 +39,7 @@ class Target:
     model: str
     model_json: msgspec.Raw
     endpoints: dict[str, tuple[Prepared, ...]] = field(default_factory=dict)
-    translator: TranslatedEngine | None = None
+    translator: ChatEngine | None = None
     """The engine itself where it speaks another API than OpenAI's."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     guardrails: Guardrails = NO_RAILS
@@ -47,6 +47,8 @@ class Target:
     address: str = ""
     """Where the engine is, for breakers; empty for one that does not speak HTTP."""
     broken: SlipwayError | None = None
+    direct: bool = False
+    """Whether chat completions go to the engine as clients write them."""
 
     @property
     def label(self) -> str:
@@ -104,23 +106,26 @@ def _target(
         try:
             if isinstance(engine, OpenAI):
                 endpoints = {path: engine.endpoints(path) for path in FORWARDED}
-            elif isinstance(engine, TranslatedEngine):
+            elif isinstance(engine, ChatEngine):
                 endpoints = {"chat/completions": (engine.prepare_chat(model, b"", stream=False),)}
                 if isinstance(engine, Anthropic):
                     endpoints["messages"] = endpoints["chat/completions"]
+                    endpoints["messages/count_tokens"] = (engine.prepare_count(),)
         except SlipwayError as wrong:
             broken = wrong
-    base_url = engine.base_url if isinstance(engine, OpenAI | TranslatedEngine) else ""
+    direct = isinstance(engine, OpenAI) and bool(endpoints.get("chat/completions"))
+    base_url = engine.base_url if isinstance(engine, OpenAI | ChatEngine) else ""
     return Target(
         release=release,
         engine=engine_name,
         model=model,
         model_json=msgspec.Raw(msgspec.json.encode(model)),
         endpoints=endpoints,
-        translator=engine if isinstance(engine, TranslatedEngine) else None,
-        deadlines=engine.deadlines if isinstance(engine, OpenAI | TranslatedEngine) else Deadlines(),
+        translator=engine if isinstance(engine, ChatEngine) else None,
+        deadlines=engine.deadlines if isinstance(engine, OpenAI | ChatEngine) else Deadlines(),
         guardrails=release.guardrails if release else NO_RAILS,
         price=price_in(settings, engine_name, model, base_url=base_url),
         address=base_url,
         broken=broken,
+        direct=direct,
     )

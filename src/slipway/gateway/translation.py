@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from slipway.domain.errors import RequestInvalid
+from slipway.domain.errors import RequestInvalid, ResponseGarbled
 from slipway.gateway.call import Call, Send
 from slipway.wire import messages, responses
 from slipway.wire.chat import Facts, StreamTranslator
-from slipway.wire.errors import error_kind, write_error
+from slipway.wire.errors import UNREADABLE, error_kind, write_error
 
 EVENTS = b"text/event-stream"
 GARBLED = "The answer of the engine cannot be told in this API."
@@ -59,9 +59,13 @@ class Outlet:
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         if self._stream is not None:
-            out = self._stream.feed(body) if body else b""
-            if not more:
-                out += self._stream.close()
+            try:
+                out = self._stream.feed(body) if body else b""
+                if not more:
+                    out += self._stream.close()
+            except UNREADABLE as wrong:
+                # Whoever passes the stream on ends it with an error, which comes by here and can be told.
+                raise ResponseGarbled("the engine", f"an event of its stream cannot be read: {wrong}") from wrong
             if out or not more:
                 await self._send({"type": "http.response.body", "body": out, "more_body": more})
             return
@@ -78,7 +82,7 @@ class Outlet:
                 out = body
             else:
                 out = msgspec.json.encode(self._dialect.whole(msgspec.json.decode(body)), enc_hook=str)
-        except (ValueError, AttributeError, TypeError, KeyError, RequestInvalid):
+        except (*UNREADABLE, RequestInvalid):
             start["status"] = 502
             out = self._dialect.error(write_error(GARBLED, kind=error_kind(502), code="engine_garbled"), 502)
         replaced = (b"content-length", b"content-type")

@@ -51,10 +51,20 @@ class Attempt(NamedTuple):
     failure: EngineError
 
 
+class Begun(NamedTuple):
+    """The first call, which somebody else has sent already."""
+
+    came: Response | Exception | None
+    """Its answer, or how it failed; None where the connection turned out to be closed before anything was read."""
+    started_ns: int
+    started: float
+
+
 class Asking:
     """One request on its way to whoever answers it: `target` is asked now, failed calls are added to `attempts`."""
 
     __slots__ = (
+        "_begun",
         "_body_for",
         "_breakers",
         "_budget",
@@ -82,6 +92,7 @@ class Asking:
         breakers: Breakers,
         counts: Counts,
         attempts: list[Attempt],
+        begun: Begun | None = None,
     ) -> None:
         self._http = http
         self.target = target
@@ -94,6 +105,7 @@ class Asking:
         self._breakers = breakers
         self._counts = counts
         self.attempts = attempts
+        self._begun = begun
 
     async def ask(self) -> Passed:
         """The answer of the first one that gives one. An answer with a status below 500 (but not 429) is final.
@@ -103,7 +115,8 @@ class Asking:
         answer is passed on with its status, if there was one. Raises `EngineError`.
         """
         first = self.target
-        self._budget.called()
+        if self._begun is None:
+            self._budget.called()
         attempt = 0
         while True:
             self.target = first
@@ -148,11 +161,14 @@ class Asking:
         failure: EngineError | None = None
         answer: Passed | None = None
         for endpoint in target.endpoints[self._path]:
-            if self._breakers and (refusal := self._refusal(target, endpoint)) is not None:
+            if self._begun is not None:
+                _, started_ns, started = self._begun
+            elif self._breakers and (refusal := self._refusal(target, endpoint)) is not None:
                 # That nobody was asked is only worth telling where nobody at all was.
                 failure = failure or refusal
                 continue
-            started_ns, started = time.time_ns(), time.perf_counter()
+            else:
+                started_ns, started = time.time_ns(), time.perf_counter()
             failure, answer = await self._ask_one(target, endpoint)
             if failure is None:
                 return None, answer
@@ -205,14 +221,25 @@ class Asking:
         return failure, answer
 
     async def _call(self, target: Target, endpoint: Prepared) -> Passed:
-        body, most = self._body_for(target), None if self._stream else LARGEST_ANSWER
         response: Response
+        stale = False
+        if self._begun is not None:
+            came, self._begun = self._begun.came, None
+            if isinstance(came, Exception):
+                raise came
+            if came is not None:
+                return await self._read(target, came)
+            stale = True
+        body, most = self._body_for(target), None if self._stream else LARGEST_ANSWER
         if target.translator is not None and self._path == "chat/completions":
             response = await target.translator.send_chat(self._http, body, extra=self._extra, max_bytes=most)
         else:
             response = await self._http.send_prepared(
-                endpoint, extra=self._extra, body=body, deadlines=target.deadlines, max_bytes=most
+                endpoint, extra=self._extra, body=body, deadlines=target.deadlines, max_bytes=most, fresh=stale
             )
+        return await self._read(target, response)
+
+    async def _read(self, target: Target, response: Response) -> Passed:
         if self._stream and response.status < 400 and (response.header(b"content-type") or b"").startswith(EVENTS):
             first = await response.piece()
             if not first:

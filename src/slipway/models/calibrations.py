@@ -22,6 +22,11 @@ OWN_FILE = "calibration.json"
 STEP_TOKENS = {"trtllm": 8192, "vllm": 8192, "sglang": 8192}
 """Tokens that an engine works on in one step unless told otherwise; longer prompts are cut. Source: their defaults on
 accelerators of 80 GB and more."""
+STEPS_BETWEEN = {"trtllm": 2, "sglang": 2, "vllm": 1}
+"""Steps that go by between the last token of an answer and the step that reads its user's next prompt: the one that
+began while the answer was sent, and one more where an engine prepares the next step during the present one."""
+OFFLINE_SEQUENCE = 0.15
+"""Where no server sends each token, a sequence costs the host so much of what it costs behind one. Assumed."""
 Known = Literal["inside", "model", "cell", "hardware"]
 """What a prediction is new in: nothing, the model, the hardware under this engine and precision, or the hardware."""
 Figure = Literal["first", "token", "tokens_per_second"]
@@ -50,7 +55,7 @@ class Cell:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
     """Parameters of every speed that was fitted; a frozen value that can be written as JSON.
 
@@ -80,6 +85,8 @@ class Setup:
     precision: Precision
     split: Split
     version: str = ""
+    offline: bool = False
+    """All requests are given to the engine at once: no server sends each token."""
 
     @property
     def cache_bytes_each(self) -> float:
@@ -96,6 +103,8 @@ def groups_of(setup: Setup) -> list[str]:
     found += [f"hardware:{hardware}", f"engine:{engine}", f"precision:{precision}", cell_of(setup), model_of(setup)]
     if setup.version:
         found.append(f"version:{engine}/{setup.version[:6]}")
+    if setup.offline:
+        found.append(f"offline:{engine}")
     if setup.split.experts > 1:
         spread = "attention copied" if setup.split.attention_copies > 1 else "attention split"
         found.append(f"expert parallel:{engine}/{spread}")
@@ -113,10 +122,16 @@ def model_of(setup: Setup) -> str:
     return f"model:{setup.hardware.name}/{setup.engine}/{setup.precision}/{sign}"
 
 
+def prior_of(setup: Setup) -> Speed:
+    """What is assumed of a setup before anything was measured."""
+    prior = kernel_prior(setup.shape, setup.hardware, setup.precision)
+    return prior._replace(sequence=prior.sequence * OFFLINE_SEQUENCE) if setup.offline else prior
+
+
 def speed_of(setup: Setup, calibration: Calibration | None = None) -> Speed:
     """What a step costs there: the kernel prior moved by every group that was measured."""
     known = calibration or shipped()
-    total = np.log(np.array(kernel_prior(setup.shape, setup.hardware, setup.precision), dtype=np.float64))
+    total = np.log(np.array(prior_of(setup), dtype=np.float64))
     for group in groups_of(setup):
         if group in known.effects:
             total = total + np.array(known.effects[group])

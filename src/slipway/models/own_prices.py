@@ -34,6 +34,8 @@ class OwnHardwarePrice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     three_years: Dollars | None = None
     spot: Dollars | None = None
     purchase: Dollars | None = None
+    regions: dict[str, Dollars] = msgspec.field(default_factory=dict)
+    """An hour on demand in a region, by its name."""
     as_of: date
     source: str = "own price"
 

@@ -1,15 +1,15 @@
 """How many accelerators a load needs within its limits on latency, by roofline and a stated safe utilisation."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, log
 
 from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Demand, PlanOption
 from slipway.domain.hardware import Hardware, Precision
-from slipway.models.calibrations import Setup, speed_of
+from slipway.models.calibrations import Calibration, Setup, speed_of
 from slipway.models.memory import sequences_that_fit, serving_bill, weights_gib
-from slipway.models.roofline import Speed, Split, decode_step_s, prefill_s
+from slipway.models.roofline import Split, decode_step_s, prefill_s
 
 SAFE_UTILISATION = 0.65
 """Share of a replica's throughput that the busiest minute may use.
@@ -68,6 +68,9 @@ class Replica:
     token_s: float = 0.0
     end_to_end_s: float = 0.0
     rejected: str = ""
+    engine: str = ENGINE
+    calibration: Calibration | None = field(default=None, compare=False, repr=False)
+    """What its speed comes from; None is the shipped one."""
 
     def replicas(self, peak_per_second: float, *, safe: float = SAFE_UTILISATION) -> int:
         """Copies that hold a peak: peak / (throughput x safe utilisation), rounded up."""
@@ -116,24 +119,43 @@ def list_replicas(
     *,
     precisions: Sequence[Precision] = (),
     splits: Sequence[int] = SPLITS,
+    calibration: Calibration | None = None,
+    engine: str = ENGINE,
 ) -> list[Replica]:
     """Every way to run a model on one kind of accelerator; those that cannot hold the load say why."""
     return [
-        size_replica(shape, hardware, devices, precision, load)
+        size_replica(shape, hardware, devices, precision, load, calibration=calibration, engine=engine)
         for precision in precisions or PRECISIONS[shape.native]
         if precision in hardware.efficiency
         for devices in _splits(shape, hardware, splits)
     ]
 
 
-def size_replica(shape: Architecture, hardware: Hardware, devices: int, precision: Precision, load: Load) -> Replica:
+def size_replica(
+    shape: Architecture,
+    hardware: Hardware,
+    devices: int,
+    precision: Precision,
+    load: Load,
+    *,
+    calibration: Calibration | None = None,
+    engine: str = ENGINE,
+) -> Replica:
     """The largest number of requests at once that one replica can work on within memory and limits.
 
     Time per token = step + (n - 1) x prefill / output, because the prompts of the others are read in between.
     Throughput = 1 / (prefill + output x step / n). Wait for the first token = the prompt's own prefill at the 99th
     percentile of its length, one step, and a queue of prefills at safe utilisation (M/M/1: s / (1 - u) x ln(100 u)).
     """
-    empty = Replica(shape=shape, hardware=hardware, devices=devices, precision=precision, load=load)
+    empty = Replica(
+        shape=shape,
+        hardware=hardware,
+        devices=devices,
+        precision=precision,
+        load=load,
+        calibration=calibration,
+        engine=engine,
+    )
     fits = _fits(empty)
     if fits:
         return replace(empty, rejected=fits)
@@ -163,7 +185,9 @@ def _at(empty: Replica, sequences: int) -> Replica:
     """A replica that works on so many requests at once."""
     shape, hardware, load = empty.shape, empty.hardware, empty.load
     place = (shape, hardware, empty.devices, empty.precision)
-    speed = _speed(*place)
+    split = Split(tensor=empty.devices)
+    setup = Setup(shape=shape, hardware=hardware, engine=empty.engine, precision=empty.precision, split=split)
+    speed = speed_of(setup, empty.calibration)
     prefill = prefill_s(*place, tokens=load.input_tokens, speed=speed)
     tokens = load.input_tokens + load.output_tokens / 2
     step = decode_step_s(*place, sequences=sequences, tokens=tokens, speed=speed)
@@ -182,12 +206,6 @@ def _at(empty: Replica, sequences: int) -> Replica:
         first_token_s=first,
         end_to_end_s=first + max(0.0, long_output - 1) * token,
     )
-
-
-def _speed(shape: Architecture, hardware: Hardware, devices: int, precision: Precision) -> Speed:
-    """What a step costs there, as calibrated."""
-    split = Split(tensor=devices)
-    return speed_of(Setup(shape=shape, hardware=hardware, engine=ENGINE, precision=precision, split=split))
 
 
 def _fits(replica: Replica) -> str:

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Row
 
 from slipway.domain.trace import Span
+from slipway.store.databases.base import Constant
 from slipway.store.journal_spans import with_values
 from slipway.store.rollups import MODEL_KINDS, Tally
 from slipway.store.trace_pages import preview
@@ -236,11 +237,11 @@ def count_lone(one: Span, tally: Tally) -> None:
 
 
 def span_row(one: Span, number: int) -> tuple[Any, ...]:
-    """The row (`SPAN`) of a span."""
+    """The row (`SPAN`) of a span. Ids are bytearrays: sqlite3 looks twice at bytes, and at what is true or false."""
     return (
         number,
-        bytes.fromhex(one.span),
-        bytes.fromhex(one.parent) if one.parent else None,
+        bytearray.fromhex(one.span),
+        bytearray.fromhex(one.parent) if one.parent else None,
         one.name,
         one.kind,
         one.start_ns,
@@ -255,12 +256,83 @@ def span_row(one: Span, number: int) -> tuple[Any, ...]:
         one.output_tokens,
         one.cached_tokens,
         one.reasoning_tokens,
-        one.usage_estimated,
+        int(one.usage_estimated),
         one.cost_micros,
         one.first_token_ns,
         one.finish,
         encode_verdicts(one.verdicts),
     )
+
+
+PLAIN_LINE: dict[str, Constant] = {
+    "kind": "chat",
+    "status": "ok",
+    "environment": "",
+    "session": "",
+    "subject": None,
+    "spans": 1,
+    "model_spans": 1,
+    "verdicts": _NO_VERDICTS,
+    "preview": None,
+}
+"""What the lines of all plain calls have in common; see `is_plain_call`."""
+PLAIN_SPAN: dict[str, Constant] = {
+    "parent": None,
+    "kind": "chat",
+    "status": "ok",
+    "prompt": "",
+    "knowledge": "",
+    "usage_estimated": False,
+    "first_token_ns": None,
+    "verdicts": _NO_VERDICTS,
+}
+PLAIN_LINE_COLUMNS = (
+    *("root", "started_ns", "ended_ns", "name", "release", "channel", "provider", "model"),
+    *("input_tokens", "output_tokens", "cost_micros", "id", "trace"),
+)
+"""The others, but project and page."""
+PLAIN_SPAN_COLUMNS = (
+    *("trace_id", "span", "name", "start_ns", "duration_ns", "provider", "model", "response_model", "input_tokens"),
+    *("output_tokens", "cached_tokens", "reasoning_tokens", "cost_micros", "finish"),
+)
+
+
+def plain_rows(one: Span, number: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The line of a plain call and the row of its span, without what all of them have: see `lone_line`, `span_row`."""
+    span, start, end, name, model = bytearray.fromhex(one.span), one.start_ns, one.end_ns, one.name, one.model
+    asked, wrote, cost = one.input_tokens, one.output_tokens, one.cost_micros
+    line = (
+        span,
+        start,
+        end,
+        name,
+        one.release or "",
+        one.channel,
+        one.provider,
+        model or one.response_model,
+        asked,
+        wrote,
+        cost,
+        number,
+        bytearray.fromhex(one.trace),
+    )
+    row = (
+        number,
+        span,
+        name,
+        start,
+        end - start,
+        one.provider,
+        model,
+        one.response_model,
+        asked,
+        wrote,
+        one.cached_tokens,
+        one.reasoning_tokens,
+        cost,
+        one.finish,
+    )
+    return line, row
 
 
 def clean(one: Span) -> Span | None:

@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -52,9 +52,16 @@ class Journal:
 
     def append(self, payload: bytes) -> None:
         """Returns when the kernel has the whole record. Raises `DiskFull`; then the journal is as it was before."""
-        if not 0 < len(payload) <= LARGEST_RECORD:
-            raise ValueError(f"a journal record holds 1 to {LARGEST_RECORD} bytes, not {len(payload)}")
-        line = RECORD.pack(len(payload), zlib.crc32(payload)) + payload
+        self.append_all((payload,))
+
+    def append_all(self, payloads: Sequence[bytes]) -> None:
+        """As `append`, for several records in one write: all of them are there, or none."""
+        pieces: list[bytes] = []
+        for payload in payloads:
+            if not 0 < len(payload) <= LARGEST_RECORD:
+                raise ValueError(f"a journal record holds 1 to {LARGEST_RECORD} bytes, not {len(payload)}")
+            pieces += (RECORD.pack(len(payload), zlib.crc32(payload)), payload)
+        line = b"".join(pieces)
         with self._lock:
             try:
                 full = self._size > len(MAGIC) and self._size + len(line) > self.segment_bytes
@@ -63,13 +70,13 @@ class Journal:
                 written = os.write(self._handle, line)
             except OSError as wrong:
                 self._cut_back()
-                self.refused += 1
+                self.refused += len(payloads)
                 if wrong.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise DiskFull(self.folder) from wrong
                 raise
             if written != len(line):
                 self._cut_back()
-                self.refused += 1
+                self.refused += len(payloads)
                 raise DiskFull(self.folder)
             self._size += written
 

@@ -1,12 +1,31 @@
 """What each holder of a key has used in a month."""
 
 from collections.abc import Iterable
+from typing import Any, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import Connection, or_, select
 
 from slipway.domain.access import Spending
 from slipway.store.databases.base import Database
 from slipway.store.schema import spending
+
+KEY = ["project", "holder", "period"]
+BATCHES = "batches"
+"""The period of rows that hold the last batch of a worker: its token as `micros`, its number as `requests`."""
+
+
+class Batch(Protocol):
+    """What one writer adds at once: `number` grows from batch to batch, `token` is another one for each writer that
+    takes the same `name`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def token(self) -> int: ...
+
+    @property
+    def number(self) -> int: ...
 
 
 class SpendingBook:
@@ -15,27 +34,36 @@ class SpendingBook:
     def __init__(self, database: Database, project: str) -> None:
         self.database, self.project = database, project
 
-    def add(self, used: Iterable[Spending]) -> None:
-        """Adds what was used to what is there."""
-        rows = [
-            {
-                "project": self.project,
-                "holder": one.holder,
-                "period": one.period,
-                "requests": one.requests,
-                "tokens": one.tokens,
-                "micros": one.micros,
-            }
-            for one in used
-        ]
-        if not rows:
-            return
-        statement = self.database.insert(spending)
-        sums = {name: spending.c[name] + statement.excluded[name] for name in ("requests", "tokens", "micros")}
+    def add(self, used: Iterable[Spending], batch: Batch | None = None) -> None:
+        """Adds what was used to what is there. A `batch` that is there already is not added again."""
+        rows = [self._row(one) for one in used]
         with self.database.transaction() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=["project", "holder", "period"], set_=sums), rows
-            )
+            if batch is not None and not self._is_new(connection, batch):
+                return
+            if not rows:
+                return
+            statement = self.database.insert(spending)
+            sums = {name: spending.c[name] + statement.excluded[name] for name in ("requests", "tokens", "micros")}
+            connection.execute(statement.on_conflict_do_update(index_elements=KEY, set_=sums), rows)
+
+    def _is_new(self, connection: Connection, batch: Batch) -> bool:
+        """Notes a batch as the last one of its name; whether it was not that already."""
+        last = Spending(holder=batch.name, period=BATCHES, requests=batch.number, micros=batch.token)
+        statement = self.database.insert(spending).values(self._row(last))
+        replaced = {"requests": batch.number, "micros": batch.token}
+        newer = or_(spending.c.micros != batch.token, spending.c.requests < batch.number)
+        done = connection.execute(statement.on_conflict_do_update(index_elements=KEY, set_=replaced, where=newer))
+        return done.rowcount > 0
+
+    def _row(self, one: Spending) -> dict[str, Any]:
+        return {
+            "project": self.project,
+            "holder": one.holder,
+            "period": one.period,
+            "requests": one.requests,
+            "tokens": one.tokens,
+            "micros": one.micros,
+        }
 
     def of(self, period: str) -> dict[str, Spending]:
         """What every holder used in a period, by holder."""

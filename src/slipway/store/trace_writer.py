@@ -9,7 +9,21 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from slipway.domain.errors import ContentErased
 from slipway.domain.trace import Span
-from slipway.store.arrivals import LINE, SPAN, Arrival, clean, count_lone, lone_line, span_row
+from slipway.store.arrivals import (
+    LINE,
+    PLAIN_LINE,
+    PLAIN_LINE_COLUMNS,
+    PLAIN_SPAN,
+    PLAIN_SPAN_COLUMNS,
+    SPAN,
+    Arrival,
+    clean,
+    count_lone,
+    lone_line,
+    plain_rows,
+    span_row,
+)
+from slipway.store.call_records import is_plain_call
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
 from slipway.store.rollups import Tally, write_tally
@@ -75,7 +89,7 @@ class TraceWriter:
         for some in some_of(ids):
             marks = ", ".join("?" * len(some))
             sql = f"select id from trace where project = ? and trace in ({marks})"
-            there += self.database.raw(connection, sql, (self.project, *map(bytes.fromhex, some))).scalars()
+            there += self.database.raw(connection, sql, (self.project, *map(bytearray.fromhex, some))).scalars()
         rows: dict[str, Row[Any]] = {}
         for numbers in some_of(there):
             for row in connection.execute(select(trace).where(trace.c.id.in_(numbers))):
@@ -102,9 +116,21 @@ class TraceWriter:
         numbers = self.database.dialect.next_ids(connection, "trace", len(incoming))
         arrivals: list[_Fresh] = []
         words: list[tuple[int, list[str]]] = []
+        found: list[str]
         shared: defaultdict[str | None, list[Entry]] = defaultdict(list)
         large: list[tuple[_Fresh, bytes]] = []
+        plain: list[tuple[int, Span]] = []
         for number, (id, some) in zip(numbers, incoming.items(), strict=True):
+            if len(some) == 1 and is_plain_call(some[0]):
+                entry = entry_of(some)
+                if len(entry) <= LARGE_ENTRY:
+                    plain.append((number, some[0]))
+                    if entry:
+                        found = []
+                        texts_in(some[0].content, "", found)
+                        words.append((number, found))
+                        shared[None].append((number, entry))
+                    continue
             if len(some) == 1:
                 fresh = _Fresh(number, id, some, some[0].subject or None, None)
             else:
@@ -115,7 +141,7 @@ class TraceWriter:
             entry = entry_of(fresh.spans)
             if not entry:
                 continue
-            found: list[str] = []
+            found = []
             for one in fresh.spans:
                 texts_in(one.content, one.error, found)
             words.append((number, found))
@@ -138,13 +164,28 @@ class TraceWriter:
                 line = _line(arrived.line())
                 rows += [span_row(one, number) for one in spans]
                 arrived.count(tally)
-            lines.append((*line, number, self.project, bytes.fromhex(id), previews.get(number), placed.get(number)))
+            lines.append((*line, number, self.project, bytearray.fromhex(id), previews.get(number), placed.get(number)))
         self.database.insert_rows(connection, trace, TRACE, lines)
         self.database.insert_rows(connection, span, SPAN, rows)
+        self._add_plain(connection, plain, placed, tally)
         own = [(one.number, self.project, one.subject, self._seal_page(connection, one, entry)) for one, entry in large]
         self.database.insert_rows(connection, trace_page, ("trace_id", "project", "subject", "body"), own)
         self.words.add(connection, words)
-        return len(rows)
+        return len(rows) + len(plain)
+
+    def _add_plain(
+        self, connection: Connection, plain: Sequence[tuple[int, Span]], placed: Mapping[int, int], tally: Tally
+    ) -> None:
+        """Lines and rows of plain calls, which are most of all that a gateway writes."""
+        lines, rows, project = [], [], (self.project,)
+        for number, one in plain:
+            line, row = plain_rows(one, number)
+            lines.append((*line, *project, placed.get(number)))
+            rows.append(row)
+            count_lone(one, tally)
+        columns = (*PLAIN_LINE_COLUMNS, "project", "page")
+        self.database.insert_rows(connection, trace, columns, lines, same=PLAIN_LINE)
+        self.database.insert_rows(connection, span, PLAIN_SPAN_COLUMNS, rows, same=PLAIN_SPAN)
 
     def _seal_preview(self, connection: Connection, fresh: "_Fresh") -> bytes:
         said = [(bytes.fromhex(one.span), one.content) for one in fresh.spans]

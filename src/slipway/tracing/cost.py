@@ -1,7 +1,8 @@
 """What tokens cost at the price of the day."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from slipway.domain.message import Usage
@@ -12,6 +13,9 @@ from slipway.store.journal_spans import with_values
 
 PriceOf = Callable[[str, str, date], Price | None]
 """(engine or provider, model, day) to the price of that day, or None when nobody knows it."""
+
+
+DAY_NS = 86_400 * 10**9
 
 
 class Cost(NamedTuple):
@@ -56,13 +60,22 @@ def with_cost(span: Span, *, price_of: PriceOf = catalog_price) -> Span:
     model = span.response_model or span.model
     if not model or span.kind not in ("chat", "embeddings", "rerank", "evaluator", "request"):
         return span
+    price = _price(price_of, span.provider, span.model, span.response_model, span.start_ns // DAY_NS)
+    if price is None:
+        return span
     usage = Usage(input_tokens=span.input_tokens, output_tokens=span.output_tokens, cached_tokens=span.cached_tokens)
-    day = datetime.fromtimestamp(span.start_ns // 1_000_000_000, UTC).date()
-    price = price_of(span.provider, model, day)
-    if price is None and span.response_model and span.model:
-        # Providers answer with dated names that price lists may not have.
-        price = price_of(span.provider, span.model, day)
     money, known = cost_of(usage, price)
     if not known or money.currency != "USD" or not money.micros:
         return span
     return with_values(span, cost_micros=money.micros)
+
+
+@lru_cache(maxsize=1024)
+def _price(price_of: PriceOf, provider: str, model: str, response_model: str, day_number: int) -> Price | None:
+    """The price of a day, counted from 1970 on."""
+    day = date(1970, 1, 1) + timedelta(days=day_number)
+    price = price_of(provider, response_model or model, day)
+    if price is None and response_model and model:
+        # Providers answer with dated names that price lists may not have.
+        price = price_of(provider, model, day)
+    return price

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from slipway.domain.trace import Span, SpanEvent
+from slipway.store.call_records import MARK, is_call, read_call
 from slipway.store.span_events import Place
 from slipway.store.store import Store
 from slipway.store.trace_pages import plain
@@ -27,6 +28,8 @@ def encode_events(events: Sequence[SpanEvent]) -> bytes:
 
 def decode_record(payload: bytes) -> tuple[list[Span], list[SpanEvent]]:
     """Spans and log records of a journal record. Raises `ValueError` (of msgspec)."""
+    if payload.startswith(MARK):
+        return [read_call(payload)], []
     if payload[:1] == bytes((_EVENTS,)):
         return [], _events.decode(payload)["events"]
     return read_spans(payload), []
@@ -64,7 +67,9 @@ def _take_in(store: Store, spans: list[Span], events: list[SpanEvent], price_of:
             spans = [
                 join_events(span, told[place]) if (place := (span.trace, span.span)) in told else span for span in spans
             ]
-        new = store.traces.add([span if span.cost_micros else with_cost(span, price_of=price_of) for span in spans])
+        new = store.traces.add(
+            [span if span.cost_micros or is_call(span) else with_cost(span, price_of=price_of) for span in spans]
+        )
     if new and new == len(spans):
         # Joined above. A span that was there before changed nothing, though: its records go the other way.
         for span in spans:

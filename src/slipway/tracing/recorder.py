@@ -200,12 +200,12 @@ def store_sink(store: Store) -> Sink:
     return write
 
 
-def encode_spans(spans: Sequence[Span]) -> bytes:
+def encode_spans(spans: Sequence[Any]) -> bytes:
     """What a journal record holds: MessagePack of the spans."""
     try:
         return _encoder.encode(spans)
     except (OverflowError, TypeError, ValueError):
-        return _encoder.encode([plain(_fields_of(one)) for one in spans])
+        return _encoder.encode([plain(one if isinstance(one, dict) else _fields_of(one)) for one in spans])
 
 
 def decode_spans(payload: bytes) -> list[Span]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
 
+from slipway.upstream.connection import Connection
 from slipway.upstream.deadlines import Deadlines
+from slipway.upstream.names import Lookup, look_up
 from slipway.upstream.pool import Pools
 from slipway.upstream.request import HeaderPairs, Prepared, prepare
 
@@ -48,22 +51,28 @@ class Transport(Protocol):
     """What carries requests. Ours is `Pools`; another one (for proxies, say) implements the same method."""
 
     async def send(
-        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None
+        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None, fresh: bool
     ) -> Response: ...
 
 
 class HttpClient:
     """Sends requests and hands out responses whose bodies stream. One pool per running event loop, made when needed.
 
-    Certificates are verified, against `tls` where it is given. `per_host` caps the connections to one host; more
-    requests wait for a free one. A request whose reused connection turns out to have been closed in the meantime is
-    sent once more on a new one. Cancelling a task that waits for an answer closes its connection.
+    Certificates are verified, against `tls` where it is given. `lookup` finds the addresses of a host name. `per_host`
+    caps the connections to one host; more requests wait for a free one. A request whose reused connection turns out to
+    have been closed in the meantime is sent once more on a new one. Cancelling a task that waits for an answer closes
+    its connection.
     """
 
     def __init__(
-        self, *, per_host: int = 512, tls: ssl.SSLContext | None = None, transport: Transport | None = None
+        self,
+        *,
+        per_host: int = 512,
+        tls: ssl.SSLContext | None = None,
+        lookup: Lookup = look_up,
+        transport: Transport | None = None,
     ) -> None:
-        self._transport: Transport = transport or Pools(per_host=per_host, tls=tls)
+        self._transport: Transport = transport or Pools(per_host=per_host, tls=tls, lookup=lookup)
 
     async def send(
         self,
@@ -92,6 +101,15 @@ class HttpClient:
         body: bytes = b"",
         deadlines: Deadlines = Deadlines(),  # noqa: B008 (frozen)
         max_bytes: int | None = None,
+        fresh: bool = False,
     ) -> Coroutine[Any, Any, Response]:
-        """As `send`, for a request that was prepared. `extra` are further header lines, each ending in CR LF."""
-        return self._transport.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes)
+        """As `send`, for a request that was prepared. `extra` are further header lines, each ending in CR LF. `fresh`
+        asks for a connection that was not used before."""
+        return self._transport.send(
+            request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes, fresh=fresh
+        )
+
+    def free_connection(self, request: Prepared, loop: asyncio.AbstractEventLoop) -> Connection | None:
+        """A connection that could carry this request at once, for callers that do without a task; None where there is
+        none, or where another transport carries requests. Whoever takes it starts an exchange or puts it back."""
+        return self._transport.free_connection(request, loop) if isinstance(self._transport, Pools) else None

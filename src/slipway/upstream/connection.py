@@ -28,6 +28,7 @@ class Exchange:
         "done",
         "error",
         "headers",
+        "listener",
         "max_bytes",
         "received",
         "started",
@@ -47,6 +48,14 @@ class Exchange:
         self.done = False
         self.error: UpstreamError | None = None
         self.waiter: asyncio.Future[None] | None = None
+        self.listener: Callable[[Exchange], None] | None = None
+        """Instead of a waiter: called once, when the answer is whole, has failed, or is too much to keep."""
+
+    def tell(self) -> None:
+        listener = self.listener
+        if listener is not None:
+            self.listener = None
+            listener(self)
 
     def wake(self) -> None:
         waiter = self.waiter
@@ -141,12 +150,20 @@ class Connection(asyncio.Protocol):
         self._total_at = FOREVER if deadlines.total_s is None else now + deadlines.total_s
         self._phase = "first byte"
         self._set_deadline(now, deadlines.first_byte_s)
-        if len(body) < 16384:
-            self._transport.write(head + body)
-        else:
-            self._transport.write(head)
-            self._transport.write(body)
+        try:
+            if len(body) < 16384:
+                self._transport.write(head + body)
+            else:
+                self._transport.write(head)
+                self._transport.write(body)
+        except RuntimeError as closed:  # it was closed, and we are told in a moment
+            self._fail(ConnectionBroken(self.origin, str(closed), answered=False))
         return exchange
+
+    def put_back(self) -> None:
+        """Back to the pool, after nothing was sent."""
+        self.free_since = self._loop.time()
+        self._on_free(self)
 
     def give_up(self) -> None:
         """Ends the exchange that nobody waits for any more; the connection goes with it."""
@@ -226,6 +243,7 @@ class Connection(asyncio.Protocol):
                 self._fail(ResponseGarbled(self.origin, f"not HTTP ({wrong})"))
             else:
                 self.abort()
+                exchange.tell()
             return
         if self._exchange is exchange:
             if exchange.buffered and self._phase == "first byte":
@@ -235,7 +253,11 @@ class Connection(asyncio.Protocol):
             if exchange.buffered > PAUSE_ABOVE and not self._paused and self._transport is not None:
                 self._paused = True
                 self._transport.pause_reading()
-        if exchange.started:
+                exchange.tell()
+        if exchange.done:
+            exchange.wake()
+            exchange.tell()
+        elif exchange.started:
             exchange.wake()
         else:
             self._header_bytes += len(data)
@@ -256,6 +278,7 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             if exchange.started and self._reads_to_end and self._at_end and exc is None:
                 self._finish()
+                exchange.tell()
             else:
                 reason = str(exc) if exc else "it closed the connection before the answer was complete"
                 self._fail(ConnectionBroken(self.origin, reason, answered=exchange.started))
@@ -334,4 +357,5 @@ class Connection(asyncio.Protocol):
             exchange.done = True
             exchange.connection = None
             exchange.wake()
+            exchange.tell()
         self.abort()

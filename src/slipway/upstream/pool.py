@@ -7,11 +7,13 @@ import os
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from ipaddress import ip_address
 from typing import Any
 
 from slipway.domain.errors import ConnectFailed, ConnectionBroken, UpstreamTimeout
 from slipway.upstream.connection import Connection, Exchange
 from slipway.upstream.deadlines import Deadlines
+from slipway.upstream.names import Lookup, Names, look_up
 from slipway.upstream.request import Prepared
 
 KEEP_IDLE_S = 55.0
@@ -117,23 +119,25 @@ class Place:
 class Pool:
     """The connections of one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, per_host: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, per_host: int, tls: ssl.SSLContext | None, lookup: Lookup
+    ) -> None:
         self._loop = loop
+        self._names = Names(lookup)
         self._per_host = per_host
         self._hosts: dict[str, Host] = {}
         self._tls = tls
         self._closer: AsyncGenerator[None, None] | None = None
 
     async def send(
-        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None
+        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None, fresh: bool
     ) -> StreamedResponse:
         if self._closer is None:
             await self._close_with_the_loop()
-        head = b"%bcontent-length: %d\r\n%b\r\n" % (request.head, len(body), extra)
+        head = request.with_body(len(body), extra)
         host = self._hosts.get(request.origin)
         if host is None:
             host = self._hosts[request.origin] = Host()
-        fresh = False
         while True:
             connection = None if fresh else self._free_connection(host)
             if connection is None:
@@ -163,6 +167,11 @@ class Pool:
                 continue
             raise error
 
+    def free_connection(self, request: Prepared) -> Connection | None:
+        """One that can carry a request at once; whoever takes it uses it or puts it back."""
+        host = self._hosts.get(request.origin)
+        return self._free_connection(host) if host is not None and host.free else None
+
     def _free_connection(self, host: Host) -> Connection | None:
         oldest = self._loop.time() - KEEP_IDLE_S
         while host.free:
@@ -182,14 +191,8 @@ class Pool:
                 return connection
         place = Place(host)
         try:
-            async with asyncio.timeout(deadlines.connect_s):
-                _, connection = await self._loop.create_connection(
-                    lambda: Connection(request.origin, loop=self._loop, on_free=place.offer, on_lost=place.leave),
-                    request.address or request.host,
-                    request.port,
-                    ssl=self._tls_context() if request.tls else None,
-                    server_hostname=request.host if request.tls else None,
-                )
+            async with asyncio.timeout(deadlines.connect_s) as limit:
+                return await self._connect(place, request, limit.when())
         except TimeoutError:
             place.leave()
             raise UpstreamTimeout(request.origin, "connection", deadlines.connect_s or 0.0) from None
@@ -203,6 +206,44 @@ class Pool:
         except BaseException:
             place.leave()
             raise
+
+    async def _connect(self, place: Place, request: Prepared, until: float | None) -> Connection:
+        """A connection to the first address of the host that answers. Where none does, and the name was not looked up
+        just now, it is: the host may have moved."""
+        tried: set[str] = set()
+        failure: OSError | None = None
+        for anew in (False, True):
+            addresses = [request.address] if request.address else await self._addresses(request, anew=anew)
+            left = [address for address in addresses if address not in tried]
+            for number, address in enumerate(left):
+                tried.add(address)
+                # One that swallows everything leaves time for those behind it.
+                share = None if until is None else (until - self._loop.time()) / (len(left) - number)
+                try:
+                    async with asyncio.timeout(share if len(left) > number + 1 else None):
+                        return await self._connect_to(address, place, request)
+                except ssl.SSLError:
+                    raise
+                except OSError as wrong:  # a TimeoutError is one
+                    failure = wrong
+                    self._names.failed(address, now=self._loop.time())
+            if request.address or _is_address(request.host):
+                break
+        raise failure or OSError("it has no address")
+
+    async def _addresses(self, request: Prepared, *, anew: bool) -> list[str]:
+        if _is_address(request.host):
+            return [request.host]
+        return await self._names.addresses(request.host, request.port, now=self._loop.time(), anew=anew)
+
+    async def _connect_to(self, address: str, place: Place, request: Prepared) -> Connection:
+        _, connection = await self._loop.create_connection(
+            lambda: Connection(request.origin, loop=self._loop, on_free=place.offer, on_lost=place.leave),
+            address,
+            request.port,
+            ssl=self._tls_context() if request.tls else None,
+            server_hostname=request.host if request.tls else None,
+        )
         return connection
 
     async def _wait_for_a_place(self, host: Host, request: Prepared, deadlines: Deadlines) -> None:
@@ -246,21 +287,34 @@ class Pool:
 class Pools:
     """A pool for each running event loop; satisfies `Transport`."""
 
-    def __init__(self, *, per_host: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, *, per_host: int, tls: ssl.SSLContext | None, lookup: Lookup = look_up) -> None:
         self._per_host = per_host
+        self._lookup = lookup
         self._tls = tls
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
 
+    def free_connection(self, request: Prepared, loop: asyncio.AbstractEventLoop) -> Connection | None:
+        pool = self._pools.get(loop)
+        return pool.free_connection(request) if pool is not None else None
+
     def send(
-        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None
+        self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None, fresh: bool
     ) -> Coroutine[Any, Any, StreamedResponse]:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
             for other in [other for other in self._pools if other.is_closed()]:
                 del self._pools[other]
-            pool = self._pools[loop] = Pool(loop, per_host=self._per_host, tls=self._tls)
-        return pool.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes)
+            pool = self._pools[loop] = Pool(loop, per_host=self._per_host, tls=self._tls, lookup=self._lookup)
+        return pool.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes, fresh=fresh)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(error: OSError) -> str:

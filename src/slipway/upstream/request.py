@@ -22,6 +22,10 @@ class Prepared:
     address: str = ""
     """Network address to connect to, where the host was looked up already; empty looks it up."""
 
+    def with_body(self, length: int, extra: bytes) -> bytes:
+        """The whole head for a body of `length` bytes; `extra` are further lines, each ending in CR LF."""
+        return b"%bcontent-length: %d\r\n%b\r\n" % (self.head, length, extra)
+
 
 def prepare(method: str, url: str, headers: HeaderPairs = ()) -> Prepared:
     """Checks a request's address and headers and writes them out. Raises `InputError` for what cannot be sent."""

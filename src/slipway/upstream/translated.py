@@ -18,7 +18,7 @@ from slipway.upstream.chat import read_deltas, read_whole
 from slipway.upstream.client import Deadlines, HttpClient, Prepared, Response
 from slipway.upstream.request import prepare
 from slipway.wire.chat import Chat, Facts, StreamTranslator
-from slipway.wire.errors import error_kind, error_text, invalid_body, write_error
+from slipway.wire.errors import UNREADABLE, error_kind, error_text, invalid_body, write_error
 from slipway.wire.openai import write_chat
 
 EVENTS = b"text/event-stream"
@@ -38,8 +38,9 @@ class Dialect(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TranslatedEngine(ABC):
-    """What engines of foreign APIs have in common. `extra` is added to every request; times are seconds."""
+class ChatEngine(ABC):
+    """An engine that is asked in chat completions, however it passes them on. `extra` is added to every request; times
+    are seconds."""
 
     base_url: str = ""
     api_key: Secret = field(default_factory=lambda: Secret(""))
@@ -56,11 +57,6 @@ class TranslatedEngine(ABC):
         return Deadlines(
             connect_s=self.connect_s, first_byte_s=self.first_byte_s, idle_s=self.idle_s, total_s=self.total_s
         )
-
-    @property
-    @abstractmethod
-    def dialect(self) -> Dialect:
-        """How its API writes what ours says, and back."""
 
     @abstractmethod
     def address(self, model: str, *, stream: bool) -> str:
@@ -80,6 +76,7 @@ class TranslatedEngine(ABC):
         }
         return prepare("POST", self.address(model, stream=stream), list(headers.items()))
 
+    @abstractmethod
     async def send_chat(
         self,
         http: HttpClient,
@@ -94,22 +91,6 @@ class TranslatedEngine(ABC):
 
         Raises `RequestInvalid` for what the API cannot do, and what `HttpClient.send` raises.
         """
-        try:
-            chat = _decode.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-            raise invalid_body(wrong) from None
-        model, stream = str(chat.get("model") or ""), bool(chat.get("stream"))
-        written = msgspec.json.encode(self.dialect.write_request(chat) | self.extra)
-        prepared = self.prepare_chat(model, written, stream=stream)
-        response = await http.send_prepared(
-            prepared, extra=extra, body=written, deadlines=deadlines or self.deadlines, max_bytes=max_bytes
-        )
-        facts = Facts(id or f"chatcmpl-{new_trace_id()}", model, int(time.time()))
-        options = chat.get("stream_options")
-        include_usage = isinstance(options, dict) and bool(options.get("include_usage"))
-        return TranslatedResponse(
-            response, self.dialect, facts, stream=stream, include_usage=include_usage, origin=prepared.origin
-        )
 
     async def complete(self, request: Request, *, tools: Any) -> Reply:
         return await read_whole(
@@ -125,6 +106,43 @@ class TranslatedEngine(ABC):
             request,
             engine=self.name,
             url=self.base_url,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranslatedEngine(ChatEngine):
+    """What engines of foreign APIs have in common."""
+
+    @property
+    @abstractmethod
+    def dialect(self) -> Dialect:
+        """How its API writes what ours says, and back."""
+
+    async def send_chat(
+        self,
+        http: HttpClient,
+        body: bytes,
+        *,
+        extra: bytes = b"",
+        deadlines: Deadlines | None = None,
+        max_bytes: int | None = None,
+        id: str = "",
+    ) -> Response:
+        try:
+            chat = _decode.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+            raise invalid_body(wrong) from None
+        model, stream = str(chat.get("model") or ""), bool(chat.get("stream"))
+        written = msgspec.json.encode(self.dialect.write_request(chat) | self.extra)
+        prepared = self.prepare_chat(model, written, stream=stream)
+        response = await http.send_prepared(
+            prepared, extra=extra, body=written, deadlines=deadlines or self.deadlines, max_bytes=max_bytes
+        )
+        facts = Facts(id or f"chatcmpl-{new_trace_id()}", model, int(time.time()))
+        options = chat.get("stream_options")
+        include_usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        return TranslatedResponse(
+            response, self.dialect, facts, stream=stream, include_usage=include_usage, origin=prepared.origin
         )
 
 
@@ -174,7 +192,7 @@ class TranslatedResponse:
                 out = self._stream.feed(piece) if piece else b""
                 if self._over:
                     out += self._stream.close()
-            except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as wrong:
+            except UNREADABLE as wrong:
                 self.close()
                 raise ResponseGarbled(self._origin, f"an event of its stream cannot be read: {wrong}") from wrong
             if out:
@@ -200,7 +218,7 @@ class TranslatedResponse:
                 text = message or error_text(raw)
                 return write_error(text, kind=error_kind(self.status), code=code or None)
             return msgspec.json.encode(self._dialect.read_answer(answer, self._facts))
-        except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as wrong:
+        except UNREADABLE as wrong:
             if self.status >= 400:
                 return write_error(error_text(raw), kind=error_kind(self.status), code=None)
             raise ResponseGarbled(self._origin, f"it cannot be read: {wrong}") from wrong

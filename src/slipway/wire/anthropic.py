@@ -5,7 +5,7 @@ Written from the public API reference, version 2023-06-01.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from slipway.wire.chat import (
     functions_of,
     joined_turns,
     last_event,
+    list_in,
     longest_answer,
     messages_of,
     parts_of,
@@ -35,6 +36,7 @@ from slipway.wire.chat import (
 )
 from slipway.wire.openai import ChunkWriter, ToolCall
 from slipway.wire.sse import EventReader
+from slipway.wire.thoughts import BLOCKS, CREATED, any_marked, created_in, marked, thoughts_of
 
 API = "Anthropic's Messages API"
 DEFAULT_MAX_TOKENS = 4096
@@ -45,6 +47,7 @@ TRANSLATED = ONLY_HINTS | {
     "messages",
     "model",
     "n",
+    "output_config",
     "parallel_tool_calls",
     "response_format",
     "safety_identifier",
@@ -79,7 +82,7 @@ def write_request(chat: Chat) -> dict[str, Any]:
         "max_tokens": longest_answer(chat) or DEFAULT_MAX_TOKENS,
         "messages": joined_turns((_turn(one) for one in messages if one.get("role") not in SYSTEM), key="content"),
     }
-    system = system_text(messages)
+    system = _system(messages)
     if system:
         request["system"] = system
     if isinstance(chat.get("temperature"), int | float):
@@ -93,15 +96,31 @@ def write_request(chat: Chat) -> dict[str, Any]:
     if person := chat.get("user") or chat.get("safety_identifier"):
         request["metadata"] = {"user_id": person}
     if functions := functions_of(chat):
-        request["tools"] = [_tool(function) for function in functions]
+        request["tools"] = [
+            marked(_tool(function), tool) for function, tool in zip(functions, chat["tools"], strict=True)
+        ]
         if choice := _tool_choice(chat):
             request["tool_choice"] = choice
     if (schema := schema_of(chat)) is not None:
-        request["output_config"] = {"format": {"type": "json_schema", "schema": schema or {"type": "object"}}}
+        form = {"type": "json_schema", "schema": schema or {"type": "object"}}
+        config = chat.get("output_config")
+        request["output_config"] = (config if isinstance(config, dict) else {}) | {"format": form}
+    elif chat.get("output_config") is not None:
+        request["output_config"] = chat["output_config"]
+    if chat.get("service_tier") == "standard_only":
+        request["service_tier"] = chat["service_tier"]
     return request | {name: value for name, value in chat.items() if name not in TRANSLATED}
 
 
 SYSTEM = ("system", "developer")
+
+
+def _system(messages: Sequence[Mapping[str, Any]]) -> str | list[dict[str, Any]]:
+    """What system and developer messages say; in blocks where one of them is marked for the cache."""
+    parts = [part for one in messages if one.get("role") in SYSTEM for part in parts_of(one.get("content"))]
+    if not any_marked(parts):
+        return system_text(messages)
+    return [marked({"type": "text", "text": text_of([part])}, part) for part in parts if text_of([part])]
 
 
 def _turn(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,13 +130,14 @@ def _turn(message: Mapping[str, Any]) -> dict[str, Any]:
             "tool_use_id": message.get("tool_call_id"),
             "content": text_of(message.get("content")),
         }
-        return {"role": "user", "content": [result]}
-    blocks = [_block(part) for part in parts_of(message.get("content"))]
+        return {"role": "user", "content": [marked(result, message)]}
+    blocks = [marked(_block(part), part) for part in parts_of(message.get("content"))]
     if message.get("role") == "assistant":
-        calls = tool_calls_of(message)
-        blocks += [
-            {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments_of(call)} for call in calls
-        ]
+        blocks = [*thoughts_of(message), *blocks]
+        for given in list_in(message, "tool_calls", param="messages"):
+            for call in tool_calls_of({"tool_calls": [given]}):
+                use = {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments_of(call)}
+                blocks.append(marked(use, given))
         return {"role": "assistant", "content": blocks}
     return {"role": "user", "content": blocks}
 
@@ -173,18 +193,22 @@ def read_answer(answer: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[ToolCall] = []
+    signed: list[dict[str, Any]] = []
     for block in blocks:
         match block.get("type"):
             case "text":
                 texts.append(block.get("text") or "")
             case "thinking":
                 thoughts.append(block.get("thinking") or "")
+                signed.append(block)
+            case "redacted_thinking":
+                signed.append(block)
             case "tool_use":
                 arguments = msgspec.json.encode(block.get("input") or {}).decode()
                 calls.append(ToolCall(str(block.get("id")), str(block.get("name")), arguments))
             case _:
                 continue  # what the API did on its own side, such as a search of the web
-    return completion_of(
+    completion = completion_of(
         facts,
         model=str(answer.get("model") or ""),
         text="".join(texts),
@@ -193,6 +217,11 @@ def read_answer(answer: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
         usage=read_usage(answer.get("usage")),
         reasoning="".join(thoughts),
     )
+    if signed:
+        completion["choices"][0]["message"][BLOCKS] = signed
+    if created := created_in(answer.get("usage")):
+        completion["usage"][CREATED] = created
+    return completion
 
 
 def read_usage(usage: Any) -> Usage | None:
@@ -240,6 +269,8 @@ class StreamReader:
                 return chunks.begin()
             case "content_block_start":
                 block = event.get("content_block") or {}
+                if block.get("type") == "redacted_thinking":
+                    return chunks.thought(block)
                 if block.get("type") == "tool_use":
                     return chunks.call(ToolCall(str(block.get("id")), str(block.get("name")), ""))
                 return chunks.text(block["text"]) if block.get("text") else b""
@@ -252,7 +283,9 @@ class StreamReader:
                 return b""
             case "message_stop":
                 finish = FINISHES.get(self._finish, "stop")
-                return chunks.end(finish, read_usage(self._usage), include_usage=self._include_usage)
+                created = created_in(self._usage)
+                more = {CREATED: created} if created else {}
+                return chunks.end(finish, read_usage(self._usage), include_usage=self._include_usage, more=more)
             case "error":
                 message, kind = read_error(event)
                 return chunks.error(message, kind)
@@ -265,6 +298,9 @@ class StreamReader:
                 return self._chunks.text(delta.get("text") or "")
             case "thinking_delta":
                 return self._chunks.reasoning(delta.get("thinking") or "")
+            case "signature_delta":
+                signature = delta.get("signature") or ""
+                return self._chunks.thought({"type": "thinking", "thinking": "", "signature": signature})
             case "input_json_delta":
                 piece = delta.get("partial_json") or ""
                 return self._chunks.arguments(piece) if piece else b""

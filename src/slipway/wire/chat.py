@@ -104,9 +104,9 @@ def unknown_part(part: Mapping[str, Any], api: str) -> RequestInvalid:
 
 
 def tool_calls_of(message: Mapping[str, Any]) -> list[ToolCall]:
-    """The calls of functions in a message or a choice."""
+    """The calls of functions in a message or a choice. Raises `RequestInvalid` where `tool_calls` is no list."""
     calls = []
-    for call in message.get("tool_calls") or ():
+    for call in list_in(message, "tool_calls", param="messages"):
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             calls.append(
@@ -131,7 +131,7 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
 def functions_of(chat: Chat) -> list[dict[str, Any]]:
     """The functions among the tools. Raises `RequestInvalid` for tools of another kind."""
     functions = []
-    for tool in chat.get("tools") or ():
+    for tool in list_in(chat, "tools"):
         if not isinstance(tool, dict) or tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
             kind = tool.get("type") if isinstance(tool, dict) else tool
             raise RequestInvalid(f"A tool of type '{kind}' is not possible here: only functions are.", param="tools")
@@ -157,8 +157,17 @@ def longest_answer(chat: Chat) -> int | None:
 
 
 def stops_of(chat: Chat) -> list[str]:
+    """Texts that end an answer. Raises `RequestInvalid`."""
     stop = chat.get("stop")
-    return [stop] if isinstance(stop, str) else list(stop or ())
+    return [stop] if isinstance(stop, str) else list_in(chat, "stop")
+
+
+def list_in(fields: Mapping[str, Any], name: str, *, param: str = "") -> list[Any]:
+    """A list among fields, empty where there is none. Raises `RequestInvalid` for anything else."""
+    found = fields.get(name)
+    if found is None or isinstance(found, list):
+        return found or []
+    raise RequestInvalid(f"'{name}' is wrong: expected a list.", param=param or name)
 
 
 def schema_of(chat: Chat) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from slipway.domain.message import Usage
 from slipway.wire.errors import message_in
 from slipway.wire.openai import WireUsage, read_usage
 from slipway.wire.sse import EventReader
+from slipway.wire.thoughts import BLOCKS, created_in, thoughts_of
 
 
 class Said(NamedTuple):
@@ -18,6 +19,12 @@ class Said(NamedTuple):
 
     text: str
     reasoning: bool = False
+
+
+class Thought(NamedTuple):
+    """The signature of the reasoning before it, or a thought that is sealed, as one of Anthropic's blocks."""
+
+    block: dict[str, Any]
 
 
 class Called(NamedTuple):
@@ -43,15 +50,20 @@ class Failed(NamedTuple):
     code: str
 
 
-Event = Said | Called | Finished | Failed | Usage
+Event = Said | Thought | Called | Finished | Failed | Usage
 
 
 class ChatReader:
-    """Reads chunks of one chat stream, choice 0 only; what is no chunk is passed over."""
+    """Reads chunks of one chat stream, choice 0 only; what is no JSON is passed over.
+
+    A chunk of another shape raises one of `UNREADABLE`.
+    """
 
     def __init__(self) -> None:
         self._reader = EventReader()
         self.model = ""
+        self.created = 0
+        """Tokens that were written into a cache, as far as told."""
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         for data in self._reader.feed(piece):
@@ -64,7 +76,7 @@ class ChatReader:
     def _events(self, data: bytes) -> Iterator[Event]:
         try:
             chunk = msgspec.json.decode(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return  # [DONE], or what no client could read either
         if not isinstance(chunk, dict):
             return
@@ -77,16 +89,19 @@ class ChatReader:
             if choice.get("index") in (0, None):
                 yield from _of_choice(choice, chunk)
         if (usage := usage_in(chunk)) is not None:
+            self.created = created_in(chunk["usage"])
             yield usage
 
 
 def _of_choice(choice: dict[str, Any], chunk: dict[str, Any]) -> Iterator[Event]:
     delta = choice.get("delta") or {}
-    if delta.get("reasoning_content"):
-        yield Said(delta["reasoning_content"], reasoning=True)
+    if thought := delta.get("reasoning_content"):
+        yield Said(_text(thought), reasoning=True)
+    if BLOCKS in delta:
+        yield from map(Thought, thoughts_of(delta))
     text = delta.get("content") or delta.get("refusal")
     if text:
-        yield Said(text)
+        yield Said(_text(text))
     for call in delta.get("tool_calls") or ():
         function = call.get("function") or {}
         yield Called(
@@ -97,6 +112,12 @@ def _of_choice(choice: dict[str, Any], chunk: dict[str, Any]) -> Iterator[Event]
         )
     if choice.get("finish_reason") is not None:
         yield Finished(str(choice["finish_reason"]), chunk.get("slipway"))
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        raise ValueError("what it says is no text")
+    return given
 
 
 def usage_in(completion: dict[str, Any]) -> Usage | None:

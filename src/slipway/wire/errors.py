@@ -11,6 +11,8 @@ from slipway.domain.errors import RequestInvalid, SlipwayError
 
 MISSING = re.compile(r"missing required field `(.+)`")
 UNKNOWN = re.compile(r"unknown field `(.+)`")
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What comes of reading JSON of one shape that has another: an engine may send anything."""
 
 
 def invalid_body(wrong: Exception) -> RequestInvalid:

@@ -6,7 +6,7 @@ Written from the public API reference, version 2023-06-01. What an engine of tha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -14,10 +14,11 @@ from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
 from slipway.wire import anthropic
 from slipway.wire.chat import Facts, arguments_of, tool_calls_of
-from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, usage_in
-from slipway.wire.errors import error_text, invalid_body
+from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, Thought, usage_in
+from slipway.wire.errors import UNREADABLE, error_text, invalid_body
 from slipway.wire.openai import ToolCall, call_shape
 from slipway.wire.sse import write_event
+from slipway.wire.thoughts import BLOCKS, CREATED, MARK, any_marked, created_in, marked, thoughts_of, without
 
 STOPS = {
     "stop": "end_turn",
@@ -36,19 +37,6 @@ KINDS = {
     503: "overloaded_error",
     504: "timeout_error",
 }
-ONLY_HERE = frozenset(
-    {
-        "cache_control",
-        "container",
-        "context_management",
-        "inference_geo",
-        "mcp_servers",
-        "service_tier",
-        "thinking",
-        "top_k",
-    }
-)
-"""Fields that no other API knows. They change how a model thinks or what it costs, not what was asked."""
 
 
 class Turn(msgspec.Struct):
@@ -65,6 +53,7 @@ class Tool(msgspec.Struct):
     description: str | None = None
     input_schema: dict[str, Any] | None = None
     type: str | None = None
+    cache_control: dict[str, Any] | None = None
 
 
 class MessagesRequest(msgspec.Struct):
@@ -90,8 +79,9 @@ _request = msgspec.json.Decoder(MessagesRequest)
 _fields = msgspec.json.Decoder(dict[str, Any])
 
 
-def read_request(body: bytes) -> dict[str, Any]:
-    """A Messages request as a chat completion request. Unknown fields are passed on.
+def read_request(body: bytes, *, everything: bool = False) -> dict[str, Any]:
+    """A Messages request as a chat completion request. Unknown fields are passed on; `everything` takes along what only
+    Anthropic's API knows (`wire/thoughts.py`).
 
     Raises `RequestInvalid` naming the field that is wrong, or what no chat completion can say.
     """
@@ -104,7 +94,10 @@ def read_request(body: bytes) -> dict[str, Any]:
         raise RequestInvalid("'messages' is empty: send at least one message.", param="messages")
     messages: list[dict[str, Any]] = []
     if request.system:
-        messages.append({"role": "system", "content": _plain(request.system, "system")})
+        text: Any = _plain(request.system, "system")
+        if not isinstance(request.system, str) and any_marked(request.system):
+            text = [marked({"type": "text", "text": str(one.get("text") or "")}, one) for one in request.system]
+        messages.append({"role": "system", "content": text})
     for turn in request.messages:
         messages += _messages(turn)
     chat: dict[str, Any] = {"model": request.model, "messages": messages, "max_tokens": request.max_tokens}
@@ -124,13 +117,55 @@ def read_request(body: bytes) -> dict[str, Any]:
     if isinstance(form, dict) and form.get("type") == "json_schema":
         schema = {"name": "answer", "schema": form.get("schema") or {}}
         chat["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return chat | {name: value for name, value in given.items() if name not in KNOWN | ONLY_HERE}
+    chat |= {name: value for name, value in given.items() if name not in KNOWN}
+    config = {name: value for name, value in (request.output_config or {}).items() if name != "format"}
+    if config:
+        chat["output_config"] = config
+    return chat if everything else without(chat)
+
+
+class Countable(NamedTuple):
+    """What the tokens of a request are counted by."""
+
+    texts: list[str]
+    images: int
+
+
+def countable_in(body: bytes) -> Countable:
+    """What a request says, wherever it says it; its `max_tokens` may be missing. Raises `RequestInvalid`."""
+    try:
+        given = _fields.decode(body)
+        request = msgspec.convert(given | {"max_tokens": 1}, MessagesRequest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise invalid_body(wrong) from None
+    texts = [msgspec.json.encode(tool).decode() for tool in request.tools or ()]
+    images = 0
+    waiting: list[Any] = [request.system, *(turn.content for turn in request.messages)]
+    for one in waiting:
+        match one:
+            case str():
+                texts.append(one)
+            case list():
+                waiting += one
+            case {"type": "image"}:
+                images += 1
+            case {"type": "tool_use", "name": name}:
+                texts += [str(name), msgspec.json.encode(one.get("input")).decode()]
+            case {"text": text} | {"thinking": text} | {"content": text}:
+                waiting.append(text)
+            case {"source": {"type": "text", "data": str(text)}}:
+                texts.append(text)
+            case _:
+                pass
+    return Countable(texts, images)
 
 
 def _plain(content: str | Sequence[Mapping[str, Any]], param: str) -> str:
     """The text of blocks that must hold nothing else."""
     if isinstance(content, str):
         return content
+    if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
+        raise RequestInvalid(f"'{param}' is wrong: expected a text or a list of blocks.", param=param)
     for block in content:
         if block.get("type") != "text":
             raise RequestInvalid(
@@ -146,34 +181,40 @@ def _messages(turn: Turn) -> Iterator[dict[str, Any]]:
         return
     parts: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
+    thoughts: list[dict[str, Any]] = []
     for block in turn.content:
         match block.get("type"):
             case "text":
-                parts.append({"type": "text", "text": str(block.get("text") or "")})
+                parts.append(marked({"type": "text", "text": str(block.get("text") or "")}, block))
             case "image":
-                parts.append({"type": "image_url", "image_url": {"url": _image_url(block.get("source"))}})
+                image = {"type": "image_url", "image_url": {"url": _image_url(block.get("source"))}}
+                parts.append(marked(image, block))
             case "document":
-                parts.append({"type": "text", "text": _document(block.get("source"))})
+                parts.append(marked({"type": "text", "text": _document(block.get("source"))}, block))
             case "tool_use":
                 arguments = msgspec.json.encode(block.get("input") or {}).decode()
-                calls.append(call_shape(ToolCall(str(block.get("id")), str(block.get("name")), arguments)))
+                call = call_shape(ToolCall(str(block.get("id")), str(block.get("name")), arguments))
+                calls.append(marked(call, block))
             case "tool_result":
                 result = block.get("content") or ""
                 text = _plain(result, "tool_result")
-                yield {"role": "tool", "tool_call_id": str(block.get("tool_use_id")), "content": text}
+                told = {"role": "tool", "tool_call_id": str(block.get("tool_use_id")), "content": text}
+                yield marked(told, block)
             case "thinking" | "redacted_thinking":
-                continue  # another turn's thoughts: nothing to say again
+                thoughts.append(block)
             case kind:
                 raise RequestInvalid(
                     f"A message holds a block of type '{kind}', which cannot be read here.", param="messages"
                 )
-    if not parts and not calls:
+    if not parts and not calls and not thoughts:
         return
-    only_text = all(part["type"] == "text" for part in parts)
+    only_text = all(part["type"] == "text" for part in parts) and not any_marked(parts)
     content: Any = "".join(part["text"] for part in parts) if only_text else parts
     message: dict[str, Any] = {"role": turn.role, "content": content or None}
     if calls:
         message["tool_calls"] = calls
+    if thoughts:
+        message[BLOCKS] = thoughts
     yield message
 
 
@@ -200,7 +241,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema or {"type": "object"}}
     if tool.description:
         function["description"] = tool.description
-    return {"type": "function", "function": function}
+    return marked({"type": "function", "function": function}, {MARK: tool.cache_control})
 
 
 def _tool_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,7 +270,9 @@ def write_answer(completion: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
         raise ValueError("it holds no message")
     message = choices[0]["message"]
     content: list[dict[str, Any]] = []
-    if message.get("reasoning_content"):
+    if thoughts := thoughts_of(message):
+        content += thoughts
+    elif message.get("reasoning_content"):
         content.append({"type": "thinking", "thinking": message["reasoning_content"], "signature": ""})
     if text := message.get("content") or message.get("refusal"):
         content.append({"type": "text", "text": text})
@@ -239,7 +282,7 @@ def write_answer(completion: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     ]
     answer = _message(facts, content) | {
         "stop_reason": STOPS.get(str(choices[0].get("finish_reason")), "end_turn"),
-        "usage": usage_shape(usage_in(dict(completion)) or Usage()),
+        "usage": usage_shape(usage_in(dict(completion)) or Usage(), created=created_in(completion.get("usage"))),
     }
     if completion.get("slipway") is not None:
         answer["slipway"] = completion["slipway"]
@@ -258,11 +301,13 @@ def _message(facts: Facts, content: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def usage_shape(usage: Usage) -> dict[str, int]:
+def usage_shape(usage: Usage, *, created: int = 0) -> dict[str, int]:
+    """`created` of the input tokens were written into a cache."""
     cached = min(usage.cached_tokens, usage.input_tokens)
+    created = min(created, usage.input_tokens - cached)
     return {
-        "input_tokens": usage.input_tokens - cached,
-        "cache_creation_input_tokens": 0,
+        "input_tokens": usage.input_tokens - cached - created,
+        CREATED: created,
         "cache_read_input_tokens": cached,
         "output_tokens": usage.output_tokens,
     }
@@ -288,7 +333,7 @@ def completion_in(body: bytes) -> bytes:
     """A whole message as the chat completion that says the same, for records; `null` values where it is none."""
     try:
         return msgspec.json.encode(anthropic.read_answer(msgspec.json.decode(body), NOBODY))
-    except (ValueError, AttributeError, TypeError, KeyError):
+    except UNREADABLE:
         return b"{}"
 
 
@@ -297,7 +342,7 @@ def chunks_in(raw: bytes) -> bytes:
     reader = anthropic.StreamReader(NOBODY, include_usage=True)
     try:
         return reader.feed(raw) + reader.close()
-    except (ValueError, AttributeError, TypeError, KeyError):
+    except UNREADABLE:
         return b""
 
 
@@ -334,7 +379,8 @@ class StreamWriter:
         if self._finish is None or self._failed:
             return out
         delta = {"stop_reason": STOPS.get(self._finish.finish, "end_turn"), "stop_sequence": None}
-        last: dict[str, Any] = {"delta": delta, "usage": usage_shape(self._usage or Usage())}
+        usage = usage_shape(self._usage or Usage(), created=self._reader.created)
+        last: dict[str, Any] = {"delta": delta, "usage": usage}
         if self._finish.slipway is not None:
             last["slipway"] = self._finish.slipway
         return out + self._begin() + self._end_block() + _write("message_delta", last) + _write("message_stop", {})
@@ -343,8 +389,16 @@ class StreamWriter:
         match event:
             case Said():
                 kind = "thinking" if event.reasoning else "text"
-                opened = self._open_block(kind, {"type": kind, kind: ""}) if self._open != kind else b""
-                return opened + self._delta({"type": f"{kind}_delta", kind: event.text})
+                return self._go_on(kind) + self._delta({"type": f"{kind}_delta", kind: event.text})
+            case Thought(block):
+                if block["type"] != "thinking":
+                    return self._open_block("sealed", block) + self._end_block()
+                opened = self._go_on("thinking")
+                if block.get("thinking"):
+                    opened += self._delta({"type": "thinking_delta", "thinking": block["thinking"]})
+                signature = {"type": "signature_delta", "signature": block.get("signature") or ""}
+                # Whatever is thought after this is another block, with a signature of its own.
+                return opened + self._delta(signature) + self._end_block()
             case Called():
                 out = b""
                 if event.id or event.name:
@@ -368,6 +422,13 @@ class StreamWriter:
         self._begun = True
         message = _message(self._facts, []) | {"usage": usage_shape(Usage())}
         return _write("message_start", {"message": message})
+
+    def _go_on(self, kind: str) -> bytes:
+        """Opens a block of text or of thoughts, unless one is open."""
+        if self._open == kind:
+            return b""
+        block = {"type": kind, kind: ""}
+        return self._open_block(kind, block | {"signature": ""} if kind == "thinking" else block)
 
     def _open_block(self, kind: str, block: dict[str, Any]) -> bytes:
         before = self._begin() + self._end_block()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -143,20 +143,24 @@ def read_decoding(chat: ChatRequest) -> Decoding:
 # What an endpoint replies --------------------------------------------------------------------------------------------
 
 
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)]
+"""A count that is none (below zero, or beyond every model) is not believed: it would be paid for, and summed up."""
+
+
 class TokenDetails(msgspec.Struct, gc=False):
     """Which of the tokens were cached, which were spent on reasoning."""
 
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    cached_tokens: Tokens | None = None
+    reasoning_tokens: Tokens | None = None
 
 
 class WireUsage(msgspec.Struct, gc=False):
     """Token counts under the names of chat completions and of responses."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    prompt_tokens: Tokens | None = None
+    completion_tokens: Tokens | None = None
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
     prompt_tokens_details: TokenDetails | None = None
     completion_tokens_details: TokenDetails | None = None
 
@@ -378,6 +382,9 @@ def call_shape(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
+NOTHING_MORE: Mapping[str, int] = {}
+
+
 class ChunkWriter:
     """Writes the chunks of one chat stream."""
 
@@ -402,6 +409,10 @@ class ChunkWriter:
     def reasoning(self, text: str) -> bytes:
         return self.begin() + self._write([self._choice({"reasoning_content": text}, None)], {})
 
+    def thought(self, block: Mapping[str, Any]) -> bytes:
+        """The signature of the reasoning before it, or a thought that is sealed; see `wire/thoughts.py`."""
+        return self.begin() + self._write([self._choice({"thinking_blocks": [block]}, None)], {})
+
     def call(self, call: ToolCall) -> bytes:
         """Opens a call of a function; its arguments may follow in pieces."""
         shape = {"index": self._calls, **call_shape(call)}
@@ -413,10 +424,15 @@ class ChunkWriter:
         shape = {"index": max(0, self._calls - 1), "function": {"arguments": piece}}
         return self._write([self._choice({"tool_calls": [shape]}, None)], {})
 
-    def end(self, finish: str, usage: Usage | None, *, include_usage: bool) -> bytes:
-        """Everything after the text. Who did not ask for usage finds it beside the finish, where it does no harm."""
-        beside = {} if usage is None or include_usage else {"usage": usage_shape(usage)}
-        last = self.usage(usage) if usage is not None and include_usage else b""
+    def end(
+        self, finish: str, usage: Usage | None, *, include_usage: bool, more: Mapping[str, int] = NOTHING_MORE
+    ) -> bytes:
+        """Everything after the text. Who did not ask for usage finds it beside the finish, where it does no harm.
+
+        `more` is what an engine counts beyond a chat completion's usage.
+        """
+        beside = {} if usage is None or include_usage else {"usage": {**usage_shape(usage), **more}}
+        last = self.usage(usage, more) if usage is not None and include_usage else b""
         return self.begin() + self.finish(finish, beside) + last + DONE
 
     def error(self, message: str, code: str) -> bytes:
@@ -433,8 +449,8 @@ class ChunkWriter:
     def finish(self, finish: str, more: Mapping[str, Any]) -> bytes:
         return self._write([self._choice({}, finish)], more)
 
-    def usage(self, usage: Usage) -> bytes:
-        return self._write([], {"usage": usage_shape(usage)})
+    def usage(self, usage: Usage, more: Mapping[str, int] = NOTHING_MORE) -> bytes:
+        return self._write([], {"usage": {**usage_shape(usage), **more}})
 
     @staticmethod
     def _choice(delta: Mapping[str, Any], finish: str | None) -> dict[str, Any]:

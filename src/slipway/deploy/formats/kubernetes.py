@@ -129,6 +129,8 @@ PEER = Table(
     }
 )
 POLICY_PORT = Table({"port": PORT, "protocol": OneOf(("TCP", "UDP")), "endPort": int})
+SETTLING = Table({"stabilizationWindowSeconds": int})
+SCALING_BEHAVIOR = Table({"scaleDown": SETTLING, "scaleUp": SETTLING})
 SPECS: dict[tuple[str, str], Shape] = {
     ("apps/v1", "Deployment"): Table(
         {
@@ -204,12 +206,47 @@ SPECS: dict[tuple[str, str], Shape] = {
                             },
                             ("name", "target"),
                         ),
+                        "pods": Table(
+                            {
+                                "metric": Table({"name": str}, ("name",)),
+                                "target": Table(
+                                    {"type": OneOf(("AverageValue",)), "averageValue": QUANTITY},
+                                    ("type", "averageValue"),
+                                ),
+                            },
+                            ("metric", "target"),
+                        ),
                     },
                     ("type",),
                 )
             ),
+            "behavior": SCALING_BEHAVIOR,
         },
         ("scaleTargetRef", "maxReplicas"),
+    ),
+    ("keda.sh/v1alpha1", "ScaledObject"): Table(
+        {
+            "scaleTargetRef": Table({"apiVersion": str, "kind": str, "name": NAME}, ("name",)),
+            "minReplicaCount": int,
+            "maxReplicaCount": int,
+            "pollingInterval": int,
+            "cooldownPeriod": int,
+            "advanced": Table({"horizontalPodAutoscalerConfig": Table({"behavior": SCALING_BEHAVIOR})}),
+            "triggers": ListOf(
+                Table(
+                    {
+                        "type": OneOf(("prometheus",)),
+                        "metadata": Table(
+                            {"serverAddress": str, "query": str, "threshold": str},
+                            ("serverAddress", "query", "threshold"),
+                        ),
+                    },
+                    ("type", "metadata"),
+                ),
+                least=1,
+            ),
+        },
+        ("scaleTargetRef", "triggers"),
     ),
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from slipway.deploy import autoscaling
 from slipway.deploy.container import check_containerfile, container_files
 from slipway.deploy.deployment import Deployment, Files, ModelServer
 from slipway.deploy.formats.kubernetes import check_manifests
@@ -32,6 +33,8 @@ class Kubernetes:
     weights_size: str = "200Gi"
     most_replicas: int = 8
     """Upper bound of the autoscaler; it is written only for a gateway on Postgres."""
+    prometheus: str = "http://prometheus-server.monitoring.svc"
+    """Where the autoscaler of a hosted model asks for its requests a second."""
 
     def emit(self, deployment: Deployment) -> Files:
         files = {
@@ -46,6 +49,7 @@ class Kubernetes:
         if deployment.model is not None:
             files["model.yaml"] = _write(self._model(deployment, deployment.model))
             files["engine.toml"] = engine_table(deployment.model, f"http://{deployment.application}-model:{PORT}/v1")
+            files |= self._model_scaling(deployment, deployment.model)
         return files
 
     def validate(self, files: Mapping[str, str]) -> list[Problem]:
@@ -141,6 +145,17 @@ class Kubernetes:
                 },
             ),
         ]
+
+    def _model_scaling(self, deployment: Deployment, model: ModelServer) -> Files:
+        """In a folder of its own: a cluster has one of both, and `kubectl apply -f .` leaves it alone."""
+        if not autoscaling.scales(model):
+            return {}
+        name, labels = f"{deployment.application}-model", _labels(deployment, "model")
+        scaled = autoscaling.keda(name, labels, model, prometheus=self.prometheus)
+        return {
+            "autoscaling/keda.yaml": _write([scaled]),
+            "autoscaling/hpa.yaml": _write([autoscaling.horizontal(name, labels, model)]),
+        }
 
     def _model(self, deployment: Deployment, model: ModelServer) -> list[Object]:
         labels = _labels(deployment, "model")
@@ -248,6 +263,24 @@ def _network(deployment: Deployment) -> Object:
     )
 
 
+def _scaling_words(deployment: Deployment) -> str:
+    model = deployment.model
+    if model is None or not autoscaling.scales(model):
+        return ""
+    return f"""
+## The model follows its traffic
+
+The plan needs {model.least_replicas} replicas in the calmest minutes and {model.replicas} in the busiest, each for
+{model.per_second:.3g} requests a second. Apply one of the two, not both:
+
+- `kubectl apply -f autoscaling/keda.yaml` where KEDA is installed and Prometheus scrapes vLLM.
+- `kubectl apply -f autoscaling/hpa.yaml` where an adapter of Prometheus offers `{autoscaling.RATE_METRIC}`, the rate of
+  `vllm:request_success_total` of each pod.
+
+A new replica has to load its weights first: bursts shorter than that are carried by the lower bound alone.
+"""
+
+
 def _readme(deployment: Deployment) -> str:
     keys = " ".join(f"--from-literal={name}=…" for name in deployment.secrets)
     return f"""\
@@ -261,7 +294,7 @@ def _readme(deployment: Deployment) -> str:
 4. The network policy lets in pods of the same namespace; open it for your ingress.
 
 With SQLite there is one copy of the gateway. For several, set [store] url to a Postgres database and emit again.
-"""
+{_scaling_words(deployment)}"""
 
 
 def _pod(container: Object, *, claim: str) -> Object:

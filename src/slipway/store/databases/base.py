@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +11,9 @@ from sqlalchemy.exc import DBAPIError
 
 from slipway.domain.errors import StoreError
 from slipway.plugins import Registry
+
+Constant = str | int | None
+"""What can stand in a statement itself."""
 
 
 class Dialect(Protocol):
@@ -48,9 +51,17 @@ class Dialect(Protocol):
         ...
 
     def insert_rows(
-        self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+        self,
+        connection: Connection,
+        table: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        same: Mapping[str, Constant],
     ) -> None:
-        """Writes many rows the fastest way there is. Raises the driver's own errors."""
+        """Writes many rows the fastest way there is; `same` are further columns, with their value in all of them.
+
+        Raises the driver's own errors.
+        """
         ...
 
     def one_of(self, column: Column[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
@@ -82,6 +93,7 @@ class Dialect(Protocol):
         ...
 
 
+NOTHING_SAME: Mapping[str, Constant] = {}
 databases: Registry[Dialect] = Registry("database", package="slipway.store.databases")
 
 
@@ -173,14 +185,23 @@ class Database:
             raise self._explained(error) from error
 
     def insert_rows(
-        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+        self,
+        connection: Connection,
+        table: Table,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        *,
+        same: Mapping[str, Constant] = NOTHING_SAME,
     ) -> None:
-        """Rows as tuples in the order of the columns: to prepare parameters one by one costs more than the insert."""
+        """Rows as tuples in the order of the columns: to prepare parameters one by one costs more than the insert.
+
+        `same` are further columns whose value is the same in all rows; they stand in the statement itself.
+        """
         if not rows:
             return
         errors = self.engine.dialect.loaded_dbapi.Error
         try:
-            self.dialect.insert_rows(connection, table.name, columns, rows)
+            self.dialect.insert_rows(connection, table.name, columns, rows, same)
         except errors as wrong:
             raise DBAPIError.instance(f"insert into {table.name}", None, wrong, errors) from wrong
 

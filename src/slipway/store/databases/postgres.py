@@ -1,6 +1,6 @@
 """Postgres for a server that several machines share: the same tables, written by COPY where it is hot."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from slipway.domain.errors import StoreError, StoreUnavailable
 from slipway.plugins import missing_package
-from slipway.store.databases.base import databases
+from slipway.store.databases.base import Constant, databases
 
 LOCK_TIMEOUT = "15s"
 SCHEMA_LOCK = 0x51177A7
@@ -59,13 +59,19 @@ class Postgres:
         return list(rows.scalars())
 
     def insert_rows(
-        self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+        self,
+        connection: Connection,
+        table: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        same: Mapping[str, Constant],
     ) -> None:
-        named = ", ".join(f'"{column}"' for column in columns)
+        named = ", ".join(f'"{column}"' for column in (*columns, *same))
+        rest = tuple(same.values())
         raw: Any = connection.connection.driver_connection
         with raw.cursor() as cursor, cursor.copy(f"copy {table} ({named}) from stdin") as copy:
             for row in rows:
-                copy.write_row(row)
+                copy.write_row((*row, *rest))
 
     def one_of(self, column: Column[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
         return column == any_(cast(list(numbers), ARRAY(BigInteger)))

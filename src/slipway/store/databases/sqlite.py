@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from slipway.domain.errors import StoreError, StoreUnavailable
-from slipway.store.databases.base import databases
+from slipway.store.databases.base import Constant, databases
 
 BUSY_TIMEOUT_MS = 15_000
 
@@ -77,12 +77,18 @@ class Sqlite:
         return range(last + 1, last + 1 + count)
 
     def insert_rows(
-        self, connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+        self,
+        connection: Connection,
+        table: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        same: Mapping[str, Constant],
     ) -> None:
-        named = ", ".join(f'"{column}"' for column in columns)
+        named = ", ".join(f'"{column}"' for column in (*columns, *same))
+        values = ", ".join(("?",) * len(columns) + tuple(map(_literal, same.values())))
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
-        raw.executemany(f"insert into {table} ({named}) values ({', '.join('?' * len(columns))})", rows)
+        raw.executemany(f"insert into {table} ({named}) values ({values})", rows)
 
     def one_of(self, column: Column[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
         listed = f"[{','.join(map(str, numbers))}]"
@@ -160,6 +166,12 @@ def _prepare(raw: sqlite3.Connection, _: object) -> None:
     raw.execute("pragma wal_autocheckpoint = 4000")
     raw.execute("pragma cache_size = -8000")
     raw.create_function("slipway_unhex", 1, _unhex, deterministic=True)
+
+
+def _literal(value: Constant) -> str:
+    if value is None:
+        return "null"
+    return str(int(value)) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
 def _unhex(text: str | None) -> bytes | None:

@@ -14,7 +14,9 @@ from slipway.decide.demand import read_demand
 from slipway.decide.memo import memo, row_words, strong_drivers
 from slipway.decide.options import list_candidates
 from slipway.decide.rents import own_prices
+from slipway.decide.traffic import figures_of, measure_traffic, read_arrivals_text
 from slipway.decide.words import say_confidence
+from slipway.deploy.safe_use import with_safe_use
 from slipway.domain.deployment import DecisionRecord, Option
 from slipway.domain.errors import InputError
 from slipway.web.drawings import band_bars, cost_chart
@@ -24,6 +26,8 @@ from slipway.web.page import Done, View, Visit, act, page
 from slipway.web.report import report_response
 from slipway.web.table import Column, Row, Table, tag
 
+MOST_TRAFFIC_BYTES = 20_000_000
+"""A larger file is read on the command line, without a browser in between."""
 ASSUMED = {"requests_per_day": 5000.0, "input_tokens": 1000.0, "output_tokens": 200.0}
 """Where a slider stands while [decide] does not say."""
 
@@ -118,6 +122,31 @@ def answer(visit: Visit) -> Done:
             given[key] = key in visit.form
     write_answers(visit.workspace.folder, given)
     return Done("/decide", "slipway.toml has your answers.")
+
+
+def upload_traffic(visit: Visit) -> Done:
+    """Decides for the traffic of a CSV with a line a request, keeps the record, and the figures where asked to."""
+    file = visit.files.get("file")
+    if file is None or not file.content:
+        raise InputError("No file was chosen, or it is empty. Take a CSV with a line for each request: time, tokens.")
+    if len(file.content) > MOST_TRAFFIC_BYTES:
+        raise InputError(
+            f"'{file.name}' has {len(file.content) / 1e6:,.0f} MB, the page takes {MOST_TRAFFIC_BYTES / 1e6:,.0f}. "
+            "Read it on the command line: slipway decide run --traffic FILE"
+        )
+    try:
+        text = file.content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"'{file.name}' is not text in UTF-8. Save it as CSV and choose it again.") from None
+    arrivals = read_arrivals_text(text, name=file.name)
+    counted = measure_traffic(arrivals, source=file.name)
+    settings, folder = visit.workspace.settings.decide, visit.workspace.folder
+    found = with_safe_use(counted, arrivals, settings, folder=folder)
+    record = decide(visit.workspace, traffic=found)
+    if "keep" in visit.form:
+        write_answers(visit.workspace.folder, figures_of(found))
+    told = f"{found.source}: {count(found.requests)} requests in {significant(found.days, 2)} days"
+    return Done("/decide", f"{told}. {record.verdict}")
 
 
 def report(visit: Visit) -> Response:
@@ -217,5 +246,6 @@ ROUTES = [
     page("/decide", show),
     act("/decide", save, back=show, needs="change_settings"),
     act("/decide/answers", answer, back=show, needs="change_settings"),
+    act("/decide/traffic", upload_traffic, back=show, needs="change_settings"),
     page("/decide/memo", report),
 ]

@@ -69,6 +69,7 @@ def show(visit: Visit) -> View:
                 ("A token", _limit(plan.demand.token_ms)),
                 ("Whole answer", _limit(plan.demand.end_to_end_ms)),
                 ("Context", f"{count(plan.demand.context_tokens)} tokens"),
+                ("Place", "own racks" if plan.own_racks else plan.region or "any cloud region"),
             ],
         }
         if visit.ask("target") in targets.names():
@@ -88,6 +89,7 @@ def make(visit: Visit) -> Done:
         token_ms=_number(visit, "token_ms"),
         monthly_budget=_number(visit, "monthly_budget"),
         own_racks=bool(visit.said("own_racks")),
+        region=visit.said("region"),
     )
     plan = make_plan(visit.workspace, model=visit.said("model"), hardware=hardware, asked=asked)
     if plan.chosen is None:
