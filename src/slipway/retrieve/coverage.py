@@ -56,9 +56,10 @@ WITH_SENTENCES = {
     "like_passage_lead": 0.22,
 }  # fmt: skip
 FALSE_ALARMS = 0.05
-OWN = 0.3
-"""Weight of the threshold that made questions give beside the general one."""
-PROBES = 120
+OWN = 0.1
+"""Weight of the threshold that made questions give beside the general one. They are harder than what people ask: at 0.3
+one gap in ten of ClapNQ's went unseen for it, with hardly a false alarm less."""
+PROBES = 80
 FEWEST_PROBES = 40
 
 
