@@ -304,6 +304,32 @@ async def test_a_cancelled_task_closes_its_connection(serve):
     await asyncio.wait_for(server.left.wait(), 2)
 
 
+async def test_a_task_that_is_cancelled_as_its_answer_comes_leaves_the_next_request_alone(serve, monkeypatch):
+    """Between the last byte and the moment in which its task hears of it, the connection may carry another request."""
+    server = await serve(always_ok)
+    client = HttpClient()
+    first = asyncio.create_task(client.send("POST", server.url, body=b"1"))
+    second = client.send("POST", server.url, body=b"2")
+    finish = Connection._finish
+    taken: list[Connection] = []
+
+    def finish_and_take_over(connection: Connection) -> None:
+        finish(connection)
+        if not taken:
+            taken.append(connection)
+            first.cancel()
+            second.send(None)  # runs until it waits for its answer, on the connection that became free
+
+    monkeypatch.setattr(Connection, "_finish", finish_and_take_over)
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    try:
+        assert server.connections == 1
+        assert not taken[0].closed
+    finally:
+        second.close()
+
+
 async def test_leaving_the_loop_over_chunks_closes_the_connection(serve):
     async def play(scripted, reader, writer):
         await scripted.request(reader)

@@ -222,7 +222,8 @@ class Passing:
         """What nobody expected becomes an answer on the long way."""
         if self._exchange is not None:
             self._exchange.listener = None
-            connection.give_up()
+            if self._exchange.connection is not None:
+                connection.give_up()
         else:
             connection.put_back()
         self._go_on(partial(_raise, wrong))

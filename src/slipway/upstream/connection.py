@@ -171,6 +171,9 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             exchange.connection = None
             exchange.done = True
+            if not exchange.started:
+                exchange.error = ConnectionBroken(self.origin, "it was given up", answered=False)
+                exchange.wake()
         self.abort()
 
     def read_on(self) -> None:

@@ -149,7 +149,9 @@ class Pool:
                 while not exchange.started and exchange.error is None:
                     await exchange.wait()
             except BaseException:
-                connection.give_up()
+                # Its answer may have come in this very moment: then the connection is somebody else's already.
+                if exchange.connection is not None:
+                    exchange.connection.give_up()
                 raise
             error = exchange.error
             if error is None or exchange.started:
