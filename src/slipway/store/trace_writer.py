@@ -121,9 +121,9 @@ class TraceWriter:
         large: list[tuple[_Fresh, bytes]] = []
         plain: list[tuple[int, Span]] = []
         for number, (id, some) in zip(numbers, incoming.items(), strict=True):
-            if len(some) == 1 and is_plain_call(some[0]):
+            if len(some) == 1:
                 entry = entry_of(some)
-                if len(entry) <= LARGE_ENTRY:
+                if len(entry) <= LARGE_ENTRY and is_plain_call(some[0]):
                     plain.append((number, some[0]))
                     if entry:
                         found = []
@@ -131,14 +131,13 @@ class TraceWriter:
                         words.append((number, found))
                         shared[None].append((number, entry))
                     continue
-            if len(some) == 1:
                 fresh = _Fresh(number, id, some, some[0].subject or None, None)
             else:
                 arrival = Arrival(id, _each_once(some), None)
                 arrival.inherit()
                 fresh = _Fresh(number, id, arrival.spans, arrival.subject, arrival)
+                entry = entry_of(fresh.spans)
             arrivals.append(fresh)
-            entry = entry_of(fresh.spans)
             if not entry:
                 continue
             found = []
