@@ -26,7 +26,7 @@ BATCH_BYTES = 8 << 20
 QUIET_PASSES = 25
 """So many looks without a record, five seconds, and the database gets time to tidy up."""
 FORGET_EVERY_S = 3600.0
-A_FEW = 20
+A_FEW = 5
 MANY = 2000
 """Records of one pass from which on there is no time to wait."""
 log = logging.getLogger("slipway.ingest")
