@@ -126,8 +126,9 @@ class Door(HttpToolsProtocol):
         if self._unread_clock is not None:
             self._unread_clock.cancel()
         super().connection_lost(exc)
-        if self._passing is not None:
-            self._passing.left()
+        passing, self._passing = self._passing, None
+        if passing is not None:
+            passing.left()
 
     def pause_writing(self) -> None:
         super().pause_writing()

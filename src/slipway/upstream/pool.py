@@ -42,7 +42,13 @@ class StreamedResponse:
             if exchange.buffered:
                 return exchange.take()
             if exchange.error is not None:
-                raise exchange.error
+                # Left where it was, it would hold the frames that it passes through, and those it: such circles wait
+                # for the collector.
+                error, exchange.error = exchange.error, ConnectionBroken("", "its answer broke off", answered=True)
+                try:
+                    raise error
+                finally:
+                    del error
             if exchange.done:
                 return b""
             try:

@@ -1,0 +1,44 @@
+"""An answer that breaks off leaves nothing behind that only the garbage collector could find."""
+
+import asyncio
+import gc
+
+import pytest
+
+from slipway.domain.errors import ConnectionBroken
+from slipway.upstream.client import HttpClient
+from slipway.upstream.connection import Exchange
+
+
+async def breaks_off(client: HttpClient) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        response = await client.send("GET", f"http://127.0.0.1:{port}/")
+        with pytest.raises(ConnectionBroken):
+            await response.read()
+        assert not response.complete
+
+
+def test_what_broke_off_is_let_go_of_at_once() -> None:
+    def exchanges() -> int:
+        return sum(isinstance(one, Exchange) for one in gc.get_objects())
+
+    async def several() -> int:
+        client = HttpClient()
+        for _ in range(5):
+            await breaks_off(client)
+        return exchanges()
+
+    gc.collect()
+    gc.disable()
+    before = exchanges()
+    try:
+        assert asyncio.run(several()) <= before
+    finally:
+        gc.enable()
