@@ -163,6 +163,33 @@ def test_rails_work_on_the_short_way_too(folder, tools, taken, upstream):
             assert span.verdicts["personal_data"] == "redact"
 
 
+def test_what_rails_took_out_is_not_in_the_trace_of_a_client_that_left(folder, tools, taken, upstream, until):
+    toml = folder / "slipway.toml"
+    toml.write_text(
+        toml.read_text().replace("first_byte_s = 1.5", "first_byte_s = 60").replace("total_s = 5", "total_s = 60")
+    )
+    guard = GuardSettings(before=[{"rail": "personal_data", "action": "redact"}])
+    with open_workspace(folder) as workspace:
+        rails = guardrails_from_settings(tools.with_guard(workspace, guard).settings)
+        promote(workspace, tools.plain_release(workspace, model="hang", guardrails=rails), "railed", force=True)
+        with tools.serving(workspace) as served:
+            host, port = served.url.removeprefix("http://").split(":")
+            messages = [{"role": "user", "content": "I am anna@example.org"}]
+            body = json.dumps({"model": "railed", "messages": messages}).encode()
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n" % len(body)
+            with socket.create_connection((host, int(port)), timeout=30) as raw:
+                raw.sendall(head + body)
+                assert until(lambda: upstream.state.asked["hang"] == 1)
+            assert until(lambda: served.gateway._counts.in_flight == 0)
+            (row,) = served.traces()
+            (span,) = served.trace(row.id)
+            assert span.status == "cancelled"
+            assert "I am" in json.dumps(span.content)
+            assert "anna@example.org" not in json.dumps(span.content)
+            assert span.verdicts["personal_data"] == "redact"
+            assert taken == []
+
+
 @pytest.mark.parametrize("room", ["for nothing", "without bodies"])
 def test_a_full_disk_costs_the_trace_and_not_the_answer(served, taken, monkeypatch, room):
     counts, journal = served.gateway._counts, served.gateway._journal

@@ -246,7 +246,15 @@ class Passing:
             if exchange.connection is not None:
                 exchange.connection.give_up()
         call.outcome = "cancelled"
-        Passage(call, self._express.services, path=CHAT, fields=self._fields, target=self._target).record("cancelled")
+        Passage(
+            call,
+            self._express.services,
+            path=CHAT,
+            # As the engine was asked: what guardrails took out stays out of the trace too.
+            fields=self._fields | {"messages": msgspec.Raw(self._asked)},
+            target=self._target,
+            verdicts=self._verdicts,
+        ).record("cancelled")
         self._express.leave(self)
         self._express.finish(call)
 

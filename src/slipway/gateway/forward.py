@@ -103,7 +103,16 @@ class Passage:
         "_verdicts",
     )
 
-    def __init__(self, call: Call, services: Services, *, path: str, fields: Fields, target: Target) -> None:
+    def __init__(
+        self,
+        call: Call,
+        services: Services,
+        *,
+        path: str,
+        fields: Fields,
+        target: Target,
+        verdicts: Sequence[Verdict] = (),
+    ) -> None:
         self._call = call
         self._services = services
         self._path = path
@@ -116,7 +125,7 @@ class Passage:
         self._kept_bytes = 0
         self._last = b""
         self._streamed: Streamed | None = None
-        self._verdicts: list[Verdict] = []
+        self._verdicts: list[Verdict] = list(verdicts)
         self._guarded: GuardedStream | None = None
         self._recorded = False
         self._body = b""
