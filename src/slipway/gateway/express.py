@@ -21,7 +21,7 @@ from slipway.domain.guardrail import Verdict
 from slipway.gateway.call import Call, Receive, Scope, Send
 from slipway.gateway.failures import FILTERED
 from slipway.gateway.fields import Fields, read_model, read_user, wants_stream
-from slipway.gateway.forward import CHAT, Passage, content_type_of, forward, kept_headers
+from slipway.gateway.forward import CHAT, Passage, content_type_of, forward, kept_headers, reply_in
 from slipway.gateway.guarding import check_completion, check_messages, strongest
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
@@ -31,7 +31,7 @@ from slipway.gateway.upstream_calls import LARGEST_ANSWER, Begun
 from slipway.upstream.connection import Connection, Exchange
 from slipway.upstream.pool import STALE_WITHIN_S, StreamedResponse
 from slipway.wire.errors import UNREADABLE
-from slipway.wire.openai import Completion, read_completion, read_fields, read_usage
+from slipway.wire.openai import Completion, read_completion, read_fields
 
 log = logging.getLogger("slipway.gateway")
 Rest = Callable[[], Awaitable[None]]
@@ -271,8 +271,7 @@ class Passing:
     def _answer(self, exchange: Exchange) -> bool:
         """Passes a good answer on; False for one that needs a closer look."""
         said = _whole(exchange)
-        usage = read_usage(said.usage) if said is not None else None
-        if said is None or usage is None:
+        if said is None:
             return False
         call, target, services = self._call, self._target, self._express.services
         body, verdicts = exchange.buffer[0], self._verdicts
@@ -284,19 +283,21 @@ class Passing:
             verdicts = [*verdicts, *more]
             if checked is not body:
                 body, said = checked, read_completion(checked)
+        reply, finish, usage, model = reply_in(said)
+        if usage is None:
+            return False
         if services.breakers:
             services.breakers.succeeded(target.engine, target.endpoints[CHAT][0].origin, target.model)
         response = StreamedResponse(exchange)
         headers = call.head_lines(200, content_type_of(response), len(body), kept_headers(response))
-        choice = said.choices[0] if said.choices else None
         services.ledger.note_answer(
             call,
             target=target,
             usage=usage,
-            model=said.model or "",
-            finish=choice.finish_reason or "" if choice is not None else "",
+            model=model,
+            finish=finish,
             asked=self._asked,
-            reply=choice.message.content or "" if choice is not None and choice.message is not None else "",
+            reply=reply,
             verdicts=strongest(verdicts) if verdicts else None,
         )
         self._over = True

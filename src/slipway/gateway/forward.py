@@ -362,10 +362,7 @@ class Passage:
         completion = self._said
         if completion is None:
             return "", "", None, ""
-        choice = completion.choices[0] if completion.choices else None
-        text = choice.message.content or "" if choice and choice.message else ""
-        finish = choice.finish_reason or "" if choice else ""
-        return text, finish, read_usage(completion.usage), completion.model or ""
+        return reply_in(completion)
 
     def _asked_texts(self) -> list[dict[str, str]]:
         if self._path != "embeddings":
@@ -388,6 +385,14 @@ def _said_in(message: bytes) -> Completion | None:
 def _roughly(text: str) -> int:
     """Tokens of a text by the rule of thumb of four bytes each: counting pieces would cost as much as all the rest."""
     return -(-len(text.encode("utf-8", "replace")) // 4)
+
+
+def reply_in(completion: Completion) -> tuple[str, str, Usage | None, str]:
+    """Text, finish, usage and model of a completion."""
+    choice = completion.choices[0] if completion.choices else None
+    text = choice.message.content or "" if choice and choice.message else ""
+    finish = choice.finish_reason or "" if choice else ""
+    return text, finish, read_usage(completion.usage), completion.model or ""
 
 
 def content_type_of(response: Response) -> bytes:
