@@ -254,6 +254,18 @@ def test_answers_grow_old_and_only_so_many_are_kept(caching):
     assert store.records.count(CachedAnswer) == 0
 
 
+def test_what_is_kept_before_the_first_look_into_the_store_stays_at_hand(caching, monkeypatch):
+    store, settings = caching.workspace.store.of("fourth"), CacheSettings(enabled=True)
+    cache, seen = AnswerCache(store, now=lambda: NOON), []
+    cache.keep(an_answer(1, NOON), settings)
+    save = store.records.save
+    monkeypatch.setattr(
+        store.records, "save", lambda *args, **more: (seen.append(cache.look("id1", settings)), save(*args, **more))
+    )
+    cache.refresh(settings)
+    assert [one is not None for one in seen] == [True]
+
+
 def test_memory_is_bounded_by_size(caching):
     settings = CacheSettings(enabled=True, megabytes=0.01)
     cache = AnswerCache(caching.workspace.store.of("third"), now=lambda: NOON)

@@ -27,7 +27,7 @@ async def breaks_off(client: HttpClient) -> None:
 
 def test_what_broke_off_is_let_go_of_at_once() -> None:
     def exchanges() -> int:
-        return sum(isinstance(one, Exchange) for one in gc.get_objects())
+        return sum(type(one) is Exchange for one in gc.get_objects())
 
     async def several() -> int:
         client = HttpClient()

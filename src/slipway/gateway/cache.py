@@ -85,10 +85,10 @@ class AnswerCache:
                 # Somebody may have been erased: nothing in memory may outlive that.
                 if self._epoch >= 0:
                     new = []
-                self._answers.clear()
-                self._by_context.clear()
-                self._bytes = 0
-                self._read_until = None
+                    self._answers.clear()
+                    self._by_context.clear()
+                    self._bytes = 0
+                    self._read_until = None
                 self._epoch = epoch
         now = self._now()
         oldest = now - lifetime(settings)
