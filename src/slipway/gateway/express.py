@@ -85,7 +85,8 @@ class Express:
         """Begins to answer a POST of /v1/chat/completions; None where it has to go the long way from its start."""
         services, body = self.services, client.body
         snapshot = self._snapshot()
-        if services.breakers or snapshot.workspace.settings.cache.enabled:
+        settings = snapshot.workspace.settings
+        if services.breakers or settings.cache.enabled or len(body) > settings.server.max_body_mb * 1_000_000:
             return None
         call = Call(client.scope, client.receive, client.send, snapshot)
         try:
@@ -194,7 +195,7 @@ class Passing:
             return
         fields, body = self._fields, self._body
         asked = fields.get("messages")
-        self._asked = b"null" if asked is None else bytes(asked)
+        self._asked: bytes | memoryview = b"null" if asked is None else memoryview(asked)
         if target.guardrails.before:
             try:
                 rewritten, self._verdicts = check_messages(self._asked, target.guardrails)

@@ -120,7 +120,7 @@ class Passage:
         self._fields = fields
         self._target = target
         asked = fields.get("input" if path == "embeddings" else "messages")
-        self._asked = b"null" if asked is None else bytes(asked)
+        self._asked: bytes | memoryview = b"null" if asked is None else memoryview(asked)
         self._said: Completion | None = None
         self._kept: list[bytes] = []
         self._kept_bytes = 0
