@@ -210,7 +210,7 @@ class Pool:
             raise ConnectFailed(request.origin, reason) from wrong
         except OSError as wrong:
             place.leave()
-            raise ConnectFailed(request.origin, _plain(wrong)) from wrong
+            raise ConnectFailed(request.origin, plain_reason(wrong)) from wrong
         except BaseException:
             place.leave()
             raise
@@ -235,12 +235,12 @@ class Pool:
                 except OSError as wrong:  # a TimeoutError is one
                     failure = wrong
                     self._names.failed(address, now=self._loop.time())
-            if request.address or _is_address(request.host):
+            if request.address or is_address(request.host):
                 break
         raise failure or OSError("it has no address")
 
     async def _addresses(self, request: Prepared, *, anew: bool) -> list[str]:
-        if _is_address(request.host):
+        if is_address(request.host):
             return [request.host]
         return await self._names.addresses(request.host, request.port, now=self._loop.time(), anew=anew)
 
@@ -317,7 +317,7 @@ class Pools:
         return pool.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes, fresh=fresh)
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
     try:
         ip_address(host)
     except ValueError:
@@ -325,7 +325,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _plain(error: OSError) -> str:
+def plain_reason(error: OSError) -> str:
     """`Connection refused` instead of `[Errno 111] Connect call failed ('127.0.0.1', 9)`."""
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({error.reason or error})"
