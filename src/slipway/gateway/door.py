@@ -515,6 +515,17 @@ class Exchange:
                 self._transport.close()
             self._door.on_response_complete()
 
+    def send_piece(self, body: bytes) -> bool:
+        """Sends a piece of a stream that has begun, without waiting; False where there is something to wait for."""
+        transport = self._transport
+        if not self._chunked or self._flow.write_paused or self.disconnected or transport.is_closing():
+            return False
+        try:
+            transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        except RuntimeError:
+            return False  # it closes just now
+        return True
+
     def _begin(self, message: MutableMapping[str, Any]) -> None:
         """Writes the head of a stream at once; that of a whole answer waits for its body, which follows at once."""
         self.response_started = True

@@ -35,6 +35,7 @@ class Exchange:
         "received",
         "started",
         "status",
+        "taker",
         "waiter",
     )
 
@@ -52,6 +53,9 @@ class Exchange:
         self.waiter: asyncio.Future[None] | None = None
         self.listener: Callable[[Exchange], None] | None = None
         """Instead of a waiter: called once, when the answer is whole, has failed, or is too much to keep."""
+        self.taker: Callable[[bytes], bool] | None = None
+        """Where a waiter only passes on what comes, this does it for him: a piece that it takes wakes nobody. It is not
+        asked about the last piece."""
 
     def tell(self) -> None:
         listener = self.listener
@@ -62,9 +66,22 @@ class Exchange:
     def wake(self) -> None:
         waiter = self.waiter
         if waiter is not None:
+            if self.taker is not None and not self.done and self._taken(self.taker):
+                return
             self.waiter = None
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _taken(self, taker: Callable[[bytes], bool]) -> bool:
+        buffer = self.buffer
+        if not buffer:
+            return True
+        if len(buffer) > 1:
+            buffer[:] = [b"".join(buffer)]
+        if not taker(buffer[0]):
+            return False
+        self.take()
+        return True
 
     async def wait(self) -> None:
         """Until something new is there. One consumer only."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from ipaddress import ip_address
 from typing import Any
 
@@ -57,6 +57,11 @@ class StreamedResponse:
                 self.close()
                 raise
 
+    def hand_over(self, taker: Callable[[bytes], bool]) -> None:
+        """From now on `piece` waits for what `taker` does not take, and for the last piece. The others go to it at
+        once, without a turn of the loop; it says whether it took the piece, and never raises."""
+        self._exchange.taker = taker
+
     async def chunks(self) -> AsyncIterator[bytes]:
         try:
             while piece := await self.piece():
@@ -78,6 +83,7 @@ class StreamedResponse:
         return self._exchange.done and self._exchange.error is None
 
     def close(self) -> None:
+        self._exchange.taker = None
         connection = self._exchange.connection
         if connection is not None:
             connection.give_up()
