@@ -19,14 +19,15 @@ from slipway.gateway.guarding import GuardedStream, check_completion, check_mess
 from slipway.gateway.ledger import NO_USAGE
 from slipway.gateway.services import Services
 from slipway.gateway.targets import NO_RAILS, Target
-from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed
+from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed, told_error
 from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
 from slipway.upstream.pool import StreamedResponse
 from slipway.wire import messages
-from slipway.wire.errors import UNREADABLE, error_kind, error_text, write_error
+from slipway.wire.errors import UNREADABLE, error_kind, error_text, message_in, write_error
 from slipway.wire.openai import (
+    DONE_LINES,
     ChunkWriter,
     Completion,
     Streamed,
@@ -34,6 +35,7 @@ from slipway.wire.openai import (
     read_fields,
     read_stream,
     read_usage,
+    written_bytes,
 )
 from slipway.wire.sse import DONE
 from slipway.wire.thoughts import without
@@ -229,7 +231,8 @@ class Passage:
             self._verdicts += verdicts
             if checked is not body:
                 body, self._said = checked, read_completion(checked)
-        self.record("ok")
+        told = None if self._said is None else told_error(self._said)
+        self.record("ok" if told is None else "error", error="" if told is None else message_in(told))
         response = passed.response
         await self._call.reply(
             response.status, body, content_type=content_type_of(response), more=kept_headers(response)
@@ -244,14 +247,14 @@ class Passage:
             while piece:
                 # Whether this is the last piece is asked before it is sent: its record comes before its bytes.
                 complete = response.complete
-                out = piece if self._guarded is None else self._checked(self._guarded, piece)
+                out = piece if self._guarded is None else self._checked(self._guarded, piece, last=complete)
                 if out:
                     self._call.note_first_byte()
                 self._keep(out)
                 if complete:
                     await self._end(out)
                     return
-                if self._last.rstrip().endswith(b"\ndata: [DONE]"):
+                if self._last.rstrip().endswith(DONE_LINES):
                     self.record("ok")
                 if out:
                     begun = self._call.responded
@@ -259,7 +262,9 @@ class Passage:
                     if not begun:
                         self._hand_over(response)
                 piece = await response.piece()
-            await self._end(b"")
+            out = b"" if self._guarded is None else self._checked(self._guarded, b"", last=True)
+            self._keep(out)
+            await self._end(out)
         except UpstreamError as error:
             raise engine_error(self._target.engine, self._target.endpoints[self._path][0].origin, error) from error
         finally:
@@ -306,9 +311,10 @@ class Passage:
         else:
             await call.piece(out)
 
-    def _checked(self, guarded: GuardedStream, piece: bytes) -> bytes:
+    def _checked(self, guarded: GuardedStream, piece: bytes, *, last: bool) -> bytes:
         try:
-            return guarded.feed(piece)
+            out = guarded.feed(piece)
+            return out + guarded.close() if last else out
         except UNREADABLE as wrong:
             raise EngineGarbled(self._target.engine, str(wrong)) from wrong
 
@@ -333,7 +339,7 @@ class Passage:
             return
         self._recorded = True
         call, target = self._call, self._target
-        reply, finish, usage, model = self._reply()
+        reply, finish, usage, model, written = self._reply()
         verdicts = self._verdicts if self._guarded is None else [*self._verdicts, *self._guarded.verdicts]
         plain = status == "ok" and usage is not None and self._path == CHAT and len(self._asked) <= LONGEST_TEXT
         if plain and not self._attempts and not call.shadow_of:
@@ -352,10 +358,10 @@ class Passage:
             ledger.flush()
             return
         asked = self._asked_texts()
-        if usage is None and (reply or status == "ok"):
+        if usage is None and (written or status == "ok"):
             usage = Usage(
-                input_tokens=sum(_roughly(message["text"]) for message in asked),
-                output_tokens=_roughly(reply),
+                input_tokens=sum(_roughly(len(message["text"].encode("utf-8", "replace"))) for message in asked),
+                output_tokens=_roughly(written),
                 estimated=True,
             )
         kind = KINDS[self._path]
@@ -376,15 +382,17 @@ class Passage:
         # Errors hold on to where they were raised, and so to this object.
         self._attempts.clear()
 
-    def _reply(self) -> tuple[str, str, Usage | None, str]:
-        """Text, finish, usage and model of what came back, as far as it can be read."""
+    def _reply(self) -> tuple[str, str, Usage | None, str, int]:
+        """Text, finish, usage and model of what came back, as far as it can be read; and where there is no usage, how
+        many bytes the model wrote in all."""
         if self._kept:
             streamed = self._streamed or read_stream(self._raw())
-            return streamed.text, streamed.finish or "", streamed.usage, streamed.model
+            return streamed.text, streamed.finish or "", streamed.usage, streamed.model, streamed.written_bytes
         completion = self._said
         if completion is None:
-            return "", "", None, ""
-        return reply_in(completion)
+            return "", "", None, "", 0
+        reply, finish, usage, model = reply_in(completion)
+        return reply, finish, usage, model, 0 if usage is not None else written_bytes(completion)
 
     def _asked_texts(self) -> list[dict[str, str]]:
         if self._path != "embeddings":
@@ -404,9 +412,9 @@ def _said_in(message: bytes) -> Completion | None:
         return None
 
 
-def _roughly(text: str) -> int:
+def _roughly(text_bytes: int) -> int:
     """Tokens of a text by the rule of thumb of four bytes each: counting pieces would cost as much as all the rest."""
-    return -(-len(text.encode("utf-8", "replace")) // 4)
+    return -(-text_bytes // 4)
 
 
 def reply_in(completion: Completion) -> tuple[str, str, Usage | None, str]:

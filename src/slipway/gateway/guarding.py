@@ -84,6 +84,9 @@ class GuardedStream:
         self._hold_back = hold_back
         self._reader = EventReader()
         self._checkers: dict[int, StreamChecker] = {}
+        self._unfinished: set[int] = set()
+        self._frame: dict[str, Any] = {}
+        """What events of this stream have beside their choices."""
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -93,13 +96,30 @@ class GuardedStream:
         """Raises `Blocked`, and `ValueError` for events that are not JSON."""
         return b"".join(self._event(data) for data in self._reader.feed(piece))
 
+    def close(self) -> bytes:
+        """What is left at the end of the stream: an event without its empty line, and text that no event finished.
+        Raises as `feed` does."""
+        return b"".join(self._event(data) for data in self._reader.close()) + self._unsaid()
+
+    def _unsaid(self) -> bytes:
+        """What is held back of choices that nobody says are finished."""
+        said = b""
+        for index in sorted(self._unfinished):
+            if text := self._checkers[index].finish():
+                choice = {"index": index, "delta": {"content": text}, "finish_reason": None}
+                said += write_event(msgspec.json.encode(self._frame | {"choices": [choice]}))
+        self._unfinished.clear()
+        return said
+
     def _event(self, data: bytes) -> bytes:
         if data == b"[DONE]":
-            return write_event(data)
+            return self._unsaid() + write_event(data)
         event = msgspec.json.decode(data)
         choices = event.get("choices") if isinstance(event, dict) else None
         if not choices:
             return write_event(data)
+        if not self._frame:
+            self._frame = {key: value for key, value in event.items() if key not in ("choices", "usage")}
         held = False
         for choice in choices:
             held = self._choice(choice) or held
@@ -119,6 +139,7 @@ class GuardedStream:
         text = delta.get("content")
         out = checker.feed(text) if isinstance(text, str) and text else ""
         if choice.get("finish_reason") is not None:
+            self._unfinished.discard(index)
             out += checker.finish()
             if out:
                 choice["delta"] = {**delta, "content": out}
@@ -126,6 +147,7 @@ class GuardedStream:
                 choice["delta"] = {key: value for key, value in delta.items() if key != "content"}
             return False
         if isinstance(text, str) and text:
+            self._unfinished.add(index)
             delta["content"] = out
             return not out and delta.keys() <= {"content"}
         return False

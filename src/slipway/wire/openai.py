@@ -20,6 +20,10 @@ FINISHES: Mapping[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
 }
+DONE_LINES = (b"data: [DONE]", b"data:[DONE]")
+"""How a stream ends; the space is a habit, not a rule."""
+CALL_PARTS = ("name", "arguments")
+ABSENT = msgspec.Raw(b"")
 ROLES: Mapping[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -166,10 +170,13 @@ class WireUsage(msgspec.Struct, gc=False):
 
 
 class ChoiceMessage(msgspec.Struct, gc=False):
-    """The message of a choice, or its delta."""
+    """The message of a choice, or its delta. What is seldom read stays as it was written."""
 
     content: str | None = None
     refusal: str | None = None
+    reasoning_content: msgspec.Raw = ABSENT
+    reasoning: msgspec.Raw = ABSENT
+    tool_calls: msgspec.Raw = ABSENT
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -209,6 +216,8 @@ class Streamed(NamedTuple):
     model: str
     done: bool
     """Whether it ended with `[DONE]`."""
+    written_bytes: int
+    """Of all that the model wrote, in each answer of several; 0 where the usage was told, which is better to know."""
 
 
 _completion = msgspec.json.Decoder(Completion)
@@ -254,7 +263,7 @@ def read_piece(data: bytes) -> Piece:
 
 def read_stream(raw: bytes) -> Streamed:
     """A whole chat stream at once, as far as it came; what cannot be read in it is passed over."""
-    done = raw.rstrip().endswith(b"data: [DONE]")
+    done = raw.rstrip().endswith(DONE_LINES)
     # As nearly everyone writes it, a stream becomes one JSON list by replacing what stands between its events.
     plain = raw.removesuffix(b"\n\n").removesuffix(b"\n\ndata: [DONE]")
     try:
@@ -276,7 +285,45 @@ def read_stream(raw: bytes) -> Streamed:
         usage, model = chunk.usage or usage, chunk.model or model
         if chunk.error is not None:
             error = message_in(chunk.error)
-    return Streamed("".join(texts), finish, read_usage(usage), error, model, done)
+    written = 0 if usage is not None else sum(map(written_bytes, chunks))
+    return Streamed("".join(texts), finish, read_usage(usage), error, model, done, written)
+
+
+def written_bytes(completion: Completion) -> int:
+    """How much a model wrote in a completion or a chunk: texts, thoughts and calls of tools of all its choices."""
+    written = 0
+    for choice in completion.choices or ():
+        for message in (choice.message, choice.delta):
+            if message is None:
+                continue
+            for text in (message.content, message.refusal):
+                written += len(text.encode("utf-8", "replace")) if text else 0
+            # Thoughts come under one of two names, and as some write it under both.
+            written += max(_text_bytes(message.reasoning_content), _text_bytes(message.reasoning))
+            written += _call_bytes(message.tool_calls)
+    return written
+
+
+def _text_bytes(raw: msgspec.Raw) -> int:
+    text = _decoded(raw)
+    return len(text.encode("utf-8", "replace")) if isinstance(text, str) else 0
+
+
+def _call_bytes(raw: msgspec.Raw) -> int:
+    calls = _decoded(raw)
+    written = 0
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            written += sum(len(str(function.get(part) or "").encode("utf-8", "replace")) for part in CALL_PARTS)
+    return written
+
+
+def _decoded(raw: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw) if raw else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _readable(raw: bytes) -> Iterator[Completion]:
