@@ -367,8 +367,7 @@ class Door(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
-            if isinstance(cycle, Exchange):
-                cycle.before = None
+            setattr(cycle, "before", None)  # noqa: B010 (uvicorn's cycles have no such attribute)
             self._start_asgi_task(cycle, app)
         elif self._reading == "all":
             self._expect("nothing", self.timeout_keep_alive)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import msgspec
 
 from slipway.domain.errors import Blocked, EngineGarbled, SlipwayError, UpstreamError
-from slipway.domain.guardrail import Verdict
+from slipway.domain.guardrail import Guardrails, Verdict
 from slipway.domain.message import Usage
 from slipway.domain.routing import FailureKind
 from slipway.domain.trace import SpanKind, Status
@@ -84,6 +84,41 @@ async def forward(
         await call.end_stream(b"data: %b\n\n" % error)
 
 
+# The rules of a request and of its answer, for this way and the short one (`gateway.express`) ----------------------
+
+
+def asked_in(fields: Fields, path: str) -> bytes:
+    """The JSON of what is asked."""
+    asked = fields.get("input" if path == "embeddings" else "messages")
+    return b"null" if asked is None else bytes(asked)
+
+
+def check_asked(fields: Fields, asked: bytes, guardrails: Guardrails) -> tuple[Fields, bytes, list[Verdict]]:
+    """Fields and messages as the engine may see them: other ones where guardrails took something out.
+
+    Raises `Blocked`, `RequestInvalid`."""
+    rewritten, verdicts = check_messages(asked, guardrails)
+    if rewritten is None:
+        return fields, asked, verdicts
+    return fields | {"messages": msgspec.Raw(rewritten)}, rewritten, verdicts
+
+
+def body_for(target: Target, model: str, fields: Fields, given: Fields, body: bytes) -> bytes:
+    """The body for an engine: the client's own bytes where its fields are still as they were `given` and the target is
+    known by the name `model` that the client called; else written anew."""
+    if fields is given and target.model == model:
+        return body
+    return msgspec.json.encode(fields | {"model": target.model_json})
+
+
+def check_said(body: bytes, guardrails: Guardrails) -> tuple[bytes, Completion | None, list[Verdict]]:
+    """A whole answer as the client may see it, and where something was taken out of it, what it says then.
+
+    Raises `Blocked`, and `UNREADABLE` for an answer that cannot be checked."""
+    checked, verdicts = check_completion(body, guardrails)
+    return checked, None if checked is body else read_completion(checked), verdicts
+
+
 class Passage:
     """One request on its way to an engine and back, and what is known about it so far."""
 
@@ -93,6 +128,7 @@ class Passage:
         "_body",
         "_call",
         "_fields",
+        "_given",
         "_guarded",
         "_kept",
         "_kept_bytes",
@@ -119,10 +155,9 @@ class Passage:
         self._call = call
         self._services = services
         self._path = path
-        self._fields = fields
+        self._given = self._fields = fields
         self._target = target
-        asked = fields.get("input" if path == "embeddings" else "messages")
-        self._asked = b"null" if asked is None else bytes(asked)
+        self._asked = asked_in(fields, path)
         self._said: Completion | None = None
         self._kept: list[bytes] = []
         self._kept_bytes = 0
@@ -135,14 +170,10 @@ class Passage:
         self._attempts: list[Attempt] = []
 
     async def run(self, body: bytes, begun: Begun | None = None) -> None:
-        fields, target, call, services = self._fields, self._target, self._call, self._services
-        stream = wants_stream(fields)
+        target, call, services = self._target, self._call, self._services
+        stream = wants_stream(self._fields)
         if target.guardrails.before and self._path == CHAT:
-            rewritten, self._verdicts = check_messages(self._asked, target.guardrails)
-            if rewritten is not None:
-                self._asked = rewritten
-                fields["messages"] = msgspec.Raw(rewritten)
-                body = msgspec.json.encode(fields)
+            self._fields, self._asked, self._verdicts = check_asked(self._fields, self._asked, target.guardrails)
         self._body = body
         # Not kept: it holds methods of this object, and a circle of both would wait for the collector with all bodies.
         asking = Asking(
@@ -176,21 +207,15 @@ class Passage:
         """The client's body with the name that the target's engine knows the model by, past the rails of a stand-in.
 
         Raises `Blocked`."""
-        fields = self._fields
-        if target is not self._target:
-            fields = self._fields_for_stand_in(target)
-        if target.model == self._call.model and fields is self._fields:
-            return self._body
-        return msgspec.json.encode(fields | {"model": target.model_json})
+        fields = self._fields if target is self._target else self._fields_for_stand_in(target)
+        return body_for(target, self._call.model, fields, self._given, self._body)
 
     def _fields_for_stand_in(self, target: Target) -> Fields:
         """What it is asked: past its rails, and for one of another API without what only Anthropic's knows."""
         fields, rails = self._fields, target.guardrails
         if rails.before and self._path == CHAT:
-            rewritten, verdicts = check_messages(self._asked, rails)
+            fields, _, verdicts = check_asked(fields, self._asked, rails)
             self._verdicts += verdicts
-            if rewritten is not None:
-                fields = fields | {"messages": msgspec.Raw(rewritten)}
         if self._call.path == "/v1/messages" and "messages" not in target.endpoints:
             return read_fields(msgspec.json.encode(without(msgspec.json.decode(msgspec.json.encode(fields)))))
         return fields
@@ -225,12 +250,11 @@ class Passage:
             self._said = _said_in(body)
         if self._target.guardrails.after and self._path == CHAT:
             try:
-                checked, verdicts = check_completion(body, self._target.guardrails)
+                body, changed, verdicts = check_said(body, self._target.guardrails)
             except UNREADABLE as wrong:
                 raise EngineGarbled(self._target.engine, str(wrong)) from wrong
+            self._said = changed or self._said
             self._verdicts += verdicts
-            if checked is not body:
-                body, self._said = checked, read_completion(checked)
         told = None if self._said is None else told_error(self._said)
         self.record("ok" if told is None else "error", error="" if told is None else message_in(told))
         response = passed.response

@@ -186,7 +186,10 @@ class Connection(asyncio.Protocol):
         return exchange
 
     def put_back(self) -> None:
-        """Back to the pool, after nothing was sent."""
+        """Back to the pool, after nothing was sent; one on which something was is closed."""
+        if self._exchange is not None:
+            self.give_up()
+            return
         self.free_since = self._loop.time()
         self._on_free(self)
 
