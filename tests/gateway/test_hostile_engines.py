@@ -272,3 +272,51 @@ def test_a_header_over_two_lines_adds_none_to_the_answer(odd, engine, value):
 def test_a_huge_event_comes_through(odd, engine):
     answer = odd.chat(engine.streams("odd", events(chunk("x" * 300_000), chunk(finish="stop"))), stream=True)
     assert len(texts(answer)) == 300_000
+
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": LONG}]},
+    {"type": "text", "text": "To anna@example.org"},
+]
+
+
+def test_an_answer_in_parts_is_read_kept_and_counted(odd, engine):
+    said = whole(usage=USAGE)
+    said["choices"][0]["message"]["content"] = PARTS
+    answer = odd.chat(engine.says("odd", said))
+    assert answer.json() == said
+    (span,) = odd.trace(answer.headers["x-slipway-trace"])
+    assert (span.content["reply"], span.output_tokens, span.usage_estimated) == ("To anna@example.org", 4, False)
+    del said["usage"]
+    answer = odd.chat(engine.says("odd", said))
+    (span,) = odd.trace(answer.headers["x-slipway-trace"])
+    assert 500 <= span.output_tokens <= 510
+
+
+def test_rails_read_an_answer_in_parts(odd, engine):
+    """Else a model that thinks would say what it likes."""
+    said = whole(usage=USAGE)
+    said["choices"][0]["message"]["content"] = PARTS
+    engine.says("g0", said)
+    answer = odd.chat("g0")
+    assert answer.status_code == 200
+    assert "anna@example.org" not in answer.text
+    assert LONG in answer.text
+    (span,) = odd.trace(answer.headers["x-slipway-trace"])
+    assert "anna" not in span.content["reply"]
+
+
+def test_rails_read_a_stream_in_parts(odd, engine):
+    pieces = [
+        chunk(content=[PARTS[0]]),
+        *(chunk(content=[{"type": "text", "text": word}]) for word in ("To anna@", "example.org")),
+    ]
+    for end in ([chunk(finish="stop")], [chunk(content=[{"type": "text", "text": " now"}], finish="stop")], []):
+        engine.streams("g0", events(*pieces, *end))
+        answer = odd.chat("g0", stream=True)
+        assert answer.status_code == 200
+        assert "anna@" not in answer.text
+        (span,) = odd.trace(answer.headers["x-slipway-trace"])
+        assert span.status == "ok"
+        assert span.content["reply"].startswith("To ")
+        assert "example.org" not in span.content["reply"]

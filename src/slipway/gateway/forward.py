@@ -35,6 +35,7 @@ from slipway.wire.openai import (
     read_fields,
     read_stream,
     read_usage,
+    said_by,
     written_bytes,
 )
 from slipway.wire.sse import DONE
@@ -444,7 +445,7 @@ def _roughly(text_bytes: int) -> int:
 def reply_in(completion: Completion) -> tuple[str, str, Usage | None, str]:
     """Text, finish, usage and model of a completion."""
     choice = completion.choices[0] if completion.choices else None
-    text = choice.message.content or "" if choice and choice.message else ""
+    text = said_by(choice.message) if choice else ""
     finish = choice.finish_reason or "" if choice else ""
     return text, finish, read_usage(completion.usage), completion.model or ""
 

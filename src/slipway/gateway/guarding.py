@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -63,13 +63,25 @@ def check_completion(body: bytes, guardrails: Guardrails) -> tuple[bytes, list[V
     changed = False
     for choice in completion.get("choices") or () if isinstance(completion, dict) else ():
         message = choice.get("message") if isinstance(choice, dict) else None
-        if isinstance(message, dict) and isinstance(text := message.get("content"), str):
+        for holder, key in _texts_of(message) if isinstance(message, dict) else ():
+            text = holder[key]
             checked = check(text, guardrails.after, source="answer", when_undecided=guardrails.when_undecided)
             verdicts.extend(checked.verdicts)
             checked.raise_if_blocked()
             changed = changed or checked.text != text
-            message["content"] = checked.text
+            holder[key] = checked.text
     return (msgspec.json.encode(completion) if changed else body), verdicts
+
+
+def _texts_of(message: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where the texts of a message or a delta stand: its content is one, or parts that hold some."""
+    content = message.get("content")
+    if isinstance(content, str):
+        yield message, "content"
+    elif isinstance(content, list):
+        for part in content:
+            if isinstance(part, dict) and isinstance(part.get("text"), str):
+                yield part, "text"
 
 
 class GuardedStream:
@@ -136,6 +148,9 @@ class GuardedStream:
                 self._guardrails.after, hold_back=self._hold_back, when_undecided=self._guardrails.when_undecided
             )
         delta = choice.get("delta") or {}
+        if isinstance(delta.get("content"), list):
+            self._parts(index, checker, choice, delta)
+            return False
         text = delta.get("content")
         out = checker.feed(text) if isinstance(text, str) and text else ""
         if choice.get("finish_reason") is not None:
@@ -151,3 +166,13 @@ class GuardedStream:
             delta["content"] = out
             return not out and delta.keys() <= {"content"}
         return False
+
+    def _parts(self, index: int, checker: StreamChecker, choice: dict[str, Any], delta: dict[str, Any]) -> None:
+        """The same for a delta whose content is parts."""
+        self._unfinished.add(index)
+        for part, key in _texts_of(delta):
+            part[key] = checker.feed(part[key])
+        if choice.get("finish_reason") is not None:
+            self._unfinished.discard(index)
+            if text := checker.finish():
+                delta["content"].append({"type": "text", "text": text})
