@@ -300,8 +300,8 @@ def read_stream(raw: bytes) -> Streamed:
     written = 0
     if usage is None:
         # Nearly always one answer and nothing but text, which is counted already.
-        plain = alone and len(chunks) > FEW_CHUNKS
-        written = len(text.encode("utf-8", "replace")) if plain else sum(map(written_bytes, chunks))
+        only_text = alone and len(chunks) > FEW_CHUNKS
+        written = len(text.encode("utf-8", "replace")) if only_text else sum(map(written_bytes, chunks))
     return Streamed(text, finish, read_usage(usage), error, model, done, written)
 
 
