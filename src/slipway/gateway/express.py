@@ -96,7 +96,8 @@ class Express:
         """Begins to answer a POST of /v1/chat/completions; None where it has to go the long way from its start."""
         services, body = self.services, client.body
         snapshot = self._snapshot()
-        if services.breakers or snapshot.workspace.settings.cache.enabled:
+        settings = snapshot.workspace.settings
+        if services.breakers or settings.cache.enabled or len(body) > settings.server.max_body_mb * 1_000_000:
             return None
         call = Call(client.scope, client.receive, client.send, snapshot)
         try:

@@ -46,6 +46,7 @@ KEPT_BYTES = 1024 * 1024
 KEPT_HEADERS = frozenset({b"retry-after", b"content-encoding"})
 CHAT = "chat/completions"
 OWN_CREDENTIALS = (401, 403, 407)
+Json = bytes | memoryview
 KINDS: Mapping[str, SpanKind] = {CHAT: "chat", "messages": "chat", "embeddings": "embeddings"}
 
 
@@ -88,13 +89,13 @@ async def forward(
 # The rules of a request and of its answer, for this way and the short one (`gateway.express`) ----------------------
 
 
-def asked_in(fields: Fields, path: str) -> bytes:
-    """The JSON of what is asked."""
+def asked_in(fields: Fields, path: str) -> Json:
+    """The JSON of what is asked, not copied."""
     asked = fields.get("input" if path == "embeddings" else "messages")
-    return b"null" if asked is None else bytes(asked)
+    return b"null" if asked is None else memoryview(asked)
 
 
-def check_asked(fields: Fields, asked: bytes, guardrails: Guardrails) -> tuple[Fields, bytes, list[Verdict]]:
+def check_asked(fields: Fields, asked: Json, guardrails: Guardrails) -> tuple[Fields, Json, list[Verdict]]:
     """Fields and messages as the engine may see them: other ones where guardrails took something out.
 
     Raises `Blocked`, `RequestInvalid`."""

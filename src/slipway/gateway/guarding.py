@@ -26,7 +26,7 @@ def strongest(verdicts: Sequence[Verdict]) -> dict[str, str]:
     return found
 
 
-def check_messages(raw: bytes, guardrails: Guardrails) -> tuple[bytes | None, list[Verdict]]:
+def check_messages(raw: bytes | memoryview, guardrails: Guardrails) -> tuple[bytes | None, list[Verdict]]:
     """What users and tools say in `messages`, checked. The JSON comes back only where something was redacted.
 
     Raises `Blocked`, `RequestInvalid`.

@@ -18,6 +18,9 @@ from slipway.upstream.request import Prepared
 
 KEEP_IDLE_S = 55.0
 STALE_WITHIN_S = 1.0
+_open: set[AsyncGenerator[None, None]] = set()
+"""Holds the pools of running loops: one that nobody holds any more would be collected at any moment, and its
+connections with it, or after the loop that could have closed them."""
 
 
 class StreamedResponse:
@@ -139,12 +142,12 @@ class Pool:
         self._per_host = per_host
         self._hosts: dict[str, Host] = {}
         self._tls = tls
-        self._closer: AsyncGenerator[None, None] | None = None
+        self._closes = False
 
     async def send(
         self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None, fresh: bool
     ) -> StreamedResponse:
-        if self._closer is None:
+        if not self._closes:
             await self._close_with_the_loop()
         head = request.with_body(len(body), extra)
         host = self._hosts.get(request.origin)
@@ -292,10 +295,13 @@ class Pool:
                     for connection in host.free:
                         connection.abort()
                     host.free.clear()
+                _open.discard(goodbye)
                 await asyncio.sleep(0)
 
-        self._closer = closer()
-        await anext(self._closer)
+        self._closes = True
+        goodbye = closer()
+        _open.add(goodbye)
+        await anext(goodbye)
 
 
 class Pools:
