@@ -272,3 +272,32 @@ def test_what_nobody_expected_is_an_error_on_the_long_way_and_counts_once(served
     assert taken == ["handed over", "answered"]
     assert served.gateway._counts.in_flight == before
     assert "nobody expected this" in caplog.text
+
+
+def test_what_cannot_be_taken_goes_the_long_way_and_is_answered(served, taken, monkeypatch):
+    def broken(_: Any) -> None:
+        raise RuntimeError("nobody expected this")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("slipway.gateway.express.find_route", broken)
+        assert served.chat("plain").status_code == 200
+    assert taken == ["long"]
+
+
+def test_a_redacted_request_is_the_same_on_both_ways(folder, tools, upstream):
+    guard = GuardSettings(before=[{"rail": "personal_data", "action": "redact"}])
+    sent = []
+    for warm in (False, True):
+        upstream.state.__init__()
+        with open_workspace(folder) as workspace:
+            rails = guardrails_from_settings(tools.with_guard(workspace, guard).settings)
+            promote(workspace, tools.plain_release(workspace, guardrails=rails), "railed", force=True)
+            with tools.serving(workspace, warm=warm) as served:
+                messages = [{"role": "user", "content": "I am anna@example.org"}]
+                answer = served.chat("railed", messages=messages, temperature=0.25)
+                assert answer.status_code == 200
+        (request,) = [one for one in upstream.state.requests if one["messages"]]
+        assert "anna@" not in json.dumps(request)
+        assert (request["model"], request["temperature"]) == ("ok", 0.25)
+        sent.append(request)
+    assert sent[0] == sent[1]

@@ -134,11 +134,22 @@ class Door(HttpToolsProtocol):
             self._clock = None
         if self._unread_clock is not None:
             self._unread_clock.cancel()
+        # uvicorn tells the newest request only; the one that is being answered may stand before it.
+        cycle = self._before(self.cycle)
+        while cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            cycle = self._before(cycle)
         super().connection_lost(exc)
         self._wait_no_more()
         passing, self._passing = self._passing, None
         if passing is not None:
             passing.left()
+
+    @staticmethod
+    def _before(cycle: Any) -> Any:
+        """The request before one that waits for its turn."""
+        return getattr(cycle, "before", None)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -293,6 +304,7 @@ class Door(HttpToolsProtocol):
             self._start_asgi_task(cast(Any, cycle), app)
         else:
             # One more request before the answer to the one before it: it waits for its turn.
+            cycle.before = before
             self.flow.pause_reading()
             self.pipeline.appendleft((cast(Any, cycle), app))
 
@@ -385,6 +397,7 @@ class Door(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
+            setattr(cycle, "before", None)  # noqa: B010 (uvicorn's cycles have no such attribute)
             self._start_asgi_task(cycle, app)
         elif self._reading == "all":
             self._expect("nothing", self.timeout_keep_alive)
@@ -425,6 +438,8 @@ class Exchange:
 
     # What many requests never change stands on the class, where it costs them nothing.
     task: asyncio.Task[None] | None = None
+    before: Any = None
+    """The request that is answered first, while this one waits for its turn."""
     disconnected = False
     body = b""
     more_body = True

@@ -13,6 +13,8 @@ from slipway.upstream.deadlines import Deadlines
 
 PAUSE_ABOVE = 256 * 1024
 HEADERS_LIMIT = 64 * 1024
+LARGE = 16384
+"""Bytes from which a body is written by itself, and may still be on its way when the answer is there."""
 FOREVER = float("inf")
 
 Header = tuple[bytes, bytes]
@@ -106,6 +108,8 @@ class Connection(asyncio.Protocol):
         "_deadlines",
         "_exchange",
         "_header_bytes",
+        "_heading",
+        "_large",
         "_loop",
         "_on_free",
         "_on_lost",
@@ -145,6 +149,8 @@ class Connection(asyncio.Protocol):
         self._reads_to_end = True
         self._at_end = False
         self._header_bytes = 0
+        self._heading: list[Header] | None = None
+        self._large = False
         self._deadlines = Deadlines()
         self._phase = "first byte"
         self._deadline = FOREVER
@@ -159,6 +165,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         assert self._exchange is None
         exchange = self._exchange = Exchange(self, max_bytes)
+        self._heading = exchange.headers
         self.used += 1
         self._reads_to_end = True
         self._header_bytes = 0
@@ -168,7 +175,8 @@ class Connection(asyncio.Protocol):
         self._phase = "first byte"
         self._set_deadline(now, deadlines.first_byte_s)
         try:
-            if len(body) < 16384:
+            self._large = len(body) >= LARGE
+            if not self._large:
                 self._transport.write(head + body)
             else:
                 self._transport.write(head)
@@ -178,7 +186,10 @@ class Connection(asyncio.Protocol):
         return exchange
 
     def put_back(self) -> None:
-        """Back to the pool, after nothing was sent."""
+        """Back to the pool, after nothing was sent; one on which something was is closed."""
+        if self._exchange is not None:
+            self.give_up()
+            return
         self.free_since = self._loop.time()
         self._on_free(self)
 
@@ -312,13 +323,13 @@ class Connection(asyncio.Protocol):
             self.abort()  # a second response that nobody asked for
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        exchange = self._exchange
-        if exchange is None:
-            return
+        heading = self._heading
+        if heading is None:
+            return  # a field behind a body in chunks: too late to say anything about it
         name = name.lower()
         if name in (b"content-length", b"transfer-encoding"):
             self._reads_to_end = False
-        exchange.headers.append((name, value))
+        heading.append((name, value))
 
     def on_headers_complete(self) -> None:
         exchange = self._exchange
@@ -328,6 +339,7 @@ class Connection(asyncio.Protocol):
         if status >= 200:
             exchange.status = status
             exchange.started = True
+            self._heading = None
 
     def on_body(self, body: bytes) -> None:
         exchange = self._exchange
@@ -364,11 +376,15 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         if self.closed:
             return
-        if self._parser.should_keep_alive():
+        if self._parser.should_keep_alive() and not (self._large and self._unsent()):
             self.free_since = self._loop.time()
             self._on_free(self)
         else:
             self.abort()
+
+    def _unsent(self) -> bool:
+        """Whether a server has answered without reading all: the next request would wait behind what it leaves."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     def _fail(self, error: UpstreamError) -> None:
         exchange, self._exchange = self._exchange, None
