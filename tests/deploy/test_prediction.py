@@ -9,11 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from slipway.cli.main import app
-from slipway.deploy.benchmark import Protocol, simulate_steps
+from slipway.deploy.benchmark import Protocol, Schedule, simulate_steps
 from slipway.deploy.fitting import errors_of
 from slipway.deploy.points import (
     UNRECORDED,
-    benchmark_step_tokens,
     match_hardware,
     match_model,
     point_of,
@@ -21,6 +20,7 @@ from slipway.deploy.points import (
     split_of,
 )
 from slipway.deploy.prediction import predict
+from slipway.deploy.schedules import schedule_of
 from slipway.domain.errors import NotFound, RowUnusable
 from slipway.models.calibrations import doublings_beyond, novelty, prior_of, shipped
 
@@ -33,13 +33,13 @@ ROW = {
 
 def test_the_steps_of_a_benchmark_add_up() -> None:
     protocol = Protocol(input_tokens=100, output_tokens=50, users=4, requests=12)
-    steps = simulate_steps(protocol, step_tokens=64, cache_tokens=1e9, merged=False)
+    steps = simulate_steps(protocol, Schedule(step_tokens=64), cache_tokens=1e9, merged=False)
     assert (steps.work.tokens * steps.times).sum() == 12 * (100 + 49), "every token passes once, the last one never"
     assert steps.work.tokens.max() <= 64
     # With steps of one second the mean wait and the mean time of a token are counts of steps.
     assert steps.waiting.sum() > 1
     assert steps.answering.sum() == pytest.approx(1.0)
-    merged = simulate_steps(protocol, step_tokens=64, cache_tokens=1e9)
+    merged = simulate_steps(protocol, Schedule(step_tokens=64), cache_tokens=1e9)
     assert len(merged.times) < len(steps.times)
     assert merged.waiting.sum() == pytest.approx(steps.waiting.sum())
 
@@ -47,31 +47,77 @@ def test_the_steps_of_a_benchmark_add_up() -> None:
 def test_a_user_who_asks_again_waits_for_the_steps_under_way() -> None:
     protocol = Protocol(input_tokens=100, output_tokens=50, users=4, requests=40)
     waits = [
-        simulate_steps(protocol, step_tokens=512, cache_tokens=1e9, between=between).waiting.sum()
+        simulate_steps(protocol, Schedule(step_tokens=512, between=between), cache_tokens=1e9).waiting.sum()
         for between in (0, 1, 2)
     ]
     assert waits[0] < waits[1] < waits[2]
-    late = simulate_steps(protocol, step_tokens=512, cache_tokens=1e9, between=2, merged=False)
+    late = simulate_steps(protocol, Schedule(step_tokens=512, between=2), cache_tokens=1e9, merged=False)
     assert (late.work.tokens * late.times).sum() == 40 * (100 + 49), "no token is lost or read twice"
     alone = Protocol(input_tokens=100, output_tokens=50, users=1, requests=10)
-    assert simulate_steps(alone, step_tokens=512, cache_tokens=1e9, between=2).waiting.sum() == pytest.approx(1.0), (
-        "an engine that does nothing reads the next prompt at once"
-    )
+    assert simulate_steps(alone, Schedule(step_tokens=512, between=2), cache_tokens=1e9).waiting.sum() == pytest.approx(
+        1.0
+    ), "an engine that does nothing reads the next prompt at once"
 
 
 def test_a_benchmark_of_tensorrt_llm_reads_one_prompt_a_step() -> None:
     asked = {engine: point_of({**ROW, "engine": engine}, name="row") for engine in ("trtllm", "vllm")}
-    assert 1024 + 32 <= benchmark_step_tokens(asked["trtllm"]) < 2048
-    assert benchmark_step_tokens(asked["vllm"]) == 8192
+    assert 1024 + 32 <= schedule_of(asked["trtllm"]).step_tokens < 2048
+    assert schedule_of(asked["vllm"]).step_tokens == 8192
     offline = point_of({**ROW, "engine": "trtllm", "load": "offline"}, name="row")
-    assert benchmark_step_tokens(offline) == 8192
+    assert schedule_of(offline).step_tokens == 8192
     assert offline.setup.offline
     assert prior_of(offline.setup).sequence < prior_of(asked["trtllm"].setup).sequence
 
 
+WAITING = [
+    pytest.param(Schedule(step_tokens=512, gather=20, enough=10_000), id="prompts wait for others"),
+    pytest.param(Schedule(step_tokens=512, look=30), id="requests are looked for now and then"),
+]
+
+
+@pytest.mark.parametrize("schedule", WAITING)
+def test_a_server_that_takes_prompts_up_late_makes_users_wait_longer(schedule: Schedule) -> None:
+    protocol = Protocol(input_tokens=100, output_tokens=200, users=8, requests=80, shortest=0.8)
+    usual = simulate_steps(protocol, Schedule(step_tokens=512), cache_tokens=1e9)
+    late = simulate_steps(protocol, schedule, cache_tokens=1e9, merged=False)
+    assert 2 < late.waiting.sum() - usual.waiting.sum() < 30
+    asked = (late.work.tokens * late.times).sum()
+    plain = simulate_steps(protocol, Schedule(step_tokens=512), cache_tokens=1e9, merged=False)
+    assert asked == (plain.work.tokens * plain.times).sum(), "no token is lost or read twice"
+
+
+def test_enough_prompts_do_not_wait_for_more() -> None:
+    protocol = Protocol(input_tokens=100, output_tokens=200, users=8, requests=80, shortest=0.8)
+    waits = [
+        simulate_steps(protocol, Schedule(step_tokens=512, gather=20, enough=enough), cache_tokens=1e9).waiting.sum()
+        for enough in (0, 250, 10_000)
+    ]
+    assert waits[0] < waits[1] < waits[2]
+    usual = simulate_steps(protocol, Schedule(step_tokens=512), cache_tokens=1e9)
+    assert waits[0] == pytest.approx(usual.waiting.sum())
+
+
+SCHEDULES = [
+    pytest.param({"engine": "trtllm"}, 20, 1, id="TensorRT-LLM on a few devices, short prompts and answers"),
+    pytest.param({"engine": "trtllm", "tp": "8"}, 0, 1, id="on eight devices nobody waits"),
+    pytest.param({"engine": "trtllm", "osl": "8192"}, 0, 1, id="with long answers nobody waits"),
+    pytest.param({"engine": "trtllm", "model": "gpt-oss-120b"}, 0, 1, id="a mixture of experts does not wait"),
+    pytest.param({"engine": "sglang", "hardware": "B200"}, 0, 30, id="SGLang on Blackwell"),
+    pytest.param({"engine": "sglang", "hardware": "B200", "concurrency": "8"}, 0, 10, id="with few users"),
+    pytest.param({"engine": "sglang"}, 0, 1, id="SGLang elsewhere"),
+    pytest.param({}, 0, 1, id="vLLM"),
+]
+
+
+@pytest.mark.parametrize(("change", "gather", "look"), SCHEDULES)
+def test_servers_of_published_benchmarks_take_prompts_up_as_their_scripts_say(change, gather, look) -> None:
+    schedule = schedule_of(point_of({**ROW, **change}, name="row"))
+    assert (schedule.gather, schedule.look) == (gather, look)
+
+
 def test_a_small_cache_makes_a_queue() -> None:
     protocol = Protocol(input_tokens=100, output_tokens=50, users=8, requests=16)
-    roomy, tight = (simulate_steps(protocol, step_tokens=512, cache_tokens=room) for room in (1e9, 300.0))
+    roomy, tight = (simulate_steps(protocol, Schedule(step_tokens=512), cache_tokens=room) for room in (1e9, 300.0))
     assert tight.waiting.sum() > 5 * roomy.waiting.sum()
 
 

@@ -277,14 +277,3 @@ def _positive(row: Mapping[str, str], column: str, name: str) -> float:
 def step_tokens(setup: Setup) -> int:
     """Tokens that the setup's engine works on in one step."""
     return STEP_TOKENS.get(setup.engine, 8192)
-
-
-def benchmark_step_tokens(point: Point) -> int:
-    """Tokens of one step in a benchmark of that point.
-
-    A server of TensorRT-LLM is started for one prompt and a token for each user. Source: the scripts of InferenceX.
-    """
-    if point.load == "offline" or point.setup.engine != "trtllm":
-        return step_tokens(point.setup)
-    wanted = point.protocol.users + point.protocol.input_tokens + 64
-    return -(-wanted // 64) * 64
