@@ -24,8 +24,8 @@ else:
 
 # Where a replica's state lies in its rows of whole numbers and of fractions.
 DECODED, SEQUENCES, HEAP, HEAD, READING, READY, TAIL, DONE, UNDER_WAY = range(9)
-CLOCK, CONTEXT, HELD, BUSY = range(4)
-WHOLES, FRACTIONS = 9, 4
+CLOCK, CONTEXT, HELD, BUSY, BEGAN = range(5)
+WHOLES, FRACTIONS = 9, 5
 NOBODY = -1
 
 Wholes: TypeAlias = MutableSequence[int]
@@ -34,8 +34,9 @@ Requests: TypeAlias = tuple[Sequence[float], Sequence[int], Sequence[int], Seque
 """Of each request: arrival in seconds, tokens of its prompt and its answer, tokens of the prompt that are cached."""
 Answered: TypeAlias = tuple[Fractions, Fractions]
 """Of each request: when its first and its last token came."""
-Costs: TypeAlias = tuple[float, float, float, int, int, float]
-"""per_sequence, per_token, per_attention, step_tokens, most sequences, cache_tokens."""
+Costs: TypeAlias = tuple[float, float, float, int, int, float, int]
+"""per_sequence, per_token, per_attention, step_tokens, most sequences, cache_tokens, and 1 where a step is prepared
+during the one before, so that a request that comes meanwhile waits one more."""
 
 
 @register_jitable
@@ -91,13 +92,15 @@ def advance(
     """
     arrival, asked, said, cached = requests
     first, last = answered
-    per_sequence, per_token, per_attention, step_tokens, most, cache_tokens = costs
+    per_sequence, per_token, per_attention, step_tokens, most, cache_tokens, prepared = costs
     decoded, sequences, size, ended = whole[DECODED], whole[SEQUENCES], whole[HEAP], 0
     head, reading, ready, done = whole[HEAD], whole[READING], whole[READY], whole[DONE]
     clock, context, held, busy = fraction[CLOCK], fraction[CONTEXT], fraction[HELD], fraction[BUSY]
+    began = fraction[BEGAN]
     while clock < until:
         # From `head` on so many as are `reading` were admitted and wait to be read; from `ready` on the rest waits.
-        while ready >= 0 and sequences + reading < most and arrival[ready] <= clock:
+        seen = began if prepared > 0 and sequences + reading > 0 else clock
+        while ready >= 0 and sequences + reading < most and arrival[ready] <= seen:
             needed = asked[ready] + said[ready]
             if held > 0 and held + needed > cache_tokens:
                 break
@@ -131,6 +134,7 @@ def advance(
             seconds = (
                 table[read + sequences] + per_sequence * sequences + per_token * context + per_attention * attention
             )
+            began = clock
             clock += seconds
             busy += seconds
             if sequences > 0:
@@ -151,12 +155,17 @@ def advance(
             stop = until
             if ready >= 0 and clock < arrival[ready] < stop:
                 stop = arrival[ready]
+            if ready >= 0 and seen < arrival[ready] <= clock:
+                steps = 1
             seconds = steps * base + grow * steps * (steps - 1) * 0.5
             if clock + seconds > stop:
                 number = steps_within(stop - clock, base, grow)
                 if number < steps:
                     steps = number
                     seconds = steps * base + grow * steps * (steps - 1) * 0.5
+            if prepared > 0:
+                # The last of these steps, which is the one that the next is prepared in.
+                began = clock + (steps - 1) * base + grow * (steps - 1) * (steps - 2) * 0.5
             clock += seconds
             busy += seconds
             decoded += steps
@@ -180,6 +189,7 @@ def advance(
     whole[HEAD], whole[READING], whole[READY], whole[DONE] = head, reading, ready, done
     whole[UNDER_WAY] -= ended
     fraction[CLOCK], fraction[CONTEXT], fraction[HELD], fraction[BUSY] = clock, context, held, busy
+    fraction[BEGAN] = began
 
 
 def replay(
