@@ -4,7 +4,7 @@ Source: the scripts of InferenceX (SemiAnalysisAI/InferenceX, benchmarks/), Octo
 """
 
 from slipway.deploy.benchmark import Schedule
-from slipway.deploy.points import Point, step_tokens
+from slipway.deploy.points import VARIED, Point, step_tokens
 from slipway.domain.hardware import Hardware
 from slipway.models.calibrations import STEPS_BETWEEN
 
@@ -33,7 +33,8 @@ def schedule_of(point: Point) -> Schedule:
             enough=round(GATHER_SHARE * GATHER_TOKENS),
         )
     look = 1
-    if setup.engine == "sglang" and _blackwell(setup.hardware):
+    by_script = (protocol.input_tokens, protocol.output_tokens) in VARIED
+    if by_script and setup.engine == "sglang" and _blackwell(setup.hardware):
         look = LOOK_MANY if protocol.users >= MANY_USERS else LOOK_FEW
     return Schedule(step_tokens=step_tokens(setup), between=between, look=look)
 
