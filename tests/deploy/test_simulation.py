@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slipway.deploy.later import MOST_REPLAYED, SHORT_GROWTH, count_for_later, growth_of
+from slipway.deploy.later import SHORT_GROWTH, count_for_later, growth_of
 from slipway.deploy.replicas import Limits, count_replicas, fewest
 from slipway.deploy.simulation import Engine, engine_of, simulate
 from slipway.deploy.traffic import Traffic, invented
@@ -194,7 +194,17 @@ def test_days_say_themselves_how_much_busier_one_is() -> None:
     assert growth_of(even.part(0, 100)) == SHORT_GROWTH, "one day says nothing of the next"
 
 
-def test_a_long_trace_is_not_replayed_for_later(engine: Engine) -> None:
-    number = MOST_REPLAYED + 1
-    ones = np.ones(number, dtype=np.int64)
-    assert count_for_later(Traffic(np.arange(number) / 10.0, ones, ones), engine, Limits(first_s=1e-9), 10) == 14
+def test_a_day_stays_a_day_when_a_trace_is_replayed_at_another_rate() -> None:
+    hour = Traffic(np.linspace(0, 3600, 500), np.ones(500, dtype=np.int64), np.ones(500, dtype=np.int64))
+    assert growth_of(hour.at_rate(0.001)) == SHORT_GROWTH
+    assert growth_of(hour.at_rate(0.001).part(0, 400)) == SHORT_GROWTH
+
+
+def test_of_a_long_trace_the_busiest_part_says_how_many_more(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slipway.deploy.later.MOST_REPLAYED", 300)
+    traffic = invented(per_second=60.0, input_tokens=200, output_tokens=30, requests=900, seed=3)
+    limits = Limits(first_s=0.2)
+    found = count_replicas(traffic, engine, limits, compiled=False).replicas
+    assert found < count_for_later(traffic, engine, limits, found, compiled=False) <= 2 * found
+    lone = traffic.at_rate(0.01)
+    assert count_for_later(lone, engine, limits, 1, compiled=False) == 1, "one that is idle carries more"

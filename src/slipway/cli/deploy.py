@@ -281,8 +281,8 @@ def replicas(
             f"minutes); rate / throughput says {one.by_rule}.\n"
             f"At {100 * share:g} %: first token {1e3 * one.first_s:,.0f} ms, a token {1e3 * one.token_s:.1f} ms, "
             f"answer {one.end_to_end_s:,.1f} s; busy {one.busy:.0%}.\n"
-            f"Later traffic: {one.growth:.2g} times as many requests a second, as may come next, need {one.later}. Plan "
-            "for more, or less, with --headroom."
+            f"Later traffic: {one.growth:.2g} times as many requests a second, as may come next, need {one.later}. "
+            "Plan for more, or less, with --headroom."
         ),
     )
 

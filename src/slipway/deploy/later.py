@@ -17,15 +17,16 @@ fast as the one before; with any one of the traces left out 1.25 to 1.4."""
 LEAST_GROWTH = 1.1
 DAYS = 2
 MOST_REPLAYED = 50_000
-"""A longer trace is not replayed again: replicas then grow with the rate, which is a little too many."""
+"""Of a longer trace the busiest requests, so many, say by how much the replicas grow."""
 
 
 def growth_of(traffic: Traffic) -> float:
     """How many times faster later traffic may come: the busiest day over the mean one, or what short traces grow by."""
-    days = int(traffic.span_s // DAY_S)
+    day_s = DAY_S * traffic.slowed
+    days = int(traffic.span_s // day_s)
     if days < DAYS:
         return SHORT_GROWTH
-    counts, _ = np.histogram(traffic.arrival_s, bins=days, range=(0.0, days * DAY_S))
+    counts, _ = np.histogram(traffic.arrival_s, bins=days, range=(0.0, days * day_s))
     return max(LEAST_GROWTH, float(counts.max() / counts.mean()))
 
 
@@ -39,11 +40,12 @@ def count_for_later(
     compiled: bool = True,
 ) -> int:
     """Replicas that hold the limits when the same requests come faster by `growth_of`; never fewer than `found`."""
-    growth = growth_of(traffic)
-    if len(traffic) > MOST_REPLAYED:
-        return min(MOST_REPLICAS, ceil(found * growth))
-    faster = traffic.at_rate(traffic.per_second * growth)
+    part = traffic.busiest(MOST_REPLAYED)
+    faster = part.at_rate(part.per_second * growth_of(traffic))
     try:
-        return max(found, count_replicas(faster, engine, limits, router=router, compiled=compiled).replicas)
+        more = count_replicas(faster, engine, limits, router=router, compiled=compiled).replicas
+        if len(part) < len(traffic):
+            more = ceil(found * more / count_replicas(part, engine, limits, router=router, compiled=compiled).replicas)
     except NothingMeets:
         return MOST_REPLICAS
+    return max(found, more)
