@@ -39,6 +39,8 @@ from slipway.workspace import Workspace
 
 THIS_MACHINE = "this machine"
 RUNNERS_UP = 5
+NAMED = 8
+"""So many kinds of hardware without a price are named."""
 
 
 def make_plan(
@@ -136,8 +138,10 @@ def plan_hosting(
             f"{dollars(unplayed[0].monthly)} a month ({kinds})."
         )
     if unpriced:
+        more = f" and {len(unpriced) - NAMED} more" if len(unpriced) > NAMED else ""
         reasons.append(
-            f"Left out for want of a price: {', '.join(unpriced)}. Set [decide] gpu and gpu_hourly to plan with one."
+            f"Left out for want of a price: {', '.join(unpriced[:NAMED])}{more}. Set [decide] gpu and gpu_hourly to "
+            "plan with one."
         )
     return Plan(
         id=new_id(),
