@@ -13,6 +13,7 @@ from slipway.models.calibrations import (
     OWN_FILE,
     Calibration,
     Known,
+    doubt_of,
     model_of,
     novelty,
     origin_of,
@@ -105,6 +106,7 @@ def throughput_spread(way: Replica) -> tuple[float, str]:
         known,
         experts=bool(way.shape.experts),
         figure="tokens_per_second",
+        beyond=doubt_of(setup, known, way.calibration),
         group=model_of(setup),
         calibration=way.calibration,
     )

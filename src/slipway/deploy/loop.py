@@ -80,6 +80,12 @@ def steps_within(wanted: float, base: float, grow: float) -> int:
 
 
 @register_jitable
+def run_s(steps: int, base: float, grow: float) -> float:
+    """Seconds of so many steps, each of which takes `grow` longer than the one before."""
+    return steps * base + grow * steps * (steps - 1) * 0.5
+
+
+@register_jitable
 def advance(
     until: float, whole: Wholes, fraction: Fractions, heap: Wholes, following: Wholes,
     requests: Requests, answered: Answered, table: Sequence[float], costs: Costs,
@@ -110,17 +116,13 @@ def advance(
             reading += 1
             ready = following[ready]
         if reading > 0:
-            room = step_tokens - sequences
-            if room < 1:
-                room = 1
-            read = 0
-            attention = 0.0
-            begun = head
-            starting = 0
+            room = max(1, step_tokens - sequences)
+            read, attention = 0, 0.0
+            begun, starting = head, 0
             while reading > 0 and room > 0:
                 before = cached[head] + done
                 left = asked[head] - before
-                taken = left if left < room else room
+                taken = min(left, room)
                 attention += taken * (before + 0.5 * taken)
                 read += taken
                 room -= taken
@@ -153,19 +155,15 @@ def advance(
             base = table[sequences] + per_sequence * sequences + per_token * context
             grow = per_token * sequences
             stop = until
-            if ready >= 0 and clock < arrival[ready] < stop:
-                stop = arrival[ready]
+            if ready >= 0 and clock < arrival[ready]:
+                stop = min(stop, arrival[ready])
             if ready >= 0 and seen < arrival[ready] <= clock:
                 steps = 1
-            seconds = steps * base + grow * steps * (steps - 1) * 0.5
-            if clock + seconds > stop:
-                number = steps_within(stop - clock, base, grow)
-                if number < steps:
-                    steps = number
-                    seconds = steps * base + grow * steps * (steps - 1) * 0.5
-            if prepared > 0:
-                # The last of these steps, which is the one that the next is prepared in.
-                began = clock + (steps - 1) * base + grow * (steps - 1) * (steps - 2) * 0.5
+            if clock + run_s(steps, base, grow) > stop:
+                steps = min(steps, steps_within(stop - clock, base, grow))
+            # During the last of these steps the next is prepared.
+            began = clock + run_s(steps - 1, base, grow)
+            seconds = run_s(steps, base, grow)
             clock += seconds
             busy += seconds
             decoded += steps
@@ -173,8 +171,7 @@ def advance(
         else:
             if ready < 0 or arrival[ready] >= until:
                 break
-            if arrival[ready] > clock:
-                clock = arrival[ready]
+            clock = max(clock, arrival[ready])
             continue
         while size > 0 and (heap[0] >> 32) <= decoded:
             request = heap[0] & 0xFFFFFFFF

@@ -14,7 +14,7 @@ from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Demand, PlanOption, ReplayWindow
 from slipway.domain.errors import NothingMeets
 from slipway.domain.hardware import Precision
-from slipway.models.calibrations import Calibration, Setup, model_of, novelty, origin_of, spread_of
+from slipway.models.calibrations import Calibration, Setup, doubt_of, model_of, novelty, origin_of, spread_of
 from slipway.models.hardware import find_hardware
 from slipway.models.memory import sequences_that_fit, serving_bill
 from slipway.models.roofline import Split
@@ -207,10 +207,12 @@ def _sized(
     mean_tokens = float((load.traffic.input_tokens + load.traffic.output_tokens).mean())
     room = sequences_that_fit(shape, setup.hardware, setup.split.devices, setup.precision, tokens=mean_tokens)
     sequences = max(1, int(min(engine.most, room)))
+    known = novelty(setup, calibration)
     low, high = spread_of(
-        novelty(setup, calibration),
+        known,
         experts=bool(shape.experts),
         figure="first",
+        beyond=doubt_of(setup, known, calibration),
         group=model_of(setup),
         calibration=calibration,
     )

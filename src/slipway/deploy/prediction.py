@@ -17,6 +17,7 @@ from slipway.models.calibrations import (
     Setup,
     cell_of,
     doublings_beyond,
+    doubt_of,
     load_terms,
     model_of,
     novelty,
@@ -157,6 +158,7 @@ def _prediction(point: Point, first: float, token: float, whole: float, calibrat
         first, token = correct(point, first, token, calibration, beyond=beyond)
         per_second = rate(point, first, token)
     experts = bool(setup.shape.experts)
+    beyond += doubt_of(setup, known, calibration)
 
     def around(value: float, figure: Figure) -> Estimate:
         low, high = spread_of(
