@@ -194,6 +194,7 @@ UNUSABLE += [
     pytest.param({"concurrency": "1e7"}, "more than 100,000 are not simulated", id="more users than one can simulate"),
     pytest.param({"isl": "1e12"}, "more than 10,000,000 are not simulated", id="a prompt that nobody sends"),
     pytest.param({"model": ""}, "model is missing", id="no model"),
+    pytest.param({"model": "a" * 5000}, "There is no model", id="a name too long for a file"),
     pytest.param({"model": "nowhere/config.json"}, "There is no file or folder", id="a config.json that is not there"),
 ]
 

@@ -1,6 +1,7 @@
 """Measured points of serving speed, and how a row of a table becomes one: names, precision, how it was spread."""
 
 import csv
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -108,7 +109,7 @@ def read_points(file: Path) -> Iterator[Point | RowUnusable]:
         )
     for number, row in enumerate(rows, 1):
         name = row.get("id") or f"row {number}"
-        beside = file.parent if (file.parent / row["model"]).exists() else None
+        beside = file.parent if os.path.exists(file.parent / row["model"]) else None
         try:
             yield point_of(row, name=name, folder=beside)
         except RowUnusable as unusable:
@@ -227,7 +228,7 @@ def match_model(name: str, *, folder: Path | None = None) -> tuple[Architecture,
     A relative is an earlier version, the model that this one was distilled into, one of the same family scaled to the
     size in the name, or else any of that size and kind. Raises `NotFound`.
     """
-    if name.endswith(".json") or ((folder or Path()) / name / "config.json").is_file():
+    if name.endswith(".json") or os.path.isfile((folder or Path()) / name / "config.json"):
         return find_model(name, folder=folder), ""
     plain = name.strip().lower().rsplit("/", 1)[-1]
     while True:
