@@ -50,6 +50,7 @@ _SUFFIXES = re.compile(
     r"[-_.](instruct|chat|base|it|hf|preview|thinking|fp8|fp4|nvfp4|mxfp4|bf16|awq|gptq|w8a8|w4a16|int4|int8"
     r"|v\d+(\.\d+)?|\d{4})$"
 )
+_KNOWN = re.compile(r" Known: .*?\.(?= [A-Z]|$)")
 _VERSION = re.compile(r"(\d)\.\d+(?!\d*b)")
 
 
@@ -129,7 +130,8 @@ def point_of(row: Mapping[str, str], *, name: str, folder: Path | None = None) -
         shape, borrowed = match_model(row.get("model") or "", folder=folder)
         precision, assumed = _precision(row.get("weights") or "", shape, hardware)
     except (NotFound, FileMissing, FileBroken) as unknown:
-        raise RowUnusable(name, str(unknown).splitlines()[0]) from unknown
+        # A table may have many such rows: all names that are known would drown them.
+        raise RowUnusable(name, _KNOWN.sub("", str(unknown).splitlines()[0])) from unknown
     asked = _positive(row, "isl", name)
     said = _positive(row, "osl", name)
     offline = (row.get("load") or "closed") == "offline"
@@ -225,8 +227,8 @@ def _begins(name: str, known: str) -> bool:
 def match_model(name: str, *, folder: Path | None = None) -> tuple[Architecture, str]:
     """A model by a name as tables write it, and what was assumed: the shape of a relative where it is unknown itself.
 
-    A relative is an earlier version, the model that this one was distilled into, one of the same family scaled to the
-    size in the name, or else any of that size and kind. Raises `NotFound`.
+    A relative is an earlier or later version, the model that this one was distilled into, one of the same family scaled
+    to the size in the name, or else any of that size and kind. Raises `NotFound`.
     """
     if name.endswith(".json") or os.path.isfile((folder or Path()) / name / "config.json"):
         return find_model(name, folder=folder), ""
@@ -239,6 +241,9 @@ def match_model(name: str, *, folder: Path | None = None) -> tuple[Architecture,
             if earlier != plain:
                 with suppress(NotFound):
                     return find_model(earlier, folder=folder), f"shape of {earlier}"
+            for model in list_models():
+                if re.fullmatch(re.escape(plain) + r"\.\d+", model.name):
+                    return model, f"shape of {model.name}"
             shorter = _SUFFIXES.sub("", plain)
             if shorter == plain:
                 relative = _relative(plain, folder)
