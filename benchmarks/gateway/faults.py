@@ -69,6 +69,8 @@ base_url = "http://127.0.0.1:{port}/v1"
 [engines.gone]
 kind = "openai"
 base_url = "http://127.0.0.1:1/v1"
+[upstream]
+transport = "{transport}"
 [routing.fallback.gone]
 to = ["backup/ok"]
 [routing.fallback.primary]
@@ -485,7 +487,7 @@ def gateway(options: argparse.Namespace) -> Iterator[tuple[str, MockUpstream, in
             return
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "app"
         (folder / "documents").mkdir(parents=True)
-        (folder / "slipway.toml").write_text(SETTINGS.format(port=mock.port))
+        (folder / "slipway.toml").write_text(SETTINGS.format(port=mock.port, transport=options.transport))
         command = [sys.executable, "-m", "slipway.cli.main", "serve", "--dir", str(folder), "--port", "0"]
         served = stack.enter_context(process([*command, "--no-pages", "--json"], stdout=subprocess.PIPE))
         assert served.stdout is not None
@@ -497,6 +499,7 @@ def main() -> int:
     parser.add_argument("--url", default="", help="endpoint of a running gateway, ending in /v1")
     parser.add_argument("--pid", type=int, default=None, help="its process, for memory and reloads")
     parser.add_argument("--upstream-port", type=int, default=0, help="port of the upstream that it asks")
+    parser.add_argument("--transport", default="own", help="what carries Slipway's requests upstream: own or aiohttp")
     parser.add_argument("--only", action="append", default=[], help="a fault by name; may be repeated")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

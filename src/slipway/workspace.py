@@ -10,7 +10,7 @@ from slipway.config.reader import load_settings
 from slipway.config.secrets import read_secret
 from slipway.config.settings import Settings
 from slipway.embedders.base import Embedder
-from slipway.models.choice import choose_embedder, choose_index_store
+from slipway.models.choice import choose_embedder, choose_http, choose_index_store
 from slipway.store.store import Store, open_store
 from slipway.upstream.client import HttpClient
 from slipway.vectors.base import IndexStore
@@ -58,11 +58,12 @@ class Workspace:
 def open_workspace(folder: Path | str, *, settings: Settings | None = None) -> Workspace:
     """Opens the application in `folder`; creates or migrates its database.
 
-    Raises `NotAnApplication`, `ConfigError`, `StoreError`.
+    Raises `NotAnApplication`, `ConfigError`, `PackageMissing`, `StoreError`.
     """
     folder = Path(folder).resolve()
     settings = settings or load_settings(folder)
     state = folder / ".slipway"
+    http = choose_http(settings.upstream, folder=folder)
     url = settings.store.url
     if url.startswith(("env:", "file:")):
         url = read_secret(url, place="[store] url", folder=folder).reveal()
@@ -78,5 +79,5 @@ def open_workspace(folder: Path | str, *, settings: Settings | None = None) -> W
         store=store,
         indexes=choose_index_store(settings.retrieve.vectors, folder=state / "indexes", url=url),
         embedder=choose_embedder(settings.retrieve.embedder),
-        http=HttpClient(),
+        http=http,
     )

@@ -140,3 +140,13 @@ def test_what_is_well_again_is_forgotten_and_clients_cannot_fill_the_memory(brea
     for number in range(MOST_BREAKERS + 50):
         breakers.failed(ENGINE, ADDRESS, f"invented-{number}", ERROR)
     assert len(breakers.health()) == MOST_BREAKERS
+
+
+def test_breakers_that_are_switched_off_while_one_is_open_let_everything_through(breakers, clock):
+    assert fail(breakers, 5) == 5
+    clock.now += 6
+    assert breakers.admit(ENGINE, ADDRESS, "ok") is None  # one is sent to look
+    breakers.in_a_row = 0
+    breakers.failed(ENGINE, ADDRESS, "ok", ERROR)
+    assert fail(breakers, 20) == 20
+    assert breakers.health() == []

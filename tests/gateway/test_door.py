@@ -354,3 +354,47 @@ def test_http_1_0_is_answered_and_closed(served):
         answer = read_to_end(raw)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"\r\nconnection: close\r\n" in answer
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'%x;name="value";x\r\n%b\r\n0\r\n\r\n' % (len(BODY), BODY), id="with an extension"),
+        pytest.param(b"000%x\r\n%b\r\n000;last\r\n\r\n" % (len(BODY), BODY), id="with zeros before its length"),
+        pytest.param(b"%X\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY), id="with a length in capitals"),
+    ],
+)
+def test_a_chunk_may_be_written_in_other_ways(served, upstream, body):
+    with connect(served) as raw:
+        raw.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n" + body + WHOLE)
+        answers = read_answers(raw, 2)
+    assert [status for status, _ in answers] == [200, 200]
+    assert upstream.state.asked["ok"] == 2
+
+
+def test_a_body_of_no_chunks_is_an_empty_one(served):
+    with connect(served) as raw:
+        raw.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n" + WHOLE)
+        answers = read_answers(raw, 2)
+    assert [status for status, _ in answers] == [400, 200]
+
+
+@pytest.mark.parametrize("method", [b"OPTIONS", b"GET", b"PUT", b"DELETE", b"PATCH"])
+def test_another_method_is_told_which_one_to_take(served, method):
+    with connect(served) as raw:
+        raw.sendall(WHOLE.replace(b"POST", method, 1) + WHOLE)
+        answers = read_answers(raw, 2)
+    assert [status for status, _ in answers] == [405, 200]
+
+
+def test_a_client_that_closes_its_side_has_left(served, upstream, until):
+    with connect(served) as raw:
+        raw.sendall(
+            WHOLE.replace(b'"plain"', b'"fast/hang"').replace(
+                b"content-length: %d" % len(BODY), b"content-length: %d" % (len(BODY) + 4)
+            )
+        )
+        assert until(lambda: upstream.state.asked["hang"] == 1)
+        raw.shutdown(socket.SHUT_WR)
+        assert upstream.wait_cancelled("hang")
+        assert raw.recv(100) == b""

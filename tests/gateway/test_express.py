@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from slipway.config.settings import GuardSettings
 from slipway.domain.errors import DiskFull
 from slipway.domain.trace import Span
+from slipway.gateway import door
+from slipway.gateway.door import Door
 from slipway.gateway.express import Express, Passing
 from slipway.guard.parts import guardrails_from_settings
 from slipway.release.channels import promote
@@ -125,9 +128,51 @@ def test_a_body_that_comes_after_its_headers_is_waited_for(served, taken):
     assert taken == ["answered"]
 
 
-def test_a_long_body_that_comes_in_pieces_goes_the_long_way(served, taken):
-    assert served.chat("plain", messages=[{"role": "user", "content": "long " * 80_000}]).status_code == 200
-    assert taken == []
+def in_pieces(served: Any, body: bytes, size: int) -> Any:
+    """Sends a request for a chat completion in pieces of so many bytes."""
+    pieces = (body[at : at + size] for at in range(0, len(body), size))
+    headers = {"content-type": "application/json", "content-length": str(len(body))}
+    return httpx.post(f"{served.url}/v1/chat/completions", content=pieces, headers=headers, timeout=30)
+
+
+@pytest.mark.parametrize(("words", "way"), [(40_000, "answered"), (80_000, "long")])
+def test_a_long_body_that_comes_in_pieces_is_waited_for_if_it_is_not_very_long(served, taken, words, way):
+    messages = [{"role": "user", "content": "long " * words}]
+    answer = in_pieces(served, json.dumps({"model": "plain", "messages": messages}).encode(), 30_000)
+    assert answer.status_code == 200
+    assert (taken == ["answered"]) is (way == "answered")
+    (span,) = served.trace(answer.headers["x-slipway-trace"])
+    assert span.content["messages"][0]["text"][:100_000] == ("long " * words)[:100_000]
+    assert Door.waited_for == 0
+
+
+def test_long_bodies_are_waited_for_only_up_to_a_number(served, taken, until, monkeypatch):
+    monkeypatch.setattr(door, "MOST_WAITED_FOR", 2)
+    host, port = served.url.removeprefix("http://").split(":")
+    body = json.dumps({"model": "plain", "messages": [{"role": "user", "content": "long " * 40_000}]}).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n" % len(body)
+    sockets = [socket.create_connection((host, int(port)), timeout=30) for _ in range(4)]
+    for one in sockets:
+        one.sendall(head + body[:100_000])
+    assert until(lambda: Door.waited_for == 2)
+    sockets.pop().close()
+    for one in sockets:
+        one.sendall(body[100_000:])
+        assert one.recv(12) == b"HTTP/1.1 200"
+        one.close()
+    assert until(lambda: Door.waited_for == 0)
+
+
+def test_a_body_above_the_limit_is_refused_however_it_comes(folder, tools, taken):
+    with open_workspace(folder) as workspace:
+        server = msgspec.structs.replace(workspace.settings.server, max_body_mb=0.01)
+        small = replace(workspace, settings=msgspec.structs.replace(workspace.settings, server=server))
+        promote(small, tools.plain_release(small), "plain", force=True)
+        with tools.serving(small) as served:
+            body = json.dumps({"model": "plain", "messages": [{"role": "user", "content": "long " * 4000}]}).encode()
+            assert in_pieces(served, body, 30_000).status_code == 413
+            assert in_pieces(served, body, 3_000).status_code == 413
+    assert "answered" not in taken
 
 
 def test_a_client_that_leaves_cancels_the_engine_at_once(patient, upstream, taken, until):
@@ -227,3 +272,32 @@ def test_what_nobody_expected_is_an_error_on_the_long_way_and_counts_once(served
     assert taken == ["handed over", "answered"]
     assert served.gateway._counts.in_flight == before
     assert "nobody expected this" in caplog.text
+
+
+def test_what_cannot_be_taken_goes_the_long_way_and_is_answered(served, taken, monkeypatch):
+    def broken(_: Any) -> None:
+        raise RuntimeError("nobody expected this")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("slipway.gateway.express.find_route", broken)
+        assert served.chat("plain").status_code == 200
+    assert taken == ["long"]
+
+
+def test_a_redacted_request_is_the_same_on_both_ways(folder, tools, upstream):
+    guard = GuardSettings(before=[{"rail": "personal_data", "action": "redact"}])
+    sent = []
+    for warm in (False, True):
+        upstream.state.__init__()
+        with open_workspace(folder) as workspace:
+            rails = guardrails_from_settings(tools.with_guard(workspace, guard).settings)
+            promote(workspace, tools.plain_release(workspace, guardrails=rails), "railed", force=True)
+            with tools.serving(workspace, warm=warm) as served:
+                messages = [{"role": "user", "content": "I am anna@example.org"}]
+                answer = served.chat("railed", messages=messages, temperature=0.25)
+                assert answer.status_code == 200
+        (request,) = [one for one in upstream.state.requests if one["messages"]]
+        assert "anna@" not in json.dumps(request)
+        assert (request["model"], request["temperature"]) == ("ok", 0.25)
+        sent.append(request)
+    assert sent[0] == sent[1]

@@ -102,3 +102,22 @@ def assert_cancelled(served, reply: str) -> None:
     assert span.content["reply"] == reply
     metrics = httpx.get(f"{served.url}/metrics").text
     assert 'outcome="cancelled"} 1' in metrics
+
+
+def test_with_another_request_waiting_behind(patient, upstream, until):
+    """Both came on one connection: the first one is being answered, the second one is not yet begun."""
+    raw = open_request(
+        patient.url, "/v1/chat/completions", {"model": "fast/stall", "messages": MESSAGES, "stream": True}
+    )
+    read_until(raw, b"word4")
+    body = json.dumps({"model": "fast/ok", "messages": MESSAGES}).encode()
+    raw.sendall(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    with httpx.Client() as other:  # by when it is answered, the server has read the second one
+        for _ in range(3):
+            assert other.get(f"{patient.url}/healthz").status_code == 200
+    raw.close()
+    assert upstream.wait_cancelled("stall")
+    assert until(lambda: "slipway_in_flight 0" in httpx.get(f"{patient.url}/metrics").text)
+    assert upstream.state.asked["ok"] == 0

@@ -20,6 +20,7 @@ import pytest
 
 from slipway.access.keys import create_key, find_key
 from slipway.domain.access import Limits
+from slipway.gateway.admission import most_usage
 from slipway.release.channels import promote
 from slipway.workspace import open_workspace
 
@@ -307,3 +308,25 @@ def workers_of(process: int) -> list[int]:
         if b"slipway.server" in command and grand == process:
             found.append(int(path.parent.name))
     return found
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens", "n"])
+@pytest.mark.parametrize("value", [-1, -(10**9), -(10**30), 0])
+def test_a_length_below_nothing_sets_nothing_less_aside(metered, field, value):
+    """Else who asks for it would make room in a budget, for as long as the request takes."""
+    body = json.dumps(body_for(CHAT) | {"max_tokens": None, field: value}).encode()
+    answer = metered.post(CHAT, body, headers={"authorization": f"Bearer {metered.keys['poor']}"})
+    assert answer.status_code == 429
+    target = next(iter(metered.gateway.snapshot.targets.values()))
+    given = most_usage(target, body=b"{}", fields={field: msgspec.Raw(str(value).encode())})
+    assert given == most_usage(target, body=b"{}", fields={})
+
+
+@pytest.mark.parametrize("value", [2**63, 10**30, 10**400])
+def test_a_length_beyond_all_numbers_is_no_error_of_ours(metered, value):
+    for name, field in (("poor", "max_tokens"), ("poor", "n"), ("streams", "max_tokens"), ("streams", "n")):
+        body = body_for(CHAT) | {field: value}
+        raw = json.dumps(body).encode()
+        answer = metered.post(CHAT, raw, headers={"authorization": f"Bearer {metered.keys[name]}"})
+        assert answer.status_code in (200, 429), answer.text
+    assert ask(metered, "free").status_code == 200

@@ -69,6 +69,53 @@ def test_a_full_segment_is_followed_by_another(tmp_path: Path) -> None:
     assert [payload[:1] for payload in read_journal(tmp_path)] == [str(number).encode() for number in range(10)]
 
 
+def test_a_disk_that_is_slow_holds_up_sync_and_not_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, fsync = threading.Event(), os.fsync
+    synced: list[int] = []
+
+    def slow(handle: int) -> None:
+        assert disk.wait(30)
+        synced.append(os.fstat(handle).st_size)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    journal = Journal.open(tmp_path, worker="w", segment_bytes=1000)
+    for number in range(10):
+        journal.append(str(number).encode() * 300)
+    assert [payload[:1] for payload in read_journal(tmp_path)] == [str(number).encode() for number in range(10)]
+    assert not synced
+    assert sum(thread.name == "journal" for thread in threading.enumerate()) <= 2
+    waiting = threading.Thread(target=journal.sync)
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    disk.set()
+    waiting.join(30)
+    assert not waiting.is_alive()
+    # Three whole segments, the one that is being written, and their folder.
+    assert len([size for size in synced if size > len(MAGIC)]) >= 4
+    assert [segment.live() for segment in segments(tmp_path)] == [False, False, False, True]
+    journal.close()
+
+
+def test_what_the_disk_refuses_is_told_by_the_next_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def broken(handle: int) -> None:
+        raise OSError(5, "the disk is broken")
+
+    journal = Journal.open(tmp_path, worker="w", segment_bytes=100)
+    monkeypatch.setattr(os, "fsync", broken)
+    journal.append(b"x" * 90)
+    journal.append(b"y" * 90)
+    with pytest.raises(OSError, match="the disk is broken"):
+        journal.sync()
+    monkeypatch.setattr(os, "fsync", fsync)
+    journal.append(b"z" * 90)
+    journal.close()
+    assert [payload[:1] for payload in read_journal(tmp_path)] == [b"x", b"y", b"z"]
+
+
 def test_a_record_larger_than_a_segment_has_one_of_its_own(tmp_path: Path) -> None:
     with Journal.open(tmp_path, worker="w", segment_bytes=100) as journal:
         journal.append(b"x" * 5000)

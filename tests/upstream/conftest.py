@@ -1,10 +1,15 @@
 """A server that plays a script: each connection is handled by a function of reader and writer."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+
+from slipway.upstream.client import HttpClient
+from slipway.upstream.names import Lookup, look_up
 
 
 @dataclass
@@ -64,3 +69,20 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Scripted]]]:
     for task in list(tasks):
         task.cancel()
     await asyncio.sleep(0.01)
+
+
+def aiohttp_client(
+    *, per_host: int = 512, tls: ssl.SSLContext | None = None, lookup: Lookup = look_up, **more: Any
+) -> HttpClient:
+    """A client whose requests aiohttp carries."""
+    module = "slipway.upstream.aiohttp_transport"
+    transport = pytest.importorskip(
+        module, reason="aiohttp, the extra `aiohttp`, is not installed", exc_type=ImportError
+    )
+    return HttpClient(transport=transport.AiohttpTransport(per_host=per_host, tls=tls, lookup=lookup, **more))
+
+
+@pytest.fixture(params=[HttpClient, aiohttp_client], ids=["own", "aiohttp"])
+def new_client(request: pytest.FixtureRequest) -> Callable[..., HttpClient]:
+    """Makes a client, over each transport."""
+    return request.param

@@ -413,6 +413,28 @@ class RoutingSettings(Table, frozen=True):
     shadows: Annotated[int, Meta(ge=0, description="Copies for shadows that run at once, per worker.")] = 16
 
 
+class UpstreamSettings(Table, frozen=True):
+    """How engines are reached over HTTP. Read when a command or a server starts."""
+
+    transport: Annotated[
+        Literal["own", "aiohttp"],
+        Meta(
+            description="Who carries the requests: our own client, or aiohttp (extra `aiohttp`), which knows proxies."
+        ),
+    ] = "own"
+    proxy: Annotated[
+        str,
+        Meta(
+            description="HTTP proxy on the way to engines: http://host:port, or env:NAME where it has a password; "
+            'empty for none. Needs transport = "aiohttp".'
+        ),
+    ] = ""
+    direct: Annotated[
+        list[str],
+        Meta(description="Hosts that are asked past the proxy: names, or ends of names such as .example.org."),
+    ] = default(["localhost", "127.0.0.1", "::1"])
+
+
 class Settings(Table, frozen=True):
     """Everything that slipway.toml may hold."""
 
@@ -434,6 +456,7 @@ class Settings(Table, frozen=True):
     limits: LimitsSettings = LimitsSettings()
     cache: CacheSettings = CacheSettings()
     routing: RoutingSettings = RoutingSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
     engines: Annotated[
         dict[str, dict[str, Any]], Meta(description="Engines by name: `kind` and the settings of that backend.")
     ] = {}

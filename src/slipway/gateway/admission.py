@@ -29,6 +29,8 @@ PROMPT_TOKENS = 2000
 """What a release with its own prompt or documents adds to a question, roughly."""
 USUAL_ANSWER_TOKENS = 1024
 """What is set aside for an answer whose length nobody limits."""
+MOST_TOKENS, MOST_ANSWERS = 100_000_000, 1000
+"""More than any engine gives: numbers beyond that are counted as these, since counters are not without end."""
 NO_USAGE = Usage()
 
 
@@ -190,20 +192,23 @@ def most_usage(target: Target, *, body: bytes, fields: Mapping[str, msgspec.Raw]
         asked += PROMPT_TOKENS
     if "input" in fields and "messages" not in fields:
         return Usage(input_tokens=asked, estimated=True), asked
-    longest = _number(fields, "max_completion_tokens") or _number(fields, "max_tokens")
+    longest = _number(fields, "max_completion_tokens", MOST_TOKENS) or _number(fields, "max_tokens", MOST_TOKENS)
     release = target.release
     if release is not None and (longest is None or not target.plain):
         longest = release.decoding.max_tokens
-    answers = _number(fields, "n") or 1
+    answers = _number(fields, "n", MOST_ANSWERS) or 1
     most = Usage(input_tokens=asked, output_tokens=(longest or USUAL_ANSWER_TOKENS) * answers, estimated=True)
     return most, most.total_tokens if longest else asked
 
 
-def _number(fields: Mapping[str, msgspec.Raw], name: str) -> int | None:
+def _number(fields: Mapping[str, msgspec.Raw], name: str, most: int) -> int | None:
+    """A count from 1 on, `most` where it is more. What is none counts as not said, and the engine says what is wrong
+    with it: below nothing it would make room where others are counted."""
     try:
-        return msgspec.json.decode(fields[name], type=int | None) if name in fields else None
+        number = msgspec.json.decode(fields[name], type=int | None) if name in fields else None
     except ValueError:
-        return None  # the engine will say what is wrong with it
+        return None
+    return min(number, most) if number is not None and number > 0 else None
 
 
 def is_loopback(name: str) -> bool:

@@ -91,6 +91,10 @@ class Breakers:
 
     def admit(self, engine: str, address: str, model: str) -> EngineResting | None:
         """Why this upstream must not be asked now; None when it may. Whoever may ask must say what came of it."""
+        if self.in_a_row <= 0:
+            # They were switched off while some were open: whoever was sent to look would never be heard.
+            self._breakers.clear()
+            return None
         now = self._clock()
         whole, one = self._pair(engine, address, model)
         for breaker in (whole, one):

@@ -261,6 +261,12 @@ class Call:
         """A piece of a stream; waits while the client is slower than we are."""
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
+    @property
+    def send_piece(self) -> Callable[[bytes], bool] | None:
+        """As `piece`, at once, and False where it would have to wait. None where something stands between this call and
+        the server, or the server has no such way."""
+        return getattr(getattr(self._send, "__self__", None), "send_piece", None)
+
     async def end_stream(self, body: bytes = b"") -> None:
         await self._send({"type": "http.response.body", "body": body})
 

@@ -37,6 +37,10 @@ UNREAD_WITHIN_S = 60.0
 """How long a client may read nothing of an answer that waits for it."""
 UNHEARD_LIMIT = 16 * 1024 * 1024
 """Of a body that goes on after its answer."""
+WAITED_FOR_LIMIT = 256 * 1024
+"""Of a body that is waited for as a whole, because it may go the short way."""
+MOST_WAITED_FOR = 32
+"""Of such bodies that are longer than what every connection may hold; of more at once, each is read as it is wanted."""
 FOREVER = float("inf")
 EXPRESS_PATH = b"/v1/chat/completions"
 OFFERS = (b"connection", b"upgrade", b"http2-settings")
@@ -50,6 +54,9 @@ STATUS_LINES = {
 class Door(HttpToolsProtocol):
     """One client connection. Requests for /v1 take the short way, all others uvicorn's."""
 
+    waited_for = 0
+    """Long bodies that doors wait for just now."""
+
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._clock: TimerHandle | None = None
@@ -59,6 +66,8 @@ class Door(HttpToolsProtocol):
         self._header_bytes = 0
         self._whole: Exchange | None = None
         """A request that is on its way, and may go the short way when all of it is there."""
+        self._waits = False
+        """Whether this one is counted among `waited_for`."""
         self._passing: Passing | None = None
         self._express: Express | None = getattr(self.app, "express", None)
         self._express_scope: dict[str, Any] = {}
@@ -125,10 +134,22 @@ class Door(HttpToolsProtocol):
             self._clock = None
         if self._unread_clock is not None:
             self._unread_clock.cancel()
+        # uvicorn tells the newest request only; the one that is being answered may stand before it.
+        cycle = self._before(self.cycle)
+        while cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            cycle = self._before(cycle)
         super().connection_lost(exc)
+        self._wait_no_more()
         passing, self._passing = self._passing, None
         if passing is not None:
             passing.left()
+
+    @staticmethod
+    def _before(cycle: Any) -> Any:
+        """The request before one that waits for its turn."""
+        return getattr(cycle, "before", None)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -178,13 +199,15 @@ class Door(HttpToolsProtocol):
                 self._expect_more_body(len(data))
             elif self._reading == "headers" and (before != "headers" or self._deadline == FOREVER):
                 self._expect("headers", HEADERS_WITHIN_S)
-        # Many clients send headers and body apart: a body that is not long is waited for.
+        # Many clients send headers and body apart, or a body in pieces: one that is not very long is waited for.
         if self._whole is not None and (not self._whole.more_body or self.flow.read_paused):
             self._begin(self._whole)
 
     def _begin(self, exchange: Exchange) -> None:
         """Starts to answer: the short way if all of the request is there and may go it."""
         self._whole = None
+        if self._waits:
+            self._wait_no_more()
         if not exchange.more_body and self._express is not None and not self.flow.write_paused:
             passing = self._express.take(exchange)
             if passing is not None:
@@ -192,6 +215,20 @@ class Door(HttpToolsProtocol):
                     self._passing = passing
                 return
         self._start_asgi_task(cast(Any, exchange), self.app)
+
+    def _may_wait(self, size: int) -> bool:
+        """Whether the body that is on its way may be kept here until it is whole, although it is long already."""
+        if self._whole is not cast(Any, self.cycle) or size > WAITED_FOR_LIMIT or self._express is None:
+            return False
+        if not self._waits:
+            self._waits = Door.waited_for < MOST_WAITED_FOR
+            Door.waited_for += self._waits
+        return self._waits
+
+    def _wait_no_more(self) -> None:
+        if self._waits:
+            self._waits = False
+            Door.waited_for -= 1
 
     def _headers_too_large(self) -> bool:
         too_large = self._reading == "headers" and self._header_bytes > HEADERS_LIMIT
@@ -241,7 +278,7 @@ class Door(HttpToolsProtocol):
         before = self.cycle
         if (
             url == EXPRESS_PATH
-            and self._header_bytes <= HEADERS_LIMIT
+            and (self._header_bytes <= HEADERS_LIMIT or not self._too_many_headers())
             and (before is None or before.response_complete)
             and not self.expect_100_continue
             and parser.get_method() == b"POST"
@@ -255,7 +292,7 @@ class Door(HttpToolsProtocol):
         path, _, query = url.partition(b"?")
         method = parser.get_method()
         app = self.app
-        if self._header_bytes > HEADERS_LIMIT and sum(len(n) + len(v) for n, v in self.headers) > HEADERS_LIMIT:
+        if self._too_many_headers():
             app = _refuse_large_headers
         elif not path.startswith(b"/v1/") or b"%" in path or method == b"HEAD" or parser.should_upgrade():
             self._go_the_long_way()
@@ -268,8 +305,13 @@ class Door(HttpToolsProtocol):
             self._start_asgi_task(cast(Any, cycle), app)
         else:
             # One more request before the answer to the one before it: it waits for its turn.
+            cycle.before = before
             self.flow.pause_reading()
             self.pipeline.appendleft((cast(Any, cycle), app))
+
+    def _too_many_headers(self) -> bool:
+        """Whether those that are complete now are too large. A long body may have come with them."""
+        return self._header_bytes > HEADERS_LIMIT and sum(len(n) + len(v) for n, v in self.headers) > HEADERS_LIMIT
 
     def _scope(self, path: bytes, query: bytes, method: bytes, version: str) -> dict[str, Any]:
         """The scope of a request without its headers."""
@@ -335,7 +377,8 @@ class Door(HttpToolsProtocol):
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.body += body
-            if len(cycle.body) > HIGH_WATER_LIMIT:
+            size = len(cycle.body)
+            if size > HIGH_WATER_LIMIT and not self._may_wait(size):
                 self.flow.pause_reading()
             cycle.message_event.set()
 
@@ -355,6 +398,7 @@ class Door(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
+            setattr(cycle, "before", None)  # noqa: B010 (uvicorn's cycles have no such attribute)
             self._start_asgi_task(cycle, app)
         elif self._reading == "all":
             self._expect("nothing", self.timeout_keep_alive)
@@ -395,6 +439,8 @@ class Exchange:
 
     # What many requests never change stands on the class, where it costs them nothing.
     task: asyncio.Task[None] | None = None
+    before: Any = None
+    """The request that is answered first, while this one waits for its turn."""
     disconnected = False
     body = b""
     more_body = True
@@ -514,6 +560,17 @@ class Exchange:
             if not self.keep_alive or self._missing:
                 self._transport.close()
             self._door.on_response_complete()
+
+    def send_piece(self, body: bytes) -> bool:
+        """Sends a piece of a stream that has begun, without waiting; False where there is something to wait for."""
+        transport = self._transport
+        if not self._chunked or self._flow.write_paused or self.disconnected or transport.is_closing():
+            return False
+        try:
+            transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        except RuntimeError:
+            return False  # it closes just now
+        return True
 
     def _begin(self, message: MutableMapping[str, Any]) -> None:
         """Writes the head of a stream at once; that of a whole answer waits for its body, which follows at once."""

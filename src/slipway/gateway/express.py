@@ -21,8 +21,19 @@ from slipway.domain.guardrail import Verdict
 from slipway.gateway.call import Call, Receive, Scope, Send
 from slipway.gateway.failures import FILTERED
 from slipway.gateway.fields import Fields, read_model, read_user, wants_stream
-from slipway.gateway.forward import CHAT, Passage, content_type_of, forward, kept_headers, reply_in
-from slipway.gateway.guarding import check_completion, check_messages, strongest
+from slipway.gateway.forward import (
+    CHAT,
+    Passage,
+    asked_in,
+    body_for,
+    check_asked,
+    check_said,
+    content_type_of,
+    forward,
+    kept_headers,
+    reply_in,
+)
+from slipway.gateway.guarding import strongest
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
 from slipway.gateway.snapshot import Snapshot
@@ -85,7 +96,8 @@ class Express:
         """Begins to answer a POST of /v1/chat/completions; None where it has to go the long way from its start."""
         services, body = self.services, client.body
         snapshot = self._snapshot()
-        if services.breakers or snapshot.workspace.settings.cache.enabled:
+        settings = snapshot.workspace.settings
+        if services.breakers or settings.cache.enabled or len(body) > settings.server.max_body_mb * 1_000_000:
             return None
         call = Call(client.scope, client.receive, client.send, snapshot)
         try:
@@ -95,8 +107,8 @@ class Express:
             call.model = read_model(fields)
             call.identify(read_user(fields))
             target = find_route(call)
-        except SlipwayError:
-            return None  # told after the key was looked at
+        except Exception:
+            return None  # whatever it is, the long way comes by it again, and tells it after the key was looked at
         if not target.direct or call.channel in snapshot.shadowed:
             return None
         connection = services.http.free_connection(target.endpoints[CHAT][0], self.loop)
@@ -192,21 +204,16 @@ class Passing:
             connection.put_back()
             self._go_on(partial(_raise, refused))
             return
-        fields, body = self._fields, self._body
-        asked = fields.get("messages")
-        self._asked = b"null" if asked is None else bytes(asked)
+        fields = self._fields
+        self._asked = asked_in(fields, CHAT)
         if target.guardrails.before:
             try:
-                rewritten, self._verdicts = check_messages(self._asked, target.guardrails)
+                fields, self._asked, self._verdicts = check_asked(fields, self._asked, target.guardrails)
             except SlipwayError:
                 connection.put_back()
                 self._go_on(self._forward)
                 return
-            if rewritten is not None:
-                self._asked = rewritten
-                fields = fields | {"messages": msgspec.Raw(rewritten)}
-        if fields is not self._fields or target.model != call.model:
-            body = msgspec.json.encode(fields | {"model": target.model_json})
+        body = body_for(target, call.model, fields, self._fields, self._body)
         services.budget.called()
         self._reused = connection.used > 0
         self._sent_ns, self._sent_at = time.time_ns(), time.perf_counter()
@@ -277,12 +284,11 @@ class Passing:
         body, verdicts = exchange.buffer[0], self._verdicts
         if target.guardrails.after:
             try:
-                checked, more = check_completion(body, target.guardrails)
+                body, changed, more = check_said(body, target.guardrails)
             except (SlipwayError, *UNREADABLE):
                 return False
+            said = changed or said
             verdicts = [*verdicts, *more]
-            if checked is not body:
-                body, said = checked, read_completion(checked)
         reply, finish, usage, model = reply_in(said)
         if usage is None:
             return False

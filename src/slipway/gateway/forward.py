@@ -9,7 +9,7 @@ from dataclasses import replace
 import msgspec
 
 from slipway.domain.errors import Blocked, EngineGarbled, SlipwayError, UpstreamError
-from slipway.domain.guardrail import Verdict
+from slipway.domain.guardrail import Guardrails, Verdict
 from slipway.domain.message import Usage
 from slipway.domain.routing import FailureKind
 from slipway.domain.trace import SpanKind, Status
@@ -19,13 +19,15 @@ from slipway.gateway.guarding import GuardedStream, check_completion, check_mess
 from slipway.gateway.ledger import NO_USAGE
 from slipway.gateway.services import Services
 from slipway.gateway.targets import NO_RAILS, Target
-from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed
+from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed, told_error
 from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
+from slipway.upstream.pool import StreamedResponse
 from slipway.wire import messages
-from slipway.wire.errors import UNREADABLE, error_kind, error_text, write_error
+from slipway.wire.errors import UNREADABLE, error_kind, error_text, message_in, write_error
 from slipway.wire.openai import (
+    DONE_LINES,
     ChunkWriter,
     Completion,
     Streamed,
@@ -33,6 +35,8 @@ from slipway.wire.openai import (
     read_fields,
     read_stream,
     read_usage,
+    said_by,
+    written_bytes,
 )
 from slipway.wire.sse import DONE
 from slipway.wire.thoughts import without
@@ -42,6 +46,7 @@ KEPT_BYTES = 1024 * 1024
 KEPT_HEADERS = frozenset({b"retry-after", b"content-encoding"})
 CHAT = "chat/completions"
 OWN_CREDENTIALS = (401, 403, 407)
+Json = bytes | memoryview
 KINDS: Mapping[str, SpanKind] = {CHAT: "chat", "messages": "chat", "embeddings": "embeddings"}
 
 
@@ -81,6 +86,41 @@ async def forward(
         await call.end_stream(b"data: %b\n\n" % error)
 
 
+# The rules of a request and of its answer, for this way and the short one (`gateway.express`) ----------------------
+
+
+def asked_in(fields: Fields, path: str) -> Json:
+    """The JSON of what is asked, not copied."""
+    asked = fields.get("input" if path == "embeddings" else "messages")
+    return b"null" if asked is None else memoryview(asked)
+
+
+def check_asked(fields: Fields, asked: Json, guardrails: Guardrails) -> tuple[Fields, Json, list[Verdict]]:
+    """Fields and messages as the engine may see them: other ones where guardrails took something out.
+
+    Raises `Blocked`, `RequestInvalid`."""
+    rewritten, verdicts = check_messages(asked, guardrails)
+    if rewritten is None:
+        return fields, asked, verdicts
+    return fields | {"messages": msgspec.Raw(rewritten)}, rewritten, verdicts
+
+
+def body_for(target: Target, model: str, fields: Fields, given: Fields, body: bytes) -> bytes:
+    """The body for an engine: the client's own bytes where its fields are still as they were `given` and the target is
+    known by the name `model` that the client called; else written anew."""
+    if fields is given and target.model == model:
+        return body
+    return msgspec.json.encode(fields | {"model": target.model_json})
+
+
+def check_said(body: bytes, guardrails: Guardrails) -> tuple[bytes, Completion | None, list[Verdict]]:
+    """A whole answer as the client may see it, and where something was taken out of it, what it says then.
+
+    Raises `Blocked`, and `UNREADABLE` for an answer that cannot be checked."""
+    checked, verdicts = check_completion(body, guardrails)
+    return checked, None if checked is body else read_completion(checked), verdicts
+
+
 class Passage:
     """One request on its way to an engine and back, and what is known about it so far."""
 
@@ -90,6 +130,7 @@ class Passage:
         "_body",
         "_call",
         "_fields",
+        "_given",
         "_guarded",
         "_kept",
         "_kept_bytes",
@@ -116,10 +157,9 @@ class Passage:
         self._call = call
         self._services = services
         self._path = path
-        self._fields = fields
+        self._given = self._fields = fields
         self._target = target
-        asked = fields.get("input" if path == "embeddings" else "messages")
-        self._asked = b"null" if asked is None else bytes(asked)
+        self._asked = asked_in(fields, path)
         self._said: Completion | None = None
         self._kept: list[bytes] = []
         self._kept_bytes = 0
@@ -132,14 +172,10 @@ class Passage:
         self._attempts: list[Attempt] = []
 
     async def run(self, body: bytes, begun: Begun | None = None) -> None:
-        fields, target, call, services = self._fields, self._target, self._call, self._services
-        stream = wants_stream(fields)
+        target, call, services = self._target, self._call, self._services
+        stream = wants_stream(self._fields)
         if target.guardrails.before and self._path == CHAT:
-            rewritten, self._verdicts = check_messages(self._asked, target.guardrails)
-            if rewritten is not None:
-                self._asked = rewritten
-                fields["messages"] = msgspec.Raw(rewritten)
-                body = msgspec.json.encode(fields)
+            self._fields, self._asked, self._verdicts = check_asked(self._fields, self._asked, target.guardrails)
         self._body = body
         # Not kept: it holds methods of this object, and a circle of both would wait for the collector with all bodies.
         asking = Asking(
@@ -173,21 +209,15 @@ class Passage:
         """The client's body with the name that the target's engine knows the model by, past the rails of a stand-in.
 
         Raises `Blocked`."""
-        fields = self._fields
-        if target is not self._target:
-            fields = self._fields_for_stand_in(target)
-        if target.model == self._call.model and fields is self._fields:
-            return self._body
-        return msgspec.json.encode(fields | {"model": target.model_json})
+        fields = self._fields if target is self._target else self._fields_for_stand_in(target)
+        return body_for(target, self._call.model, fields, self._given, self._body)
 
     def _fields_for_stand_in(self, target: Target) -> Fields:
         """What it is asked: past its rails, and for one of another API without what only Anthropic's knows."""
         fields, rails = self._fields, target.guardrails
         if rails.before and self._path == CHAT:
-            rewritten, verdicts = check_messages(self._asked, rails)
+            fields, _, verdicts = check_asked(fields, self._asked, rails)
             self._verdicts += verdicts
-            if rewritten is not None:
-                fields = fields | {"messages": msgspec.Raw(rewritten)}
         if self._call.path == "/v1/messages" and "messages" not in target.endpoints:
             return read_fields(msgspec.json.encode(without(msgspec.json.decode(msgspec.json.encode(fields)))))
         return fields
@@ -222,13 +252,13 @@ class Passage:
             self._said = _said_in(body)
         if self._target.guardrails.after and self._path == CHAT:
             try:
-                checked, verdicts = check_completion(body, self._target.guardrails)
+                body, changed, verdicts = check_said(body, self._target.guardrails)
             except UNREADABLE as wrong:
                 raise EngineGarbled(self._target.engine, str(wrong)) from wrong
+            self._said = changed or self._said
             self._verdicts += verdicts
-            if checked is not body:
-                body, self._said = checked, read_completion(checked)
-        self.record("ok")
+        told = None if self._said is None else told_error(self._said)
+        self.record("ok" if told is None else "error", error="" if told is None else message_in(told))
         response = passed.response
         await self._call.reply(
             response.status, body, content_type=content_type_of(response), more=kept_headers(response)
@@ -243,23 +273,46 @@ class Passage:
             while piece:
                 # Whether this is the last piece is asked before it is sent: its record comes before its bytes.
                 complete = response.complete
-                out = piece if self._guarded is None else self._checked(self._guarded, piece)
+                out = piece if self._guarded is None else self._checked(self._guarded, piece, last=complete)
                 if out:
                     self._call.note_first_byte()
                 self._keep(out)
                 if complete:
                     await self._end(out)
                     return
-                if self._last.rstrip().endswith(b"\ndata: [DONE]"):
+                if self._last.rstrip().endswith(DONE_LINES):
                     self.record("ok")
                 if out:
+                    begun = self._call.responded
                     await self._send(out, last=False)
+                    if not begun:
+                        self._hand_over(response)
                 piece = await response.piece()
-            await self._end(b"")
+            out = b"" if self._guarded is None else self._checked(self._guarded, b"", last=True)
+            self._keep(out)
+            await self._end(out)
         except UpstreamError as error:
             raise engine_error(self._target.engine, self._target.endpoints[self._path][0].origin, error) from error
         finally:
             response.close()
+
+    def _hand_over(self, response: Response) -> None:
+        """Lets pieces go straight from the engine's connection to the client's. That spends a third of what a task
+        spends on each; it sees to what is left: the first and the last ones, those that guardrails look at, and those
+        for which the client is too slow."""
+        send = self._call.send_piece
+        if send is None or self._guarded is not None or not isinstance(response, StreamedResponse):
+            return
+
+        def take(piece: bytes) -> bool:
+            # The record comes before the bytes that say that all is well; that is not done here.
+            end = piece[-24:] if len(piece) >= 24 else self._last[-24:] + piece
+            if b"[DONE]" in end or not send(piece):
+                return False
+            self._keep(piece)
+            return True
+
+        response.hand_over(take)
 
     async def _end(self, out: bytes) -> None:
         if self._recorded:
@@ -284,9 +337,10 @@ class Passage:
         else:
             await call.piece(out)
 
-    def _checked(self, guarded: GuardedStream, piece: bytes) -> bytes:
+    def _checked(self, guarded: GuardedStream, piece: bytes, *, last: bool) -> bytes:
         try:
-            return guarded.feed(piece)
+            out = guarded.feed(piece)
+            return out + guarded.close() if last else out
         except UNREADABLE as wrong:
             raise EngineGarbled(self._target.engine, str(wrong)) from wrong
 
@@ -311,7 +365,7 @@ class Passage:
             return
         self._recorded = True
         call, target = self._call, self._target
-        reply, finish, usage, model = self._reply()
+        reply, finish, usage, model, written = self._reply()
         verdicts = self._verdicts if self._guarded is None else [*self._verdicts, *self._guarded.verdicts]
         plain = status == "ok" and usage is not None and self._path == CHAT and len(self._asked) <= LONGEST_TEXT
         if plain and not self._attempts and not call.shadow_of:
@@ -330,10 +384,10 @@ class Passage:
             ledger.flush()
             return
         asked = self._asked_texts()
-        if usage is None and (reply or status == "ok"):
+        if usage is None and (written or status == "ok"):
             usage = Usage(
-                input_tokens=sum(_roughly(message["text"]) for message in asked),
-                output_tokens=_roughly(reply),
+                input_tokens=sum(_roughly(len(message["text"].encode("utf-8", "replace"))) for message in asked),
+                output_tokens=_roughly(written),
                 estimated=True,
             )
         kind = KINDS[self._path]
@@ -354,15 +408,17 @@ class Passage:
         # Errors hold on to where they were raised, and so to this object.
         self._attempts.clear()
 
-    def _reply(self) -> tuple[str, str, Usage | None, str]:
-        """Text, finish, usage and model of what came back, as far as it can be read."""
+    def _reply(self) -> tuple[str, str, Usage | None, str, int]:
+        """Text, finish, usage and model of what came back, as far as it can be read; and where there is no usage, how
+        many bytes the model wrote in all."""
         if self._kept:
             streamed = self._streamed or read_stream(self._raw())
-            return streamed.text, streamed.finish or "", streamed.usage, streamed.model
+            return streamed.text, streamed.finish or "", streamed.usage, streamed.model, streamed.written_bytes
         completion = self._said
         if completion is None:
-            return "", "", None, ""
-        return reply_in(completion)
+            return "", "", None, "", 0
+        reply, finish, usage, model = reply_in(completion)
+        return reply, finish, usage, model, 0 if usage is not None else written_bytes(completion)
 
     def _asked_texts(self) -> list[dict[str, str]]:
         if self._path != "embeddings":
@@ -382,15 +438,15 @@ def _said_in(message: bytes) -> Completion | None:
         return None
 
 
-def _roughly(text: str) -> int:
+def _roughly(text_bytes: int) -> int:
     """Tokens of a text by the rule of thumb of four bytes each: counting pieces would cost as much as all the rest."""
-    return -(-len(text.encode("utf-8", "replace")) // 4)
+    return -(-text_bytes // 4)
 
 
 def reply_in(completion: Completion) -> tuple[str, str, Usage | None, str]:
     """Text, finish, usage and model of a completion."""
     choice = completion.choices[0] if completion.choices else None
-    text = choice.message.content or "" if choice and choice.message else ""
+    text = said_by(choice.message) if choice else ""
     finish = choice.finish_reason or "" if choice else ""
     return text, finish, read_usage(completion.usage), completion.model or ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -26,7 +26,7 @@ def strongest(verdicts: Sequence[Verdict]) -> dict[str, str]:
     return found
 
 
-def check_messages(raw: bytes, guardrails: Guardrails) -> tuple[bytes | None, list[Verdict]]:
+def check_messages(raw: bytes | memoryview, guardrails: Guardrails) -> tuple[bytes | None, list[Verdict]]:
     """What users and tools say in `messages`, checked. The JSON comes back only where something was redacted.
 
     Raises `Blocked`, `RequestInvalid`.
@@ -63,13 +63,25 @@ def check_completion(body: bytes, guardrails: Guardrails) -> tuple[bytes, list[V
     changed = False
     for choice in completion.get("choices") or () if isinstance(completion, dict) else ():
         message = choice.get("message") if isinstance(choice, dict) else None
-        if isinstance(message, dict) and isinstance(text := message.get("content"), str):
+        for holder, key in _texts_of(message) if isinstance(message, dict) else ():
+            text = holder[key]
             checked = check(text, guardrails.after, source="answer", when_undecided=guardrails.when_undecided)
             verdicts.extend(checked.verdicts)
             checked.raise_if_blocked()
             changed = changed or checked.text != text
-            message["content"] = checked.text
+            holder[key] = checked.text
     return (msgspec.json.encode(completion) if changed else body), verdicts
+
+
+def _texts_of(message: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where the texts of a message or a delta stand: its content is one, or parts that hold some."""
+    content = message.get("content")
+    if isinstance(content, str):
+        yield message, "content"
+    elif isinstance(content, list):
+        for part in content:
+            if isinstance(part, dict) and isinstance(part.get("text"), str):
+                yield part, "text"
 
 
 class GuardedStream:
@@ -84,6 +96,9 @@ class GuardedStream:
         self._hold_back = hold_back
         self._reader = EventReader()
         self._checkers: dict[int, StreamChecker] = {}
+        self._unfinished: set[int] = set()
+        self._frame: dict[str, Any] = {}
+        """What events of this stream have beside their choices."""
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -93,13 +108,30 @@ class GuardedStream:
         """Raises `Blocked`, and `ValueError` for events that are not JSON."""
         return b"".join(self._event(data) for data in self._reader.feed(piece))
 
+    def close(self) -> bytes:
+        """What is left at the end of the stream: an event without its empty line, and text that no event finished.
+        Raises as `feed` does."""
+        return b"".join(self._event(data) for data in self._reader.close()) + self._unsaid()
+
+    def _unsaid(self) -> bytes:
+        """What is held back of choices that nobody says are finished."""
+        said = b""
+        for index in sorted(self._unfinished):
+            if text := self._checkers[index].finish():
+                choice = {"index": index, "delta": {"content": text}, "finish_reason": None}
+                said += write_event(msgspec.json.encode(self._frame | {"choices": [choice]}))
+        self._unfinished.clear()
+        return said
+
     def _event(self, data: bytes) -> bytes:
         if data == b"[DONE]":
-            return write_event(data)
+            return self._unsaid() + write_event(data)
         event = msgspec.json.decode(data)
         choices = event.get("choices") if isinstance(event, dict) else None
         if not choices:
             return write_event(data)
+        if not self._frame:
+            self._frame = {key: value for key, value in event.items() if key not in ("choices", "usage")}
         held = False
         for choice in choices:
             held = self._choice(choice) or held
@@ -116,9 +148,13 @@ class GuardedStream:
                 self._guardrails.after, hold_back=self._hold_back, when_undecided=self._guardrails.when_undecided
             )
         delta = choice.get("delta") or {}
+        if isinstance(delta.get("content"), list):
+            self._parts(index, checker, choice, delta)
+            return False
         text = delta.get("content")
         out = checker.feed(text) if isinstance(text, str) and text else ""
         if choice.get("finish_reason") is not None:
+            self._unfinished.discard(index)
             out += checker.finish()
             if out:
                 choice["delta"] = {**delta, "content": out}
@@ -126,6 +162,17 @@ class GuardedStream:
                 choice["delta"] = {key: value for key, value in delta.items() if key != "content"}
             return False
         if isinstance(text, str) and text:
+            self._unfinished.add(index)
             delta["content"] = out
             return not out and delta.keys() <= {"content"}
         return False
+
+    def _parts(self, index: int, checker: StreamChecker, choice: dict[str, Any], delta: dict[str, Any]) -> None:
+        """The same for a delta whose content is parts."""
+        self._unfinished.add(index)
+        for part, key in _texts_of(delta):
+            part[key] = checker.feed(part[key])
+        if choice.get("finish_reason") is not None:
+            self._unfinished.discard(index)
+            if text := checker.finish():
+                delta["content"].append({"type": "text", "text": text})

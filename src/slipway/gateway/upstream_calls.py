@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,12 +21,16 @@ from slipway.models.patience import RetryBudget
 from slipway.upstream.backoff import wait_s
 from slipway.upstream.client import HttpClient, Prepared, Response
 from slipway.upstream.engine_errors import engine_error, refused
-from slipway.wire.errors import error_text
+from slipway.wire.errors import UNREADABLE, error_status, error_text, message_in
 from slipway.wire.openai import Completion, read_completion
+from slipway.wire.sse import EventReader
 
 ATTEMPTS = 2
 LONGEST_WAIT_S = 2.0
 EVENTS = b"text/event-stream"
+EVENT_END = re.compile(rb"\n\r?\n|\r\r")
+LONGEST_FIRST = 64 * 1024
+"""Of the first event of a stream that is waited for to its end."""
 LARGEST_ANSWER = 256 * 1024 * 1024
 
 OthersFor = Callable[[FailureKind], Sequence[Target]]
@@ -199,7 +204,9 @@ class Asking:
             breakers.abandoned(*upstream)
             raise
         else:
-            status = answer.response.status
+            status, told = answer.response.status, None
+            if status < 400 and (told := _told(answer)) is not None:
+                status = error_status(told)
             if status < 400:
                 if breakers:
                     breakers.succeeded(*upstream)
@@ -207,8 +214,14 @@ class Asking:
                     return None, answer
                 return EngineRefused(target.engine, status, FILTERED), answer
             filtered = is_filtered(status, answer.body)
-            text = error_text(answer.body)
-            failure = refused(target.engine, answer.response, f"{FILTERED}: {text}" if filtered else text)
+            text = error_text(answer.body) if told is None else message_in(told)
+            failure = refused(
+                target.engine, answer.response, f"{FILTERED}: {text}" if filtered else text, status=status
+            )
+            if told is not None and failure.retryable:
+                # Passed on with its own status it would be taken for an answer.
+                answer.response.close()
+                answer = None
             if status == 429:
                 breakers.limited(*upstream, failure, rest_s=failure.retry_after_s or 0.0)
                 return failure, answer
@@ -240,14 +253,40 @@ class Asking:
         return await self._read(target, response)
 
     async def _read(self, target: Target, response: Response) -> Passed:
+        packed = response.header(b"content-encoding") or b"identity"
+        if packed != b"identity" and response.status < 400:
+            response.close()
+            how = packed.decode("latin-1")
+            raise EngineGarbled(target.engine, f"it is packed as '{how}', although nothing of that was asked for")
         if self._stream and response.status < 400 and (response.header(b"content-type") or b"").startswith(EVENTS):
             first = await response.piece()
+            # Half an event helps nobody; a whole one may say that all is lost, while others can still be asked.
+            while len(first) < LONGEST_FIRST and not response.complete and not EVENT_END.search(first):
+                first += await response.piece()
             if not first:
                 raise EngineGarbled(target.engine, "the stream is empty")
             return Passed(response, first, True)
         whole = await response.read()
         said = None if response.status >= 400 else _understood(whole, target)
         return Passed(response, whole, False, said)
+
+
+def told_error(said: Completion) -> Any:
+    """The error that an answer holds instead of what was asked for; None where it holds none."""
+    return said.error if said.error is not None and not said.choices else None
+
+
+def _told(answer: Passed) -> Any:
+    """The error of an answer that calls itself a success; of a stream, that of its first event."""
+    if not answer.stream:
+        return None if answer.said is None else told_error(answer.said)
+    if b'"error"' not in answer.body:
+        return None
+    try:
+        first = next(EventReader().feed(answer.body + b"\n\n"), b"")
+        return told_error(read_completion(first))
+    except UNREADABLE:
+        return None
 
 
 def _ours(status: int) -> bool:

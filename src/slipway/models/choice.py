@@ -1,16 +1,17 @@
-"""Which engine, embedder and vector store the settings mean."""
+"""Which engine, embedder, vector store and HTTP client the settings mean."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from slipway.config.secrets import Secret, read_secret
-from slipway.config.settings import Settings
+from slipway.config.settings import Settings, UpstreamSettings
 from slipway.domain.errors import (
     BackendSettingInvalid,
     ConfigError,
@@ -23,11 +24,13 @@ from slipway.domain.errors import (
 from slipway.embedders.base import Embedder, embedders
 from slipway.engines.base import Engine, engines
 from slipway.plugins import Registry
+from slipway.upstream.client import HttpClient
 from slipway.vectors.base import IndexStore, index_stores
 
 WITHOUT_SETTINGS = ("echo", "extractive")
 """Engines that exist without a table in slipway.toml."""
 OPENAI_URL = "https://api.openai.com/v1"
+PROXY = re.compile(r"https?://[^\s/]+/?")
 
 
 Backend = TypeVar("Backend")
@@ -82,6 +85,27 @@ def choose_index_store(table: Mapping[str, Any], *, folder: Path, url: str) -> I
         kind = "postgres" if url.startswith("postgres") else "sqlite"
     own = {"folder": folder, "url": url}
     return _make(index_stores, kind, settings, place="[retrieve] vectors", folder=folder, own=own)
+
+
+def choose_http(table: UpstreamSettings, *, folder: Path) -> HttpClient:
+    """The HTTP client of `[upstream]`. Raises `PackageMissing` where aiohttp is to be used and is not there, and
+    `ConfigError` for a proxy that cannot be used."""
+    if table.transport == "own":
+        if table.proxy:
+            reason = 'our own client knows no proxies. Set transport = "aiohttp" beside it.'
+            raise ConfigError("[upstream] proxy", reason)
+        return HttpClient()
+    try:
+        from slipway.upstream.aiohttp_transport import AiohttpTransport
+    except ModuleNotFoundError as missing:
+        what = '[upstream] transport = "aiohttp"'
+        raise PackageMissing(what, missing.name or "aiohttp", "pip install 'slipway[aiohttp]'") from missing
+    proxy = table.proxy
+    if proxy.startswith(("env:", "file:")) or "@" in proxy:
+        proxy = read_secret(proxy, place="[upstream] proxy", folder=folder).reveal()
+    if proxy and not PROXY.fullmatch(proxy):
+        raise ConfigError("[upstream] proxy", "this is no address of a proxy. Write it as http://host:port.")
+    return HttpClient(transport=AiohttpTransport(proxy=proxy, direct=table.direct))
 
 
 def _engine_table(settings: Settings, name: str, environment: Mapping[str, str]) -> dict[str, Any] | None:

@@ -25,6 +25,10 @@ MAGIC = b"SLIPJRN1"
 RECORD = struct.Struct("<II")
 SEGMENT_BYTES = 16 << 20
 LARGEST_RECORD = 64 << 20
+LONG = 32 << 10
+"""Bytes from which on the kernel takes pieces one by one faster than they are joined for it."""
+MOST_PIECES = 1000
+"""Of one write; Linux takes 1,024."""
 _SEGMENT = re.compile(r"(?P<worker>[A-Za-z0-9_.]+)-(?P<started>[0-9a-f]{16})-(?P<number>[0-9]{6})\.journal")
 
 
@@ -39,6 +43,14 @@ class Journal:
         self.refused = 0
         """Records that could not be written since the start (disk full)."""
         self._lock = threading.Lock()
+        self._settling = threading.Lock()
+        """Held by whoever puts segments that ended on the disk; taken before `_lock`, never within it."""
+        self._ended: list[int] = []
+        """Handles of segments that ended and are not known to lie on the disk."""
+        self._folder_changed = False
+        self._settler_waits = False
+        """Whether a thread is on its way that has not looked yet at what there is to settle."""
+        self._failure: OSError | None = None
         self._started = time.time_ns()
         self._number = 0
         self._handle = -1
@@ -50,31 +62,34 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return cls(folder, re.sub(r"[^A-Za-z0-9_.]", "_", worker) or "worker", segment_bytes)
 
-    def append(self, payload: bytes) -> None:
+    def append(self, payload: bytes | bytearray) -> None:
         """Returns when the kernel has the whole record. Raises `DiskFull`; then the journal is as it was before."""
         self.append_all((payload,))
 
-    def append_all(self, payloads: Sequence[bytes]) -> None:
+    def append_all(self, payloads: Sequence[bytes | bytearray]) -> None:
         """As `append`, for several records in one write: all of them are there, or none."""
-        pieces: list[bytes] = []
+        pieces: list[bytes | bytearray] = []
         for payload in payloads:
             if not 0 < len(payload) <= LARGEST_RECORD:
                 raise ValueError(f"a journal record holds 1 to {LARGEST_RECORD} bytes, not {len(payload)}")
             pieces += (RECORD.pack(len(payload), zlib.crc32(payload)), payload)
-        line = b"".join(pieces)
+        length = sum(map(len, pieces))
         with self._lock:
             try:
-                full = self._size > len(MAGIC) and self._size + len(line) > self.segment_bytes
+                full = self._size > len(MAGIC) and self._size + length > self.segment_bytes
                 if self._handle < 0 or full:
                     self._next_segment()
-                written = os.write(self._handle, line)
+                if length < LONG or len(pieces) > MOST_PIECES:
+                    written = os.write(self._handle, b"".join(pieces))
+                else:
+                    written = os.writev(self._handle, pieces)
             except OSError as wrong:
                 self._cut_back()
                 self.refused += len(payloads)
                 if wrong.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise DiskFull(self.folder) from wrong
                 raise
-            if written != len(line):
+            if written != length:
                 self._cut_back()
                 self.refused += len(payloads)
                 raise DiskFull(self.folder)
@@ -83,19 +98,26 @@ class Journal:
     def sync(self) -> None:
         """Returns when everything that was appended before lies on the disk. Raises `OSError`."""
         with self._lock:
-            if self._handle < 0:
-                return
-            # Its own handle: others go on appending while the disk is at work. Segments that ended were synced then.
-            handle = os.dup(self._handle)
+            # Its own handle: others go on appending while the disk is at work.
+            handle = os.dup(self._handle) if self._handle >= 0 else -1
         try:
-            os.fsync(handle)
+            self._settle()
+            if handle >= 0:
+                os.fsync(handle)
+        except OSError as wrong:
+            self._failure = wrong
         finally:
-            os.close(handle)
+            if handle >= 0:
+                os.close(handle)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def close(self) -> None:
         """Syncs and ends the current segment; a later `append` opens another."""
         with self._lock:
             self._end_segment()
+        self.sync()
 
     def __enter__(self) -> Self:
         return self
@@ -120,16 +142,37 @@ class Journal:
             raise
         self._number += 1
         self._handle, self._size = handle, len(MAGIC)
-        _sync_folder(self.folder)
+        self._folder_changed = True
+        # A disk takes many milliseconds for so much. Who appends has clients that wait.
+        if not self._settler_waits:
+            self._settler_waits = True
+            threading.Thread(target=self._settle, name="journal", daemon=True).start()
 
     def _end_segment(self) -> None:
-        if self._handle < 0:
-            return
-        handle, self._handle = self._handle, -1
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        """The segment takes nothing more; to put it on the disk is left to `_settle`."""
+        if self._handle >= 0:
+            self._ended.append(self._handle)
+            self._handle = -1
+
+    def _settle(self) -> None:
+        """Puts the segments that ended on the disk, and the names of all. What fails is told by the next `sync`."""
+        with self._settling:
+            with self._lock:
+                self._settler_waits = False
+                ended, self._ended = self._ended, []
+                folder_changed, self._folder_changed = self._folder_changed, False
+            for handle in ended:
+                try:
+                    os.fsync(handle)
+                except OSError as wrong:
+                    self._failure = wrong
+                finally:
+                    os.close(handle)
+            if folder_changed:
+                try:
+                    _sync_folder(self.folder)
+                except OSError as wrong:
+                    self._failure = wrong
 
     def _cut_back(self) -> None:
         """Takes away a half-written record, so that the next one starts where it should."""
@@ -140,7 +183,8 @@ class Journal:
 class Record(NamedTuple):
     """A payload and the position after it."""
 
-    payload: bytes
+    payload: bytes | memoryview
+    """A long one is a view of what was read, and keeps it all: not meant to be held."""
     end: int
 
 
@@ -222,14 +266,14 @@ def read_segment(segment: Segment, position: int = 0, *, most_bytes: int = 4 << 
             length, _ = RECORD.unpack_from(piece)
             if length > len(piece) - RECORD.size and position + RECORD.size + length <= size:
                 piece += file.read(RECORD.size + length - len(piece))
-        at, limit = 0, len(piece) - RECORD.size
+        at, limit, view = 0, len(piece) - RECORD.size, memoryview(piece)
         start = position
         while at <= limit and taken < most_bytes:
             length, checksum = RECORD.unpack_from(piece, at)
             begin = at + RECORD.size
             if length == 0 or begin + length > len(piece):
                 break
-            payload = piece[begin : begin + length]
+            payload = piece[begin : begin + length] if length < LONG else view[begin : begin + length]
             at = begin + length
             position = start + at
             taken += length
@@ -256,7 +300,7 @@ def read_journal(folder: Path) -> Iterator[bytes]:
         position = 0
         while True:
             reading = read_segment(segment, position)
-            yield from (record.payload for record in reading.records)
+            yield from (bytes(record.payload) for record in reading.records)
             if reading.finished or reading.end == position:
                 break
             position = reading.end

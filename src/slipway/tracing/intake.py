@@ -26,11 +26,11 @@ def encode_events(events: Sequence[SpanEvent]) -> bytes:
         return msgspec.msgpack.encode({"events": plain(told)})
 
 
-def decode_record(payload: bytes) -> tuple[list[Span], list[SpanEvent]]:
+def decode_record(payload: bytes | memoryview) -> tuple[list[Span], list[SpanEvent]]:
     """Spans and log records of a journal record. Raises `ValueError` (of msgspec)."""
-    if payload.startswith(MARK):
+    if payload[0] == MARK[0]:
         return [read_call(payload)], []
-    if payload[:1] == bytes((_EVENTS,)):
+    if payload[0] == _EVENTS:
         return [], _events.decode(payload)["events"]
     return read_spans(payload), []
 

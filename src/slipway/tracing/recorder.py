@@ -213,7 +213,7 @@ def decode_spans(payload: bytes) -> list[Span]:
     return _decoder.decode(payload)
 
 
-def read_spans(payload: bytes) -> list[Span]:
+def read_spans(payload: bytes | memoryview) -> list[Span]:
     """As `decode_spans`, for those who only read them: each is a `JournalSpan`, which is made three times as fast."""
     return _reader.decode(payload)
 

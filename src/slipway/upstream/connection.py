@@ -13,6 +13,8 @@ from slipway.upstream.deadlines import Deadlines
 
 PAUSE_ABOVE = 256 * 1024
 HEADERS_LIMIT = 64 * 1024
+LARGE = 16384
+"""Bytes from which a body is written by itself, and may still be on its way when the answer is there."""
 FOREVER = float("inf")
 
 Header = tuple[bytes, bytes]
@@ -33,6 +35,7 @@ class Exchange:
         "received",
         "started",
         "status",
+        "taker",
         "waiter",
     )
 
@@ -50,6 +53,9 @@ class Exchange:
         self.waiter: asyncio.Future[None] | None = None
         self.listener: Callable[[Exchange], None] | None = None
         """Instead of a waiter: called once, when the answer is whole, has failed, or is too much to keep."""
+        self.taker: Callable[[bytes], bool] | None = None
+        """Where a waiter only passes on what comes, this does it for him: a piece that it takes wakes nobody. It is not
+        asked about the last piece."""
 
     def tell(self) -> None:
         listener = self.listener
@@ -60,9 +66,22 @@ class Exchange:
     def wake(self) -> None:
         waiter = self.waiter
         if waiter is not None:
+            if self.taker is not None and not self.done and self._taken(self.taker):
+                return
             self.waiter = None
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _taken(self, taker: Callable[[bytes], bool]) -> bool:
+        buffer = self.buffer
+        if not buffer:
+            return True
+        if len(buffer) > 1:
+            buffer[:] = [b"".join(buffer)]
+        if not taker(buffer[0]):
+            return False
+        self.take()
+        return True
 
     async def wait(self) -> None:
         """Until something new is there. One consumer only."""
@@ -89,6 +108,8 @@ class Connection(asyncio.Protocol):
         "_deadlines",
         "_exchange",
         "_header_bytes",
+        "_heading",
+        "_large",
         "_loop",
         "_on_free",
         "_on_lost",
@@ -128,6 +149,8 @@ class Connection(asyncio.Protocol):
         self._reads_to_end = True
         self._at_end = False
         self._header_bytes = 0
+        self._heading: list[Header] | None = None
+        self._large = False
         self._deadlines = Deadlines()
         self._phase = "first byte"
         self._deadline = FOREVER
@@ -142,6 +165,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         assert self._exchange is None
         exchange = self._exchange = Exchange(self, max_bytes)
+        self._heading = exchange.headers
         self.used += 1
         self._reads_to_end = True
         self._header_bytes = 0
@@ -151,7 +175,8 @@ class Connection(asyncio.Protocol):
         self._phase = "first byte"
         self._set_deadline(now, deadlines.first_byte_s)
         try:
-            if len(body) < 16384:
+            self._large = len(body) >= LARGE
+            if not self._large:
                 self._transport.write(head + body)
             else:
                 self._transport.write(head)
@@ -161,7 +186,10 @@ class Connection(asyncio.Protocol):
         return exchange
 
     def put_back(self) -> None:
-        """Back to the pool, after nothing was sent."""
+        """Back to the pool, after nothing was sent; one on which something was is closed."""
+        if self._exchange is not None:
+            self.give_up()
+            return
         self.free_since = self._loop.time()
         self._on_free(self)
 
@@ -295,13 +323,13 @@ class Connection(asyncio.Protocol):
             self.abort()  # a second response that nobody asked for
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        exchange = self._exchange
-        if exchange is None:
-            return
+        heading = self._heading
+        if heading is None:
+            return  # a field behind a body in chunks: too late to say anything about it
         name = name.lower()
         if name in (b"content-length", b"transfer-encoding"):
             self._reads_to_end = False
-        exchange.headers.append((name, value))
+        heading.append((name, value))
 
     def on_headers_complete(self) -> None:
         exchange = self._exchange
@@ -311,6 +339,7 @@ class Connection(asyncio.Protocol):
         if status >= 200:
             exchange.status = status
             exchange.started = True
+            self._heading = None
 
     def on_body(self, body: bytes) -> None:
         exchange = self._exchange
@@ -347,11 +376,15 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         if self.closed:
             return
-        if self._parser.should_keep_alive():
+        if self._parser.should_keep_alive() and not (self._large and self._unsent()):
             self.free_since = self._loop.time()
             self._on_free(self)
         else:
             self.abort()
+
+    def _unsent(self) -> bool:
+        """Whether a server has answered without reading all: the next request would wait behind what it leaves."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     def _fail(self, error: UpstreamError) -> None:
         exchange, self._exchange = self._exchange, None

@@ -35,9 +35,10 @@ def engine_error(engine: str, url: str, error: UpstreamError) -> EngineError:
             return EngineGarbled(engine, str(error))
 
 
-def refused(engine: str, response: Response, text: str) -> EngineRefused:
-    """The error for an answer with status 400 or above, with the seconds its Retry-After names."""
-    return EngineRefused(engine, response.status, text, retry_after_s=retry_after_s(response))
+def refused(engine: str, response: Response, text: str, *, status: int | None = None) -> EngineRefused:
+    """The error for an answer with status 400 or above, with the seconds its Retry-After names. `status` is what it
+    says of itself inside, where that is another."""
+    return EngineRefused(engine, status or response.status, text, retry_after_s=retry_after_s(response))
 
 
 def retry_after_s(response: Response) -> float | None:

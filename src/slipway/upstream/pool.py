@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from ipaddress import ip_address
 from typing import Any
 
@@ -18,6 +18,9 @@ from slipway.upstream.request import Prepared
 
 KEEP_IDLE_S = 55.0
 STALE_WITHIN_S = 1.0
+_open: set[AsyncGenerator[None, None]] = set()
+"""Holds the pools of running loops: one that nobody holds any more would be collected at any moment, and its
+connections with it, or after the loop that could have closed them."""
 
 
 class StreamedResponse:
@@ -57,6 +60,11 @@ class StreamedResponse:
                 self.close()
                 raise
 
+    def hand_over(self, taker: Callable[[bytes], bool]) -> None:
+        """From now on `piece` waits for what `taker` does not take, and for the last piece. The others go to it at
+        once, without a turn of the loop; it says whether it took the piece, and never raises."""
+        self._exchange.taker = taker
+
     async def chunks(self) -> AsyncIterator[bytes]:
         try:
             while piece := await self.piece():
@@ -78,6 +86,7 @@ class StreamedResponse:
         return self._exchange.done and self._exchange.error is None
 
     def close(self) -> None:
+        self._exchange.taker = None
         connection = self._exchange.connection
         if connection is not None:
             connection.give_up()
@@ -133,12 +142,12 @@ class Pool:
         self._per_host = per_host
         self._hosts: dict[str, Host] = {}
         self._tls = tls
-        self._closer: AsyncGenerator[None, None] | None = None
+        self._closes = False
 
     async def send(
         self, request: Prepared, *, extra: bytes, body: bytes, deadlines: Deadlines, max_bytes: int | None, fresh: bool
     ) -> StreamedResponse:
-        if self._closer is None:
+        if not self._closes:
             await self._close_with_the_loop()
         head = request.with_body(len(body), extra)
         host = self._hosts.get(request.origin)
@@ -210,7 +219,7 @@ class Pool:
             raise ConnectFailed(request.origin, reason) from wrong
         except OSError as wrong:
             place.leave()
-            raise ConnectFailed(request.origin, _plain(wrong)) from wrong
+            raise ConnectFailed(request.origin, plain_reason(wrong)) from wrong
         except BaseException:
             place.leave()
             raise
@@ -235,12 +244,12 @@ class Pool:
                 except OSError as wrong:  # a TimeoutError is one
                     failure = wrong
                     self._names.failed(address, now=self._loop.time())
-            if request.address or _is_address(request.host):
+            if request.address or is_address(request.host):
                 break
         raise failure or OSError("it has no address")
 
     async def _addresses(self, request: Prepared, *, anew: bool) -> list[str]:
-        if _is_address(request.host):
+        if is_address(request.host):
             return [request.host]
         return await self._names.addresses(request.host, request.port, now=self._loop.time(), anew=anew)
 
@@ -286,10 +295,13 @@ class Pool:
                     for connection in host.free:
                         connection.abort()
                     host.free.clear()
+                _open.discard(goodbye)
                 await asyncio.sleep(0)
 
-        self._closer = closer()
-        await anext(self._closer)
+        self._closes = True
+        goodbye = closer()
+        _open.add(goodbye)
+        await anext(goodbye)
 
 
 class Pools:
@@ -317,7 +329,7 @@ class Pools:
         return pool.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes, fresh=fresh)
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
     try:
         ip_address(host)
     except ValueError:
@@ -325,7 +337,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _plain(error: OSError) -> str:
+def plain_reason(error: OSError) -> str:
     """`Connection refused` instead of `[Errno 111] Connect call failed ('127.0.0.1', 9)`."""
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({error.reason or error})"

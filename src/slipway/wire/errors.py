@@ -69,6 +69,22 @@ def error_text(body: bytes) -> str:
     return message_in(found)
 
 
+def error_status(error: Any) -> int:
+    """The status of an error that came without one: by its code where that is a status, else by its type."""
+    if isinstance(error, dict):
+        for key in ("code", "status"):
+            code = error.get(key)
+            code = int(code) if isinstance(code, str) and code.isdecimal() and len(code) == 3 else code
+            if isinstance(code, int) and 400 <= code <= 599:
+                return code
+        kind = str(error.get("type") or error.get("code"))
+        if "rate_limit" in kind:
+            return 429
+        if "invalid_request" in kind:
+            return 400
+    return 502
+
+
 def message_in(found: Any) -> str:
     """The message in an error that was decoded."""
     for key in ("error", "message", "detail"):

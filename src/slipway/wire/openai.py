@@ -20,6 +20,12 @@ FINISHES: Mapping[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
 }
+DONE_LINES = (b"data: [DONE]", b"data:[DONE]")
+"""How a stream ends; the space is a habit, not a rule."""
+FEW_CHUNKS = 8
+"""Streams of so many chunks may hold text and calls of tools in one of them."""
+CALL_PARTS = ("name", "arguments")
+ABSENT = msgspec.Raw(b"")
 ROLES: Mapping[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -166,10 +172,14 @@ class WireUsage(msgspec.Struct, gc=False):
 
 
 class ChoiceMessage(msgspec.Struct, gc=False):
-    """The message of a choice, or its delta."""
+    """The message of a choice, or its delta. What is seldom read stays as it was written."""
 
-    content: str | None = None
+    content: str | list[Any] | None = None
+    """A text, or as some write it that think, parts."""
     refusal: str | None = None
+    reasoning_content: msgspec.Raw = ABSENT
+    reasoning: msgspec.Raw = ABSENT
+    tool_calls: msgspec.Raw = ABSENT
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -209,6 +219,8 @@ class Streamed(NamedTuple):
     model: str
     done: bool
     """Whether it ended with `[DONE]`."""
+    written_bytes: int
+    """Of all that the model wrote, in each answer of several; 0 where the usage was told, which is better to know."""
 
 
 _completion = msgspec.json.Decoder(Completion)
@@ -231,7 +243,7 @@ def read_reply(body: bytes, *, model: str) -> Reply:
     message = choice.message
     assert message is not None
     return Reply(
-        text=message.content or message.refusal or "",
+        text=said_by(message),
         model=completion.model or model,
         usage=read_usage(completion.usage) or Usage(estimated=True),
         finish=FINISHES.get(choice.finish_reason or "stop", "stop"),
@@ -245,8 +257,7 @@ def read_piece(data: bytes) -> Piece:
     text, finish = "", None
     for choice in completion.choices or ():
         if choice.index == 0:
-            if choice.delta is not None:
-                text += choice.delta.content or choice.delta.refusal or ""
+            text += said_by(choice.delta)
             if choice.finish_reason is not None:
                 finish = FINISHES.get(choice.finish_reason, "stop")
     return Piece(text, finish, read_usage(completion.usage), error)
@@ -254,7 +265,7 @@ def read_piece(data: bytes) -> Piece:
 
 def read_stream(raw: bytes) -> Streamed:
     """A whole chat stream at once, as far as it came; what cannot be read in it is passed over."""
-    done = raw.rstrip().endswith(b"data: [DONE]")
+    done = raw.rstrip().endswith(DONE_LINES)
     # As nearly everyone writes it, a stream becomes one JSON list by replacing what stands between its events.
     plain = raw.removesuffix(b"\n\n").removesuffix(b"\n\ndata: [DONE]")
     try:
@@ -265,18 +276,93 @@ def read_stream(raw: bytes) -> Streamed:
     finish: FinishReason | None = None
     usage: WireUsage | None = None
     model = error = ""
+    alone = True
     for chunk in chunks:
         for choice in chunk.choices or ():
             if choice.index == 0:
                 delta = choice.delta
-                if delta is not None and (delta.content or delta.refusal):
-                    texts.append(delta.content or delta.refusal or "")
+                if delta is not None:
+                    content = delta.content
+                    if type(content) is str and content:
+                        texts.append(content)
+                    else:
+                        texts.append(said_by(delta))
+                        if content or delta.tool_calls or delta.reasoning_content or delta.reasoning:
+                            alone = False
                 if choice.finish_reason is not None:
                     finish = FINISHES.get(choice.finish_reason, "stop")
+            else:
+                alone = False
         usage, model = chunk.usage or usage, chunk.model or model
         if chunk.error is not None:
             error = message_in(chunk.error)
-    return Streamed("".join(texts), finish, read_usage(usage), error, model, done)
+    text = "".join(texts)
+    written = 0
+    if usage is None:
+        # Nearly always one answer and nothing but text, which is counted already.
+        only_text = alone and len(chunks) > FEW_CHUNKS
+        written = len(text.encode("utf-8", "replace")) if only_text else sum(map(written_bytes, chunks))
+    return Streamed(text, finish, read_usage(usage), error, model, done, written)
+
+
+def written_bytes(completion: Completion) -> int:
+    """How much a model wrote in a completion or a chunk: texts, thoughts and calls of tools of all its choices."""
+    written = 0
+    for choice in completion.choices or ():
+        for message in (choice.message, choice.delta):
+            if message is None:
+                continue
+            written += len(said_by(message).encode("utf-8", "replace"))
+            if type(message.content) is list:
+                written += sum(map(_thought_bytes, message.content))
+            # Thoughts come under one of two names, and as some write it under both.
+            written += max(_text_bytes(message.reasoning_content), _text_bytes(message.reasoning))
+            written += _call_bytes(message.tool_calls)
+    return written
+
+
+def said_by(message: ChoiceMessage | None) -> str:
+    """What a message says: its text, or why it has none."""
+    if message is None:
+        return ""
+    content = message.content
+    if type(content) is not str:
+        content = "".join(map(_part_text, content)) if content else ""
+    return content or message.refusal or ""
+
+
+def _part_text(part: Any) -> str:
+    text = part.get("text") if isinstance(part, dict) else None
+    return text if isinstance(text, str) else ""
+
+
+def _thought_bytes(part: Any) -> int:
+    """Of a part that is a thought: a text, or parts of its own."""
+    thought = part.get("thinking") if isinstance(part, dict) else None
+    text = "".join(map(_part_text, thought)) if isinstance(thought, list) else thought
+    return len(text.encode("utf-8", "replace")) if isinstance(text, str) else 0
+
+
+def _text_bytes(raw: msgspec.Raw) -> int:
+    text = _decoded(raw)
+    return len(text.encode("utf-8", "replace")) if isinstance(text, str) else 0
+
+
+def _call_bytes(raw: msgspec.Raw) -> int:
+    calls = _decoded(raw)
+    written = 0
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            written += sum(len(str(function.get(part) or "").encode("utf-8", "replace")) for part in CALL_PARTS)
+    return written
+
+
+def _decoded(raw: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw) if raw else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _readable(raw: bytes) -> Iterator[Completion]:
