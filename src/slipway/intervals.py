@@ -156,15 +156,6 @@ def mean_of_rows(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(rows.mean(axis=1), dtype=np.float64)
 
 
-def percentile_of_rows(share: float) -> Statistic:
-    """A statistic that takes the percentile `share` (0 to 1) of every row."""
-
-    def percentile(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.asarray(np.quantile(rows, share, axis=1), dtype=np.float64)
-
-    return percentile
-
-
 def percentile_interval(values: Sequence[float], share: float, *, level: float = 0.95) -> Interval:
     """Distribution-free interval of a percentile from order statistics.
 

@@ -15,6 +15,7 @@ from slipway.domain.errors import NotFound
 from slipway.domain.ids import ContentHash, SubjectId, hash_text
 from slipway.domain.index import Similarity
 from slipway.embedders.base import Vectors
+from slipway.text.overlap import asked_stems, content_words
 from slipway.vectors.base import IndexReader, IndexStore, index_stores
 
 TEXTS = {
@@ -275,3 +276,38 @@ def test_the_stores_rank_alike(store: IndexStore, tmp_path: Path) -> None:
         expected = reference.open(VERSION).lexical(question, limit=60)
         found = store.open(VERSION).lexical(question, limit=60)
         assert dict(found) == pytest.approx(dict(expected), rel=1e-6, abs=1e-5)
+
+
+OTHER_LANGUAGES = {
+    "zh.md": "顾客可以在收到商品后三十天内退货。退款会在五个工作日内完成。",
+    "zh2.md": "员工每年有十五天年假。申请需要提前两周提交。",
+    "de.md": "Die Prüfung der Straße kostet 1,000 Euro, die größere 2.5 Millionen.",
+}
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        pytest.param("多少天内可以退货？", "zh.md", id="Chinese sets no spaces"),
+        pytest.param("年假申请", "zh2.md", id="Chinese keywords"),
+        pytest.param("Was kostet eine Prufung?", "de.md", id="an umlaut that was left out"),
+        pytest.param("größere Prüfung", "de.md", id="an umlaut"),
+        pytest.param("who pays 1,000?", "de.md", id="a number with a comma"),
+    ],
+)
+def test_words_of_other_languages_are_found_and_counted_as_a_question_has_them(
+    store: IndexStore, question: str, found: str
+) -> None:
+    made = [
+        Document(id=id, title=id, text=text, source="", content_hash=hash_text(text))
+        for id, text in OTHER_LANGUAGES.items()
+    ]
+    whole = [Chunk(document=one.id, start=0, end=len(one.text), text=one.text) for one in made]
+    store.write(VERSION, documents=made, chunks=whole, vectors=None)
+    reader = store.open(VERSION)
+    best = reader.lexical(question, limit=5)[0]
+    assert reader.chunks([best.chunk])[0].document == found
+    # A word that the chunk holds is never counted as unknown.
+    shared = set(asked_stems(question)) & set(content_words(OTHER_LANGUAGES[found]))
+    assert shared
+    assert min(reader.frequencies(sorted(shared))) >= 1

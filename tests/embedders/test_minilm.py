@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from slipway.domain.errors import FileMissing, PackageMissing, WeightsInvalid
 from slipway.embedders.minilm import DIGESTS, MiniLM, MiniLMTokens, Weights
-from slipway.wire.bert import write_graph
+from slipway.networks.bert import write_graph
 
 
 @pytest.fixture(scope="module")

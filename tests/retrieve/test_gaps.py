@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -12,11 +13,19 @@ from slipway.domain.document import Document
 from slipway.domain.ids import hash_text
 from slipway.domain.index import Index
 from slipway.domain.trace import Span
-from slipway.retrieve.coverage import FEWEST_PROBES, PRIORS, answerable_probability, make_probes
+from slipway.retrieve.coverage import (
+    FEWEST_PROBES,
+    PRIORS,
+    answerable_probability,
+    general_probability,
+    make_probes,
+)
 from slipway.retrieve.gaps import find_gaps, judge_questions
 from slipway.retrieve.index import build_index
-from slipway.retrieve.query import search_legs
-from slipway.retrieve.signals import Known, describe_search
+from slipway.retrieve.query import embed_question, search_legs
+from slipway.retrieve.reading import WEIGHED as READER_WEIGHTS
+from slipway.retrieve.reading import Sentence
+from slipway.retrieve.signals import BY_WORDS_ALONE, OF_SENTENCES, Known, describe_search
 from slipway.retrieve.topics import average_link, group_questions, lend_words, name_topic, word_vectors
 from slipway.workspace import Workspace
 
@@ -206,3 +215,62 @@ def test_by_words_alone_two_questions_meet_by_a_third_that_has_words_of_both() -
     assert after[0, 2] > 0.1
     assert after[0, 3] == 0
     assert numpy.abs(numpy.linalg.norm(lent, axis=1) - 1).max() < 1e-5
+
+
+def test_no_sentence_is_embedded_where_the_search_is_sure_without(with_vectors: Workspace) -> None:
+    index = build_index(with_vectors)
+    reader = with_vectors.indexes.open(index.hash)
+    known = Known(reader, with_vectors.embedder)
+    question = "What does express shipping cost?"
+    vector = embed_question(with_vectors, index, question)
+    legs = search_legs(reader, question, vector, index.search)
+    sure = describe_search(known, question, legs, vector=vector, sure=-math.inf)
+    assert "read" not in sure
+    assert not known._sentences
+    assert general_probability(sure) > 0.5
+    read: list[Sentence] = []
+    unsure = describe_search(known, question, legs, vector=vector, sure=math.inf, sentences=read)
+    assert sure.items() <= unsure.items(), "what was told without sentences stays"
+    assert set(OF_SENTENCES) <= unsure.keys()
+    assert "12 euros" in max(read, key=lambda one: float(one.described @ READER_WEIGHTS)).text
+
+
+def test_a_search_with_cosines_of_another_model_is_told_by_words(with_vectors: Workspace) -> None:
+    """The scale of cosines differs from model to model, so weights that MiniLM's have do not hold."""
+    index = build_index(with_vectors)
+    reader = with_vectors.indexes.open(index.hash)
+    question = "How long is the warranty of a lamp?"
+    vector = embed_question(with_vectors, index, question)
+    legs = search_legs(reader, question, vector, index.search)
+    foreign = describe_search(Known(reader, OtherModel()), question, legs, vector=vector)
+    assert foreign.keys() == set(BY_WORDS_ALONE)
+    assert general_probability(foreign) > 0.4
+
+
+def test_a_question_in_chinese_is_told_by_words(with_vectors: Workspace) -> None:
+    """MiniLM knows hardly a character of it, and the threshold stays that of the index."""
+    text = "# 退货\n\n顾客可以在收到商品后三十天内退货。退款会在五个工作日内完成。"
+    index = build_index(
+        with_vectors,
+        "chinese",
+        documents=[Document(id="zh.md", title="退货", text=text, source="", content_hash=hash_text(text))],
+    )
+    assert answerable_probability(with_vectors, index, "收到商品后多少天内可以退货？") > index.unanswered_below
+    assert answerable_probability(with_vectors, index, "澳大利亚的首都是哪里？") < index.unanswered_below
+
+
+class OtherModel:
+    """An embedder that only tells who it is."""
+
+    id = "another-model"
+    dimensions = 384
+
+    def embed(self, texts: Sequence[str]) -> numpy.ndarray:
+        raise AssertionError("no text is embedded for this")
+
+
+def test_a_name_tells_more_of_a_topic_than_a_word_as_rare() -> None:
+    first, same_name, same_word = word_vectors(
+        ["Where was Zoltan schooled?", "When did Zoltan emigrate?", "Which pupils were schooled elsewhere?"]
+    )
+    assert first @ same_name > 1.5 * (first @ same_word) > 0

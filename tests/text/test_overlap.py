@@ -2,7 +2,17 @@
 
 import pytest
 
-from slipway.text.overlap import content_words, coverage, longest_common_run, ngram_overlap, rarity, token_f1, words
+from slipway.text.overlap import (
+    asked_words,
+    content_words,
+    coverage,
+    longest_common_run,
+    ngram_overlap,
+    rarity,
+    space_out,
+    token_f1,
+    words,
+)
 
 WORDS = [
     pytest.param("The lamp's price: 1,000.50 euros", ["the", "lamp", "price", "1,000.50", "euros"], id="numbers stay"),
@@ -57,3 +67,28 @@ F1 = [
 @pytest.mark.parametrize(("text", "expected", "score"), F1)
 def test_token_f1(text: str, expected: str, score: float) -> None:
     assert token_f1(text.split(), expected.split()) == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    ("question", "kept"),
+    [
+        ("Wie viele Urlaubstage habe ich?", ["urlaubstage"]),
+        ("Combien coûte la livraison avec le transporteur ?", ["combien", "coûte", "livraison", "transporteur"]),
+        ("¿Cuánto cuesta el envío a las islas?", ["cuesta", "envío", "islas"]),
+        ("Who won the war about the hat?", ["won", "war", "about", "hat"]),
+        ("die hard", ["die", "hard"]),
+        ("退款需要多长时间", ["退", "款", "需", "长", "时", "间"]),
+        ("كم يكلف الشحن هل هو مجاني", ["يكلف", "الشحن", "مجاني"]),
+    ],
+)
+def test_what_carries_no_topic_is_told_by_the_language_of_the_question(question: str, kept: list[str]) -> None:
+    assert asked_words(question) == kept
+
+
+def test_an_accent_is_one_with_its_letter_however_it_was_written() -> None:
+    assert words("Mu\u0308ller") == words("M\u00fcller") == ["m\u00fcller"]
+
+
+def test_characters_that_set_no_spaces_are_words() -> None:
+    assert words("v2の漢字、コード1") == ["v2", "の", "漢", "字", "コ", "ー", "ド", "1"]
+    assert space_out("v2漢字 ok").split() == ["v2", "漢", "字", "ok"]

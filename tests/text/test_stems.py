@@ -13,7 +13,9 @@ conformabli radicalli differentli vileli analogousli vietnamization predication 
 hopefulness callousness formaliti sensitiviti sensibiliti triplicate formative formalize electriciti electrical
 hopeful goodness revival allowance inference airliner gyroscopic adjustable defensible irritant replacement
 adjustment dependent adoption homologou communism activate angulariti homologous effective bowdlerize probate rate
-cease controll roll yes yellow syzygy y by oxen indices documents documentation documented retrieves retrieval
+cease controll roll
+café größe naïveté übungen señores
+yes yellow syzygy y by oxen indices documents documentation documented retrieves retrieval
 evaluations evaluating releases rollback encryption encrypted keys keyed
 """
 WORDS = TEXT.split()
@@ -22,7 +24,7 @@ WORDS = TEXT.split()
 @pytest.fixture(scope="module")
 def fts5_stems() -> dict[str, str]:
     connection = sqlite3.connect(":memory:")
-    connection.execute("create virtual table texts using fts5(word, tokenize='porter unicode61')")
+    connection.execute("create virtual table texts using fts5(word, tokenize='porter unicode61 remove_diacritics 2')")
     connection.execute("create virtual table terms using fts5vocab(texts, instance)")
     connection.executemany("insert into texts (rowid, word) values (?, ?)", enumerate(WORDS, start=1))
     found = dict(connection.execute("select doc, term from terms"))
@@ -34,6 +36,6 @@ def test_stems_are_those_of_the_full_text_index(fts5_stems: dict[str, str]) -> N
     assert {word: stem(word) for word in WORDS} == fts5_stems
 
 
-@pytest.mark.parametrize("word", ["2024", "café", "漢字", "a", "v2"])
+@pytest.mark.parametrize("word", ["2024", "漢字", "a", "v2"])
 def test_what_is_no_plain_english_word_stays(word: str) -> None:
     assert stem(word) == word

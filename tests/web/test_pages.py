@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from slipway.evaluate.history import list_evaluations
 from slipway.learn.inbox import list_drafts, list_findings
 from slipway.web.app import page_paths
+from slipway.web.pages.retrieve import mark_words
 
 from .html import Page
 from .seed import EVIL, LONG
@@ -277,3 +278,19 @@ for path in page_paths():
         [sys.executable, "-W", "ignore", "-c", script, str(seeded.folder)], capture_output=True, text=True, timeout=120
     )
     assert (ended.stdout, ended.returncode) == ("", 0), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "marked"),
+    [
+        ("Lamps have a warranty.", "Which lamp has the warranty?", ["Lamps", "warranty"]),
+        ("退款会在五个工作日内完成。", "退款需要多长时间？", ["退款"]),
+        ("Die Prüfung kostet 12 Euro.", "Was kostet eine Prüfung?", ["Prüfung", "kostet"]),
+    ],
+)
+def test_the_words_that_a_question_asks_for_are_marked_in_a_passage(
+    text: str, question: str, marked: list[str]
+) -> None:
+    pieces = mark_words(text, question)
+    assert "".join(piece for _, piece in pieces) == text
+    assert [piece for hit, piece in pieces if hit] == marked

@@ -132,6 +132,7 @@ def search(
     from slipway.retrieve.index import load_index
     from slipway.retrieve.where import join_where, read_where
 
+    question = question.strip()
     if bool(question) == (queries is not None):
         raise InputError("Give one question, or a file of questions with --queries.")
     kept = join_where(*(read_where(condition) for condition in where or []))

@@ -18,7 +18,7 @@ import numpy
 
 from slipway.domain.errors import FileBroken, FileMissing, PackageMissing, WeightsInvalid
 from slipway.embedders.base import TokenVectors, Vectors, embedders
-from slipway.wire.bert import (
+from slipway.networks.bert import (
     WIDTH,
     Session,
     has_onnxruntime,

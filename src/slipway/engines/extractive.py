@@ -22,7 +22,7 @@ from slipway.text.evidence import (
     whole_answer,
 )
 from slipway.text.markdown import plain_text
-from slipway.text.overlap import content_words, coverage
+from slipway.text.overlap import asked_stems, content_words, coverage
 from slipway.text.sentences import Span
 from slipway.text.tokens import count_tokens
 
@@ -103,7 +103,7 @@ class Extractive:
         best = rank_sentences(question, passages, embedder)[: self.sentences * 3]
         if not best or 1 / (1 + math.exp(-best[0].log_odds)) < self.threshold:
             return []
-        asked = frozenset(content_words(question))
+        asked = frozenset(asked_stems(question))
         open_words = asked
         chosen: list[Quote] = []
         for found in best:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from slipway.domain.document import Passage
 from slipway.domain.index import Index, SearchSettings
@@ -23,7 +22,8 @@ AT_ONCE = 256
 """Questions that are embedded together."""
 
 
-class Ranked(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ranked:
     """A place in a document with its fused score (0 to 1)."""
 
     document: str
@@ -32,7 +32,8 @@ class Ranked(NamedTuple):
     score: float
 
 
-class Reranking(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Reranking:
     """Who scored the passages again, and what that used; `failed` says why the order of the search stayed."""
 
     engine: str

@@ -264,9 +264,7 @@ def read_similarity(word: str) -> Similarity:
     for known in get_args(Similarity):
         if word == known:
             return known  # type: ignore[no-any-return]
-    raise InputError(
-        f"'{word}' is no similarity.{did_you_mean(word, get_args(Similarity))} Known: cosine, dot, euclid."
-    )
+    raise InputError(f"'{word}' is no similarity.{did_you_mean(word, get_args(Similarity))}")
 
 
 def choose_best(rows: Mapping[Setting, SettingsResult]) -> Setting:

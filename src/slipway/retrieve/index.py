@@ -37,7 +37,7 @@ from slipway.text.tokens import EstimatedTokens, TokenCounter
 from slipway.vectors.base import IndexReader
 from slipway.workspace import Workspace
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same documents and settings would give another index than before."""
 GENERAL_ALPHA = SearchSettings().alpha
 """Weight of the lexical leg where none is fitted."""

@@ -12,7 +12,7 @@ from slipway.embedders.base import TokenVectors, Vectors
 from slipway.text.overlap import WORD
 from slipway.text.rarity import general_rarity
 from slipway.text.stems import stem
-from slipway.text.stop_words import STOP_WORDS
+from slipway.text.stop_words import stop_words_of
 
 ASKING = frozenset({"who", "whom", "whose", "when", "where", "what", "which", "why", "how"})
 MET = 0.85
@@ -22,6 +22,7 @@ OF_LIKENESS = (
     "met_by_passage", "met_by_passage_lead", "unmet_by_passage", "unmet_by_passage_lead", "like_passage",
     "like_passage_lead",
 )  # fmt: skip
+OF_EACH = ("met", "alike", "unmet", "least_met", "asking_word_met", "met_with_passage")
 NOTHING_MET = dict.fromkeys(OF_LIKENESS, 0.0) | {"unmet_by_passage": 1.0}
 
 
@@ -47,7 +48,8 @@ def take_tokens(question: str, tokens: TokenVectors) -> AskedTokens:
         word = question[tokens.spans[places[0]][0] : tokens.spans[places[-1]][1]].lower()
         if WORD.fullmatch(word):
             words.append((word, tuple(places)))
-    content = [(word, places) for word, places in words if word not in STOP_WORDS] or words
+    stop_words = stop_words_of(tuple(word for word, _ in words))
+    content = [(word, places) for word, places in words if word not in stop_words] or words
     stems = tuple(stem(word) for word, _ in content)
     weights = numpy.array([general_rarity(word) for word in stems], dtype=numpy.float64)
     return AskedTokens(
@@ -102,6 +104,33 @@ def describe_likeness(
         "like_passage": max(like),
         "like_passage_lead": _lead(sorted(like, reverse=True)),
     }
+
+
+def describe_each(
+    asked: AskedTokens,
+    sentences: Sequence[TokenVectors],
+    passages: Sequence[int],
+    words: Sequence[frozenset[str]],
+) -> Vectors:
+    """Shape (sentences, `OF_EACH`): the same of every sentence alone; zeros where it has no token."""
+    each = numpy.zeros((len(sentences), len(OF_EACH)), dtype=numpy.float32)
+    if not asked.stems:
+        return each
+    for place, (sentence, passage) in enumerate(zip(sentences, passages, strict=True)):
+        if not len(sentence.tokens):
+            continue
+        nearest = (asked.vectors @ sentence.tokens.T).max(axis=1)
+        by_word = numpy.array([nearest[list(rows)].mean() for rows in asked.rows])
+        there = numpy.array([word in words[passage] for word in asked.stems])
+        each[place] = (
+            asked.weights @ by_word,
+            nearest.mean(),
+            asked.weights @ ((1 - by_word) * ~there),
+            by_word.min(),
+            nearest[list(asked.asking)].max() if asked.asking else 0.0,
+            asked.weights @ numpy.where(there, numpy.maximum(by_word, MET), by_word),
+        )
+    return each
 
 
 def _lead(ranked: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from slipway.text.markdown import BlockKind, split_units
-from slipway.text.overlap import WORD, ngrams, rarity
+from slipway.text.overlap import WORD, asked_stems, ngrams, rarity
 from slipway.text.rarity import RAREST, general_rarity
 from slipway.text.sentences import Span
 from slipway.text.stems import stem
@@ -98,7 +98,7 @@ class Asked:
 def take_apart(question: str) -> Asked:
     """Stems, neighbouring pairs, names and numbers, and what kind of answer the question asks for."""
     lowered = question.lower()
-    stems = _stems(question)
+    stems = asked_stems(question)
     tokens = WORD.findall(question)
     names = {
         stem(token.lower())

@@ -2,24 +2,54 @@
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from slipway.text.stems import stem
-from slipway.text.stop_words import STOP_WORDS
+from slipway.text.stop_words import STOP_WORDS, stop_words_of
 
-WORD = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+(?:['’](?!s\b)[^\W_]+)*")
+UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Characters of Chinese and Japanese, which set no spaces: each counts as a word, and neighbours as a pair."""
+UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
+SPACED = rf"[^\W_{UNSPACED}]+"
+WORD = re.compile(rf"\d+(?:[.,]\d+)+|[{UNSPACED}]|{SPACED}(?:['’](?!s\b){SPACED})*")
 POSSESSIVE = re.compile(r"['’]s\b")
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words in order; `1,000.5` stays whole, `max_tokens` and `re-use` fall apart, `'s` goes."""
-    return WORD.findall(POSSESSIVE.sub("", text.lower()))
+    """Lower-case words in order; `1,000.5` stays whole, `max_tokens` and `re-use` fall apart, `'s` goes.
+
+    Chinese and Japanese fall apart into characters. An accent is one with its letter, however it was written.
+    """
+    return WORD.findall(POSSESSIVE.sub("", unicodedata.normalize("NFC", text).lower()))
 
 
 def content_words(text: str) -> list[str]:
     """Stems of the words that carry meaning, in order."""
     return [stem(word) for word in words(text) if word not in STOP_WORDS]
+
+
+def sets_no_spaces(text: str) -> bool:
+    """Whether it is mostly Chinese or Japanese."""
+    return 2 * len(UNSPACED_CHARACTER.findall(text)) > sum(map(str.isalpha, text))
+
+
+def space_out(text: str) -> str:
+    """The text with spaces around every character of Chinese and Japanese, for an index that cuts words at spaces."""
+    return UNSPACED_CHARACTER.sub(r" \g<0> ", text)
+
+
+def asked_words(question: str) -> list[str]:
+    """The words of a question that carry meaning, in order; what carries none is told by the question's language."""
+    found = words(question)
+    stop_words = stop_words_of(tuple(found))
+    return [word for word in found if word not in stop_words]
+
+
+def asked_stems(question: str) -> list[str]:
+    """Their stems."""
+    return [stem(word) for word in asked_words(question)]
 
 
 def ngrams(items: Sequence[str], n: int) -> list[tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """The stem of an English word by Porter's algorithm (1980), the same that the full-text index uses."""
 
 import re
+import unicodedata
 from functools import lru_cache
 
 CONSONANT = "[^aeiou]"
@@ -11,7 +12,7 @@ MEASURE_ABOVE_0 = re.compile(f"^(?:{CONSONANTS})?{VOWELS}{CONSONANTS}")
 MEASURE_IS_1 = re.compile(f"^(?:{CONSONANTS})?{VOWELS}{CONSONANTS}(?:{VOWELS})?$")
 MEASURE_ABOVE_1 = re.compile(f"^(?:{CONSONANTS})?{VOWELS}{CONSONANTS}{VOWELS}{CONSONANTS}")
 HAS_VOWEL = re.compile(f"^(?:{CONSONANTS})?{VOWEL}")
-SHORT_END = re.compile(f"^{CONSONANTS}{VOWEL}[^aeiouwxy]$")
+SHORT_END = re.compile(f"^{CONSONANTS}{VOWEL}[b-df-hj-np-tvz]$")
 
 STEP_2 = {
     "ational": "ate", "tional": "tion", "enci": "ence", "anci": "ance", "izer": "ize", "abli": "able", "alli": "al",
@@ -26,8 +27,10 @@ STEP_4 = ENDINGS_4.split()  # 'ion' too, behind an s or t
 
 @lru_cache(maxsize=65536)
 def stem(word: str) -> str:
-    """The stem of one lower-case word; what is not plain a to z stays as it is."""
-    if len(word) < 3 or not word.isascii() or not word.isalpha():
+    """The stem of one lower-case word without the accents of its Latin letters; what is no word of letters stays."""
+    if not word.isascii():
+        word = without_accents(word)
+    if len(word) < 3 or not word.isalpha():
         return word
     if word[0] == "y":
         word = "Y" + word[1:]
@@ -45,6 +48,16 @@ def stem(word: str) -> str:
     if word.endswith("ll") and MEASURE_ABOVE_1.match(word):
         word = word[:-1]
     return word.lower()
+
+
+def without_accents(word: str) -> str:
+    """Letters a to z with a mark above or below become plain, as in the full-text index: `für` is `fur`."""
+    return "".join(_plain_letter(letter) for letter in word)
+
+
+def _plain_letter(letter: str) -> str:
+    apart = unicodedata.normalize("NFD", letter)
+    return apart[0] if apart[0].isascii() and all(map(unicodedata.combining, apart[1:])) else letter
 
 
 def _plural(word: str) -> str:

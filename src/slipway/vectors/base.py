@@ -9,8 +9,9 @@ from slipway.domain.ids import ContentHash, SubjectId
 from slipway.domain.index import Similarity
 from slipway.embedders.base import Vectors
 from slipway.plugins import Registry
+from slipway.text import overlap
 from slipway.text.overlap import words
-from slipway.text.stop_words import STOP_WORDS
+from slipway.text.stop_words import stop_words_of
 
 AROUND_WEIGHT = 0.25
 """How much a word counts that stands in the chunk before or behind, not in the chunk itself."""
@@ -125,13 +126,14 @@ class IndexStore(Protocol):
 
 def asked_words(question: str) -> list[str]:
     """The question's content words, each once; of a question of stop words only, all of them."""
-    asked = list(dict.fromkeys(words(question)))
-    return [word for word in asked if word not in STOP_WORDS] or asked
+    return list(dict.fromkeys(overlap.asked_words(question) or words(question)))
 
 
 def asked_pairs(question: str) -> list[tuple[str, str]]:
     """Content words that stand side by side, each pair once."""
-    return list(dict.fromkeys(pair for pair in pairwise(words(question)) if not STOP_WORDS.intersection(pair)))
+    found = words(question)
+    stop_words = stop_words_of(tuple(found))
+    return list(dict.fromkeys(pair for pair in pairwise(found) if not stop_words.intersection(pair)))
 
 
 def text_around(chunks: Sequence[Chunk], place: int) -> str:

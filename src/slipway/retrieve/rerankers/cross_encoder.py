@@ -16,9 +16,7 @@ from typing import Any, Literal
 import numpy
 
 from slipway.domain.errors import ConfigError, FileBroken, FileMissing, PackageMissing, WeightsInvalid
-from slipway.retrieve.asking import Spent
-from slipway.retrieve.rerankers.base import Scored, rerankers
-from slipway.wire.bert import (
+from slipway.networks.bert import (
     HEADS,
     WIDTH,
     Session,
@@ -30,6 +28,8 @@ from slipway.wire.bert import (
     read_layer,
     through_layers,
 )
+from slipway.retrieve.asking import Spent
+from slipway.retrieve.rerankers.base import Scored, rerankers
 from slipway.workspace import Workspace
 
 PLACE = "[retrieve] reranker"

@@ -17,7 +17,7 @@ from slipway.retrieve.index import load_sources, outdated
 from slipway.retrieve.query import read_document, search_index
 from slipway.retrieve.ranking import DEPTH
 from slipway.retrieve.where import known_where
-from slipway.text.overlap import content_words
+from slipway.text.overlap import UNSPACED, asked_stems, content_words
 from slipway.web import work
 from slipway.web.charts import HeatMap
 from slipway.web.frame import Crumb
@@ -26,7 +26,7 @@ from slipway.web.page import Done, View, Visit, act, page
 from slipway.web.table import Column, Row, Table, sort_rows
 from slipway.workspace import Workspace
 
-WORD = re.compile(r"(\w+)")
+WORD = re.compile(rf"([{UNSPACED}]|[^\W{UNSPACED}]+)")
 MOST_DOCUMENTS = 100
 ALPHAS_OFFERED = (0.0, 0.25, 0.5, 0.75, 1.0)
 AROUND = 4000
@@ -150,7 +150,7 @@ def apply(visit: Visit) -> Done:
 
 def mark_words(text: str, question: str) -> list[tuple[bool, str]]:
     """The text in pieces, each with whether it is a word that the question asks for (by stem)."""
-    wanted = set(content_words(question))
+    wanted = set(asked_stems(question))
     pieces: list[tuple[bool, str]] = []
     for piece in WORD.split(text):
         hit = piece.isalnum() and bool(wanted.intersection(content_words(piece)))

@@ -1,0 +1,1 @@
+"""Neural networks that run on this processor: their weights and their arithmetic, without torch."""
