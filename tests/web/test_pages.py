@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from starlette.testclient import TestClient
 
+from slipway.domain.coverage import Calibration, Found
 from slipway.evaluate.history import list_evaluations
 from slipway.learn.inbox import list_drafts, list_findings
+from slipway.retrieve.index import build_index
 from slipway.web.app import page_paths
 from slipway.web.pages.retrieve import mark_words
 
+from .conftest import client_of
 from .html import Page
 from .seed import EVIL, LONG
 
@@ -210,6 +215,31 @@ def test_a_run_and_a_dataset_have_their_own_pages(pages: TestClient, seeded: Wor
 def test_a_document_marks_the_passage(pages: TestClient) -> None:
     answer = pages.get("/retrieve/document/returns.md?start=11&end=24")
     assert '<mark class="hit" id="passage">You can retur</mark>' in answer.text
+
+
+def test_the_gaps_tell_how_they_are_calibrated(workspace: Workspace) -> None:
+    index = build_index(workspace)
+    assert "slipway retrieve calibrate --cases FILE" in read(client_of(workspace), "/retrieve").text
+    none = Found(of=0, before=0, after=0)
+    own = Calibration(
+        index="documents@1",
+        questions=120,
+        false_alarms=0.05,
+        low=0.019,
+        high=0.093,
+        cutoff=-2.0,
+        answered=Found(of=120, before=40, after=6),
+        unanswered=none,
+        left_out=none,
+        calibrated_at=datetime(2026, 11, 30, tzinfo=UTC),
+    )
+    workspace.store.records.save(replace(index, calibration=own))
+    page = read(client_of(workspace), "/retrieve").text
+    assert "calibrated on 120 questions of yours" in page
+    line = "Calibrated on your 120 questions of 2026-11-30: at most 5 % false alarms on average"
+    assert f"{line} (1.9 to 9.3 % with 95 % probability)." in page
+    workspace.store.records.save(replace(index, version=2, calibration=own))
+    assert "with 95 % probability); asked of documents@1." in read(client_of(workspace), "/retrieve").text
 
 
 MISSING = [

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from slipway.domain.coverage import Coverage
+from slipway.domain.coverage import Calibration, Coverage
 from slipway.domain.ids import ContentHash
 
 Similarity = Literal["cosine", "dot", "euclid"]
@@ -71,3 +71,6 @@ class Index:
     """How questions that are not covered are told; None when there were too few documents to calibrate on."""
     alpha_fit: AlphaFit | None = None
     """Where `search.alpha` comes from when it was fitted; None when slipway.toml names it or none could be fitted."""
+    calibration: Calibration | None = None
+    """What moves `coverage` to a team's own questions; None while it stands as shipped. It is no part of `hash`, for no
+    answer depends on it."""

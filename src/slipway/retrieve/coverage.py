@@ -24,6 +24,8 @@ FALSE_ALARMS = 0.05
 OWN = 0.1
 """Weight of the threshold that made questions give beside the general one. They are harder than what people ask: at 0.3
 one gap in ten of ClapNQ's went unseen for it, with hardly a false alarm less."""
+HAIR = 1e-9
+"""Log-odds."""
 PROBES = 80
 FEWEST_PROBES = 40
 
@@ -49,16 +51,30 @@ def answerable_probability(workspace: Workspace, index: Index, question: str) ->
 
 
 def probability(row: Mapping[str, float], index: Index) -> float:
-    """What the index's own model says, or the general one where it has none."""
+    """What the index's own model says, or the general one where it has none; on the scale of its calibration."""
+    return _chance(coverage_log_odds(row, index) + calibration_shift(index))
+
+
+def coverage_log_odds(row: Mapping[str, float], index: Index) -> float:
+    """Log-odds by the model of the index as it is shipped, before any calibration on a team's own questions."""
     coverage = index.coverage
     if coverage is None:
-        return general_probability(row)
+        prior = prior_of(row)
+        return log_odds(row, prior.weights, prior.bias)
     if coverage.features and coverage.features[-1] not in row:
         # Told by the model that needs no sentences, or words alone: moved so that its threshold is that of the index.
         prior = prior_of(row)
-        moved = _to_logit(coverage.threshold) - _to_logit(prior.threshold)
-        return _chance(log_odds(row, prior.weights, prior.bias) + moved)
-    return _chance(log_odds(row, dict(zip(coverage.features, coverage.weights, strict=True)), coverage.bias))
+        moved = to_logit(coverage.threshold) - to_logit(prior.threshold)
+        return log_odds(row, prior.weights, prior.bias) + moved
+    return log_odds(row, dict(zip(coverage.features, coverage.weights, strict=True)), coverage.bias)
+
+
+def calibration_shift(index: Index) -> float:
+    """What a calibration adds to the log-odds, so that its cut-off lies at the threshold; 0 without one."""
+    if index.calibration is None or index.coverage is None:
+        return 0.0
+    # The hair on top keeps a question that lies just at the cut-off above the threshold, whatever rounding does.
+    return to_logit(index.coverage.threshold) - index.calibration.cutoff + HAIR
 
 
 def general_probability(row: Mapping[str, float]) -> float:
@@ -99,7 +115,7 @@ def fit_coverage(
     found, auroc = prior.found, prior.auroc
     if len(covered) >= FEWEST_PROBES:
         own_threshold = sorted(covered)[int(FALSE_ALARMS * len(covered))]
-        threshold = _chance((1 - OWN) * _to_logit(prior.threshold) + OWN * _to_logit(own_threshold))
+        threshold = _chance((1 - OWN) * to_logit(prior.threshold) + OWN * to_logit(own_threshold))
         found = sum(score < threshold for score in uncovered) / len(uncovered)
         auroc = _auroc(covered, uncovered)
     return Coverage(
@@ -138,7 +154,8 @@ def _content(text: str) -> list[str]:
     return [word for word in words(text) if word not in STOP_WORDS]
 
 
-def _to_logit(share: float) -> float:
+def to_logit(share: float) -> float:
+    """Log-odds of a probability, at most 13.8 either way."""
     share = min(max(share, 1e-6), 1 - 1e-6)
     return math.log(share / (1 - share))
 

@@ -24,6 +24,7 @@ from slipway.domain.ids import ContentHash, hash_parts, is_name
 from slipway.domain.index import DocumentEntry, Index, SearchSettings
 from slipway.embedders.base import Embedder, Vectors
 from slipway.retrieve.alpha import fit_alpha
+from slipway.retrieve.calibration import carry_calibration
 from slipway.retrieve.chunkers.base import BySense, Chunker, chunker_id, chunkers
 from slipway.retrieve.coverage import fit_coverage
 from slipway.retrieve.documents import Loaded, Progress, load_documents
@@ -177,6 +178,7 @@ def build_index(
         unanswered_below=coverage.threshold,
         coverage=coverage,
         alpha_fit=fit,
+        calibration=carry_calibration(workspace.store.records.latest(Index, name), coverage),
     )
     return _save(workspace, index)
 

@@ -12,6 +12,7 @@ from slipway.domain.index import Index
 from slipway.domain.release import Measure
 from slipway.domain.settings_comparison import SettingsComparison
 from slipway.retrieve.applying import best_values
+from slipway.retrieve.calibration import describe_calibration
 from slipway.retrieve.gaps import find_gaps
 from slipway.retrieve.index import load_sources, outdated
 from slipway.retrieve.query import read_document, search_index
@@ -74,6 +75,7 @@ def show(visit: Visit) -> View:
     if index is not None:
         data |= {
             "figures": _figures(index),
+            "calibration": _calibration(index),
             "versions": _versions(workspace, name),
             "documents": _documents(index, visit),
             "alpha": f"{_alpha(visit, index):g}",
@@ -185,8 +187,22 @@ def _figures(index: Index) -> list[tuple[str, str, str]]:
         ("Chunks", count(index.chunks), index.chunker),
         ("Search", "words and meaning" if index.dimensions else "words only", index.embedder or "no embedder"),
         ("Weight of words", significant(index.search.alpha), f"cut at {share(index.search.cut)} of the best"),
-        ("Not covered below", significant(index.unanswered_below), "calibrated probability"),
+        ("Not covered below", significant(index.unanswered_below), _calibrated_on(index)),
     ]
+
+
+def _calibrated_on(index: Index) -> str:
+    own = index.calibration
+    return f"calibrated on {plural(own.questions, 'question')} of yours" if own else "calibrated probability"
+
+
+def _calibration(index: Index) -> str:
+    """How the gaps are calibrated, for the head of their list; empty where they are not."""
+    if index.calibration is None:
+        return ""
+    here, of = f"{index.name}@{index.version}", index.calibration.index
+    line = describe_calibration(index.calibration) + ("" if of == here else f"; asked of {of}")
+    return f"{line[0].upper()}{line[1:]}."
 
 
 def _versions(workspace: Workspace, name: str) -> Table:
