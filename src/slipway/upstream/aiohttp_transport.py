@@ -320,6 +320,10 @@ class AiohttpResponse:
             async with asyncio.timeout_at(until):
                 return await self._content.readany()
         except TimeoutError:
+            if kept := self._content._read_nowait(-1):
+                return kept  # it came in the same moment
+            if self.complete:
+                return b""
             self.close()
             raise UpstreamTimeout(self._origin, phase, wait_s or 0.0) from None
         except (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError) as wrong:
