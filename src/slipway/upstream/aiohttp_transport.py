@@ -327,6 +327,9 @@ class AiohttpResponse:
             self.close()
             raise UpstreamTimeout(self._origin, phase, wait_s or 0.0) from None
         except (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError) as wrong:
+            # The reader of the body holds it, and aiohttp raises one and the same for all that were closed: with the
+            # frames that it passed through none of them would ever be freed.
+            wrong = wrong.with_traceback(None)
             # A RuntimeError is what `readany` says of a connection that was lost and not told of yet. What came before
             # goes out first; `readany` would keep it to itself.
             if kept := self._content._read_nowait(-1):
@@ -334,8 +337,7 @@ class AiohttpResponse:
             self.close()
             if self._late:
                 raise UpstreamTimeout(self._origin, "whole answer", self._deadlines.total_s or 0.0) from None
-            # The reader of the body holds it: with the frames that it passed through it would be a circle.
-            raise _within_the_answer(self._origin, wrong) from wrong.with_traceback(None)
+            raise _within_the_answer(self._origin, wrong) from wrong
 
     async def chunks(self) -> AsyncIterator[bytes]:
         try:
@@ -363,7 +365,7 @@ class AiohttpResponse:
             self._content.set_exception(aiohttp.ClientPayloadError(CUT))
 
     def _out_of_time(self) -> None:
-        self._late = True
+        self._late, self._clock = True, None
         self.close()
 
 
