@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
 import pytest
@@ -21,7 +21,9 @@ from slipway.store.arrivals import (
     plain_rows,
     span_row,
 )
-from slipway.store.call_records import MARK, CallRecord, encode_call, is_call, is_plain_call, read_call
+from slipway.store.call_records import ASKED as ASKED_PLACE
+from slipway.store.call_records import MARK, CallRecord, CallRow, encode_call, is_call, is_plain_call, read_call
+from slipway.store.call_records import REPLY as REPLY_PLACE
 from slipway.store.journal_spans import with_values
 from slipway.store.store import Store
 from slipway.tracing.intake import decode_record, take_in
@@ -64,11 +66,29 @@ def called(make: MakeSpan, **fields: Any) -> Span:
     )
 
 
-def record_of(span: Span) -> bytes:
-    names = [name for name in CallRecord.__struct_fields__ if name not in ("asked", "reply")]
+def record_of(span: Span, **changed: Any) -> bytes | bytearray:
     kept = bool(span.content)
-    values = {name: getattr(span, name) for name in names}
-    return encode_call(CallRecord(**values, asked=ASKED if kept else b"", reply="Hello." if kept else ""))
+    more = {"asked": ASKED if kept else b"", "reply": "Hello." if kept else ""} | changed
+    names = CallRecord.__struct_fields__
+    row = tuple(more[name] if name in more else getattr(span, name) for name in names)
+    return encode_call(cast(CallRow, row))
+
+
+def test_positions_are_those_of_the_fields() -> None:
+    names = CallRecord.__struct_fields__
+    assert (names[ASKED_PLACE], names[REPLY_PLACE]) == ("asked", "reply")
+    assert len(names) == len(get_args(CallRow))
+
+
+@pytest.mark.parametrize("length", [10, 20_000, 300_000])
+def test_a_long_record_is_written_as_a_short_one(make_span: MakeSpan, length: int) -> None:
+    asked = msgspec.json.encode([{"role": "user", "content": "x" * length}])
+    payload = record_of(called(make_span), asked=asked)
+    assert payload[:1] == MARK
+    assert bytes(payload[1:]) == msgspec.msgpack.encode(msgspec.msgpack.decode(payload[1:]))
+    for form in (bytes, bytearray, memoryview):
+        (message,) = read_call(form(payload)).content["messages"]
+        assert message["text"].startswith("x" * min(length, 256 * 1024))
 
 
 @pytest.mark.parametrize("fields", VARIANTS)
@@ -95,9 +115,7 @@ NO_MESSAGES = [b"null", b'{"a": 1}', b'[{"role": "nobody"}]', b"[[[[", b'[{"role
 
 @pytest.mark.parametrize("asked", NO_MESSAGES)
 def test_messages_that_are_none_are_no_reason_to_lose_the_call(make_span: MakeSpan, asked: bytes) -> None:
-    record = msgspec.msgpack.decode(record_of(called(make_span))[1:], type=CallRecord)
-    record.asked = asked
-    assert read_call(encode_call(record)).content == {"messages": [], "reply": "Hello."}
+    assert read_call(record_of(called(make_span), asked=asked)).content == {"messages": [], "reply": "Hello."}
 
 
 def test_plain_calls_are_those_about_nobody(make_span: MakeSpan) -> None:
@@ -124,11 +142,7 @@ def test_the_store_keeps_a_call_as_it_keeps_its_span(store: Store, make_span: Ma
     if large:
         fields["content"] = {"messages": MESSAGES, "reply": "word " * 60_000}
     mine = [called(make_span, trace=number, **fields) for number in range(1, 6)]
-    records = []
-    for span in mine:
-        record = msgspec.msgpack.decode(record_of(span)[1:], type=CallRecord)
-        record.reply = str(span.content["reply"])
-        records.append(read_call(encode_call(record)))
+    records = [read_call(record_of(span, reply=str(span.content["reply"]))) for span in mine]
     assert take_in(store, records) == 5
     assert take_in(store, records) == 0
     for span in mine:

@@ -170,6 +170,30 @@ def test_records_are_found_by_their_fields(store: Store, where: dict[str, str], 
     assert [finding.id for finding in store.records.list(Finding, where=where)] == ids
 
 
+def test_a_fingerprint_tells_whether_anything_was_written(store: Store) -> None:
+    def look() -> object:
+        return store.records.fingerprint(Channel, Prompt, counted=Dataset)
+
+    seen = [look()]
+    assert look() == seen[0]
+    channel = Channel(name="production", shares=(), changed_at=NOON)
+    for change in (
+        lambda: store.records.save(channel),
+        lambda: store.records.save(channel),  # who writes the same again has written
+        lambda: store.records.save(a_prompt(), state="draft"),
+        lambda: store.records.save(a_prompt(), state="approved"),
+        lambda: store.records.save(a_dataset()),
+        lambda: store.records.delete(Channel, "production"),
+    ):
+        change()
+        seen.append(look())
+        assert seen[-1] not in seen[:-1]
+        assert look() == seen[-1]
+    store.of("another").records.save(channel)
+    store.records.save(Feedback(id="f", trace=TraceId("1" * 32), name="thumbs", score=1.0, created_at=NOON))
+    assert look() == seen[-1]
+
+
 def test_saving_again_replaces_and_keeps_the_state(store: Store) -> None:
     store.records.save(a_prompt(), state="live")
     store.records.save(a_prompt(note="changed"))

@@ -350,7 +350,7 @@ def test_once_and_wrong_folders(application: Path, tmp_path: Path, capsys: pytes
 def test_the_next_look_waits_for_a_batch_that_is_worth_it() -> None:
     # Nothing or little: soon again. Traffic that keeps coming: up to five times as long. Behind: at once.
     assert [next_pause(records, idle_s=0.2) for records in (0, 1, 20, 60, 500, 5000)] == pytest.approx(
-        [0.2, 0.2, 0.8, 1.0, 1.0, 0.2]
+        [0.2, 0.2, 0.8, 2.0, 2.0, 0.2]
     )
 
 

@@ -206,7 +206,8 @@ class Door(HttpToolsProtocol):
     def _begin(self, exchange: Exchange) -> None:
         """Starts to answer: the short way if all of the request is there and may go it."""
         self._whole = None
-        self._wait_no_more()
+        if self._waits:
+            self._wait_no_more()
         if not exchange.more_body and self._express is not None and not self.flow.write_paused:
             passing = self._express.take(exchange)
             if passing is not None:
@@ -277,7 +278,7 @@ class Door(HttpToolsProtocol):
         before = self.cycle
         if (
             url == EXPRESS_PATH
-            and not self._too_many_headers()
+            and (self._header_bytes <= HEADERS_LIMIT or not self._too_many_headers())
             and (before is None or before.response_complete)
             and not self.expect_100_continue
             and parser.get_method() == b"POST"

@@ -16,7 +16,7 @@ from slipway.gateway.call import Call
 from slipway.gateway.metrics import Counts
 from slipway.gateway.targets import Target
 from slipway.gateway.upstream_calls import Attempt
-from slipway.store.call_records import NOTHING, CallRecord, encode_call, read_call, shortened
+from slipway.store.call_records import encode_call, read_call, shortened
 from slipway.store.journal import Journal, segments
 from slipway.store.journal_spans import with_values
 from slipway.tracing.recorder import Recorder, encode_spans
@@ -223,32 +223,32 @@ class Ledger:
             self.counts.bodies_shed += 1
         self._waiting.append(
             encode_call(
-                CallRecord(
-                    trace=call.trace,
-                    span=call.span,
-                    parent=call.parent,
-                    name=f"chat {target.model}",
-                    start_ns=call.started_ns,
-                    end_ns=call.end_ns,
-                    project=self._project,
-                    subject=call.subject,
-                    session=call.session,
-                    release=ReleaseId(call.release) if call.release else None,
-                    channel=call.channel,
-                    provider=target.engine,
-                    model=target.model,
-                    response_model=model,
-                    input_tokens=usage.input_tokens,
-                    output_tokens=usage.output_tokens,
-                    cached_tokens=usage.cached_tokens,
-                    reasoning_tokens=usage.reasoning_tokens,
-                    cost_micros=cost,
-                    finish=finish,
-                    verdicts=verdicts or {},
-                    asked=memoryview(asked) if keep else NOTHING,
-                    reply=shortened(reply) if keep else "",
-                    usage_estimated=usage.estimated,
-                    first_token_ns=call.first_byte_ns,
+                (
+                    call.trace,
+                    call.span,
+                    call.parent,
+                    f"chat {target.model}",
+                    call.started_ns,
+                    call.end_ns,
+                    self._project,
+                    call.subject,
+                    call.session,
+                    ReleaseId(call.release) if call.release else None,
+                    call.channel,
+                    target.engine,  # the provider
+                    target.model,
+                    model,
+                    usage.input_tokens,
+                    usage.output_tokens,
+                    usage.cached_tokens,
+                    usage.reasoning_tokens,
+                    cost,
+                    finish,
+                    verdicts or {},
+                    asked if keep else b"",
+                    shortened(reply) if keep else "",
+                    usage.estimated,
+                    call.first_byte_ns,
                 )
             )
         )

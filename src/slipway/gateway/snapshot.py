@@ -40,6 +40,8 @@ class Snapshot:
     """Canaries under watch, by channel."""
     shadowed: frozenset[str] = frozenset()
     """Channels whose requests are copied to a shadow."""
+    seen: object = field(default=None, compare=False, repr=False)
+    """What the store held, as `Records.fingerprint` gives it."""
     _stand_ins: dict[tuple[str, str], Target | None] = field(default_factory=dict, compare=False, repr=False)
 
     def target(self, release: ReleaseId) -> Target:
@@ -126,8 +128,13 @@ def load_snapshot(
     Raises `StoreError`, and `ConfigError` where slipway.toml names a fallback that there is not.
     """
     records = workspace.store.records
-    channels = {channel.name: channel for channel in records.list(Channel)}
     day = datetime.now(UTC).date()
+    # Looked at before it is read: what changes in between is read once more.
+    seen = records.fingerprint(Channel, ApiKey, counted=Release)
+    if before is not None and before.workspace is workspace and before.day == day and before.seen == seen:
+        watches = canaries.watch(before.channels.values()) if canaries is not None else {}
+        return before if watches == before.watches else replace(before, watches=watches)
+    channels = {channel.name: channel for channel in records.list(Channel)}
     known = before.targets if before is not None and before.workspace is workspace and before.day == day else {}
     wanted = {share.release for channel in channels.values() for share in channel.shares}
     targets = dict(known)
@@ -147,6 +154,7 @@ def load_snapshot(
         keys={key.hash: key for key in records.list(ApiKey)},
         day=day,
         watches=canaries.watch(channels.values()) if canaries is not None else {},
+        seen=seen,
         _stand_ins=before._stand_ins if before is not None and same else {},
     )
     if not same:

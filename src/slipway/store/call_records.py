@@ -6,7 +6,7 @@ left to whoever empties the journal.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -76,14 +76,46 @@ class CallSpan(CallRecord, kw_only=True):
     environment = prompt = index = error = ""
 
 
-def encode_call(record: CallRecord) -> bytes | bytearray:
-    asked = len(record.asked)
+CallRow = tuple[
+    TraceId,
+    SpanId,
+    SpanId | None,
+    str,
+    int,
+    int,
+    str,
+    SubjectId | None,
+    str,
+    ReleaseId | None,
+    str,
+    str,
+    str,
+    str,
+    int,
+    int,
+    int,
+    int,
+    int,
+    str,
+    dict[str, str],
+    bytes | memoryview,
+    str,
+    bool,
+    int | None,
+]
+"""The fields of a `CallRecord` in their order: to make one of those takes four times as long as to write it down."""
+ASKED: Literal[21] = 21
+REPLY: Literal[22] = 22
+
+
+def encode_call(row: CallRow) -> bytes | bytearray:
+    asked = len(row[ASKED])
     if asked < LONG_BYTES:
-        return MARK + _encoder.encode(record)
+        return MARK + _encoder.encode(row)
     # A long one is written once, not once more behind its mark.
-    payload = bytearray(asked + len(record.reply) + 1024)
+    payload = bytearray(asked + len(row[REPLY]) + 1024)
     payload[:1] = MARK
-    _encoder.encode_into(record, payload, 1)
+    _encoder.encode_into(row, payload, 1)
     return payload
 
 

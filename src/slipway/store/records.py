@@ -274,6 +274,19 @@ class Records:
         with self.database.reading() as connection:
             return connection.execute(statement).scalar_one()
 
+    def fingerprint(self, *classes: type[Any], counted: type[Any]) -> object:
+        """Equal to an earlier one where nothing of `classes` was written since, and there are as many of `counted`.
+        Opens none of them, so that who looks every second hardly notices."""
+        kinds = [kind_of(cls).kind for cls in classes]
+        marks = ", ".join("?" * len(kinds))
+        # Sealed anew whenever it is written, a body is never the same twice.
+        bodies = f"select kind, id, state, body from record where project = ? and kind in ({marks}) order by kind, id"
+        number = "select count(*) from record where project = ? and kind = ?"
+        with self.database.reading() as connection:
+            rows = self.database.raw(connection, bodies, (self.project, *kinds))
+            found = [tuple(row) for row in rows]
+            return found, self.database.raw(connection, number, (self.project, kind_of(counted).kind)).scalar_one()
+
     def latest(self, cls: type[Noun], name: str) -> Noun | None:
         """The highest version of a name; the newest where the noun has no versions."""
         kind = kind_of(cls)

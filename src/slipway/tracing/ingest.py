@@ -116,10 +116,11 @@ def run(
 def next_pause(records: int, *, idle_s: float) -> float:
     """Seconds until the next look at the journal, after one that found so many records.
 
-    A batch costs as much as dozens of records in it. Where somebody tries things out, the next trace is wanted soon; in
-    traffic that keeps coming, waiting up to five times as long makes batches that are worth their cost.
+    A batch costs as much as dozens of records in it, and where there is one core for all, a request that comes
+    meanwhile waits for it. Where somebody tries things out, the next trace is wanted soon; in traffic that keeps
+    coming, waiting up to ten times as long makes batches that are worth their cost.
     """
-    return idle_s * min(5.0, max(1.0, records / A_FEW)) if records < MANY else idle_s
+    return idle_s * min(10.0, max(1.0, records / A_FEW)) if records < MANY else idle_s
 
 
 def _drain_segment(store: Store, segment: Segment, price_of: PriceOf) -> Drained:
