@@ -7,7 +7,7 @@ and load driver to the second one. Claims and limits:
 - 200 paced streams at once (53 events, 20 ms apart): at most twice nginx's CPU
 - 100 requests a second: at most 0.7 ms (p50) and 2 ms (p99) more than the upstream alone
 - a prompt of 200 KB: at most 1.5 ms CPU; requests beside it: at most 5 ms (p99) later than without
-- two workers: at least 1.5 times the requests of one (driver and upstream share their cores)
+- two workers: at least 1.5 times the requests of one (see workers.py)
 - memory of a worker: at most 120 MB
 
 `python benchmarks/gateway/full.py [--seconds 3] [--portkey FOLDER]`. In FOLDER npm installed `@portkey-ai/gateway`
@@ -18,7 +18,6 @@ installed is not compared. LiteLLM is not run here: releases of it carried malwa
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from systems import (  # noqa: E402
     start_slipway,
     upstream_and_folder,
 )
+from workers import workers_figure  # noqa: E402
 
 SERVER = Path("node_modules/@portkey-ai/gateway/build/start-server.js")
 LONG = 200_000
@@ -61,7 +61,7 @@ def main() -> int:
         figures += _paced(ours, rivals, options.seconds)
         figures += _latency(ours, direct, options.seconds)
         figures += _long_prompts(ours, options.seconds)
-    figures += _workers(options.seconds)
+    figures.append(workers_figure(options.seconds))
     return print_table("Gateway: CPU of the whole process tree, traces with bodies and their ingest included", figures)
 
 
@@ -118,19 +118,6 @@ def _long_prompts(ours: System, seconds: float) -> list[Figure]:
             "small requests beside 20 such a second: p99 later by", beside["p99_ms"] - alone["p99_ms"], "ms", limit=5
         ),
     ]
-
-
-def _workers(seconds: float) -> list[Figure]:
-    speed = {}
-    for workers in (1, 2):
-        with ExitStack() as stack, upstream_and_folder(stack) as (upstream, folder):
-            options = ("--workers", str(workers))
-            system = start_slipway(stack, folder / "app", upstream, options=options, pinned=False)
-            measure(system, seconds=0.5)
-            speed[workers] = measure(system, seconds=seconds, connections=64)["per_second"]
-    note = f"{speed[1]:.0f} and {speed[2]:.0f} requests/s on {os.cpu_count()} cores with driver and upstream"
-    # As a limit from above, like all others: one worker may do at most two thirds of what two do.
-    return [Figure("requests/s of one worker against two", speed[1] / speed[2], "times", limit=2 / 3, note=note)]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A steady load with faults in it: memory and descriptors of the whole server must stay flat.
 
-`python benchmarks/gateway/soak.py [--seconds 60] [--rate 200] [--faults 0.1] [--workers 1]`: a tenth of the requests
-meet an upstream that fails in some way, or leave before their answer. Memory is what the serving processes share with
-nobody, at a third of the time and at the end; half an hour (`--seconds 1800`) is the figure that counts.
+`python benchmarks/gateway/soak.py [--seconds 60] [--rate 200] [--faults 0.1] [--workers 1] [--transport own]`: a tenth
+of the requests meet an upstream that fails in some way, or leave before their answer. Memory is what the serving
+processes share with nobody, at a third of the time and at the end; half an hour (`--seconds 1800`) is what counts.
 """
 
 from __future__ import annotations
@@ -105,13 +105,14 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=200.0)
     parser.add_argument("--faults", type=float, default=0.1)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--transport", choices=("own", "aiohttp"), default="own")
     options = parser.parse_args()
     with ExitStack() as stack:
         mock = stack.enter_context(MockUpstream())
         mock.state.keep = False
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "app"
         (folder / "documents").mkdir(parents=True)
-        (folder / "slipway.toml").write_text(SETTINGS.format(port=mock.port))
+        (folder / "slipway.toml").write_text(SETTINGS.format(port=mock.port, transport=options.transport))
         command = [sys.executable, "-m", "slipway.cli.main", "serve", "--dir", str(folder), "--port", "0", "--no-pages"]
         command += ["--json", "--workers", str(options.workers)]
         served = stack.enter_context(process(command, stdout=subprocess.PIPE))

@@ -66,3 +66,22 @@ def test_the_longest_context_of_a_commercial_model_is_known() -> None:
 def test_the_price_list_is_loaded_by_the_first_question_only() -> None:
     code = "import sys, slipway.models.catalog; sys.exit('genai_prices' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:8000/v1",
+        "http://127.0.0.1/v1",
+        "http://10.1.2.3:80",
+        "http://[::1]:1/v1",
+        "http://a.localhost",
+    ],
+)
+def test_an_address_of_ones_own_network_has_no_price_and_needs_no_list(url: str) -> None:
+    code = (
+        "import sys; from slipway.models.catalog import price_of\n"
+        f"assert price_of('openai', 'gpt-4o', base_url={url!r}) is None\n"
+        "sys.exit('genai_prices' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

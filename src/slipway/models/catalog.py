@@ -2,7 +2,9 @@
 
 from datetime import UTC, date, datetime, time
 from functools import cache, lru_cache
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from slipway.domain.model import Price
 
@@ -72,6 +74,8 @@ def _listed_price(engine_or_provider: str, model: str, day: date, base_url: str,
 
 def _find(engine_or_provider: str, model: str, base_url: str) -> tuple[Any, Any] | None:
     """The provider and the model in the price list, by the provider's name, its address, or `provider/model`."""
+    if base_url and _is_own(base_url):
+        return None
     snapshot = _snapshot()
     owner, slash, rest = model.partition("/")
     tries: list[tuple[str | None, str | None, str]]
@@ -86,6 +90,16 @@ def _find(engine_or_provider: str, model: str, base_url: str) -> tuple[Any, Any]
             continue
         return found
     return None
+
+
+def _is_own(base_url: str) -> bool:
+    """Whether an address is one of this machine or network: nobody sells anything there, and the list, which takes
+    15 MB, need not be loaded to know."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 @cache
