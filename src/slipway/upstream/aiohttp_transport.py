@@ -90,7 +90,7 @@ class AiohttpTransport:
                     raise
                 fresh = True
             except ConnectFailed:
-                if moved or proxy is not None or not await sessions.has_moved(request):
+                if moved or proxy is not None or not await sessions.has_moved(request, deadlines):
                     raise
                 moved = True
 
@@ -184,14 +184,15 @@ class Sessions:
             raise ResponseGarbled(request.origin, "it wants to switch protocols")
         return AiohttpResponse(response, attempt, max_bytes)
 
-    async def has_moved(self, request: Prepared) -> bool:
+    async def has_moved(self, request: Prepared, deadlines: Deadlines) -> bool:
         """Whether a host that does not answer has an address by now that it had not before."""
         if request.address or is_address(request.host):
             return False
         try:
-            before = await self._names.addresses(request.host, request.port, now=self._loop.time())
-            now = await self._names.addresses(request.host, request.port, now=self._loop.time(), anew=True)
-        except OSError:
+            async with asyncio.timeout(deadlines.connect_s):
+                before = await self._names.addresses(request.host, request.port, now=self._loop.time())
+                now = await self._names.addresses(request.host, request.port, now=self._loop.time(), anew=True)
+        except OSError:  # a TimeoutError is one
             return False
         return not set(now) <= set(before)
 
