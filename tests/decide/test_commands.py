@@ -1,13 +1,17 @@
 """`slipway decide` from the outside: JSON on standard output, one clear line for what goes wrong."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from slipway.cli.main import app
 from slipway.domain.errors import NotAnApplication, NothingMeets, RequirementMissing
+from slipway.domain.trace import Span
+from slipway.workspace import open_workspace
 
 runner = CliRunner()
 
@@ -53,6 +57,31 @@ def test_nothing_meets_prints_the_record_and_ends_with_3(application: Path) -> N
     assert done.exit_code == 3
     assert json.loads(done.stdout)["recommended"] == ""
     assert isinstance(runner.invoke(app, ["decide", "run", "--dir", str(application)]).exception, NothingMeets)
+
+
+def test_own_traces_are_replayed_for_a_decision_with_a_limit(application: Path) -> None:
+    start = datetime(2026, 11, 2, tzinfo=UTC)
+    gaps = np.cumsum(np.where(np.arange(600) % 100 == 0, 300.0, 0.05))
+    with open_workspace(application) as workspace:
+        workspace.store.traces.add([_span(number, start + timedelta(seconds=gap)) for number, gap in enumerate(gaps)])
+    run(application, "ask", "-a", "first_token_ms=500", "-a", "open_models=llama-3.1-8b", "-a", "gpu_hourly=2.5")
+    made = json.loads(run(application, "run", "--traces", "--json"))
+    assert made["demand"]["traffic"]["source"] == "own traces"
+    assert made["demand"]["traffic"]["safe_use"] > 0
+    told = {what: source for what, _, source in made["assumptions"]}
+    assert told["Safe utilisation in the busiest minute"] == "replay of own traces within the limits on latency"
+    again = json.loads(run(application, "rerun", "--traces", "--json"))
+    assert not again["changes"]
+
+
+def _span(number: int, start: datetime) -> Span:
+    started = int(start.timestamp() * 1e9)
+    return Span(
+        trace=f"{number:032x}",  # type: ignore[arg-type]
+        span=f"{number:016x}",  # type: ignore[arg-type]
+        name="answer", kind="request", start_ns=started, end_ns=started + 1000, project="lamps", input_tokens=900,
+        output_tokens=150,
+    )  # fmt: skip
 
 
 def test_a_missing_answer_is_named(application: Path) -> None:

@@ -175,6 +175,32 @@ def test_a_trace_is_the_requirement(workspace: Workspace) -> None:
     assert counts[0] < counts[1]
 
 
+def test_a_plan_of_a_trace_says_what_later_traffic_needs_and_a_headroom_plans_for_it(workspace: Workspace) -> None:
+    trace = invented(per_second=60.0, input_tokens=800, output_tokens=150, requests=900)
+    limits = {"first_token_ms": 800.0, "token_ms": 60.0}
+
+    def planned(**more: float) -> Plan:
+        asked = Asked(trace=trace, **limits, **more)  # type: ignore[arg-type]
+        return make_plan(workspace, model="llama-3.1-70b", hardware=["h100-sxm"], asked=asked)
+
+    plan = planned()
+    assert plan.chosen is not None
+    assert plan.chosen.later_replicas > plan.chosen.replicas
+    assert any(
+        f"1.4 times as many requests a second, as may come next, need {plan.chosen.later_replicas} replicas" in reason
+        for reason in plan.reasons
+    )
+    roomy = planned(headroom=0.4)
+    assert roomy.chosen is not None
+    assert roomy.demand.requests_per_day == pytest.approx(1.4 * plan.demand.requests_per_day)
+    if roomy.chosen.devices_per_replica == plan.chosen.devices_per_replica:
+        assert plan.chosen.replicas < roomy.chosen.replicas <= plan.chosen.later_replicas, "or with another step size"
+    stated = Asked(requests_per_day=2e6, input_tokens=800, output_tokens=150, headroom=0.5)
+    assert stated.demand(workspace).requests_per_day == pytest.approx(3e6)
+    with pytest.raises(InputError, match="A headroom of -1 makes no sense"):
+        planned(headroom=-1.0)
+
+
 def test_more_than_the_budget_is_ruled_out(workspace: Workspace) -> None:
     asked = Asked(monthly_budget=100.0, first_token_ms=2000.0)
     plan = make_plan(workspace, model="llama-3.1-8b", hardware=["h100-sxm"], asked=asked)

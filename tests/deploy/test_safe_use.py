@@ -10,7 +10,7 @@ from slipway.decide.decision import compare_roads
 from slipway.decide.demand import read_demand
 from slipway.decide.options import list_candidates
 from slipway.decide.traffic import Arrival, measure_traffic
-from slipway.deploy.safe_use import MOST_REQUESTS, busiest_part, trace_of, with_safe_use
+from slipway.deploy.safe_use import MOST_REQUESTS, trace_of, with_safe_use
 from slipway.deploy.traffic import Traffic
 from slipway.domain.deployment import DecisionRecord
 
@@ -54,7 +54,7 @@ def test_without_a_limit_or_where_nothing_holds_the_rule_stands() -> None:
 def test_the_busiest_part_of_a_long_trace_is_replayed() -> None:
     gaps = np.concatenate([np.full(MOST_REQUESTS, 1.0), np.full(MOST_REQUESTS, 0.1)])
     tokens = np.full(2 * MOST_REQUESTS, 10)
-    part = busiest_part(Traffic(np.cumsum(gaps), tokens, tokens))
+    part = Traffic(np.cumsum(gaps), tokens, tokens).busiest(MOST_REQUESTS)
     assert len(part) == MOST_REQUESTS
     assert part.per_second > 9
     total = trace_of([Arrival(5.0, 1000.0, None), Arrival(2.0, 200.0, None)])

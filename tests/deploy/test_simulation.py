@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slipway.deploy.later import busiest_fifth, count_for_later, reordered
+from slipway.deploy.later import SHORT_GROWTH, count_for_later, growth_of
 from slipway.deploy.replicas import Limits, count_replicas, fewest
 from slipway.deploy.simulation import Engine, engine_of, simulate
 from slipway.deploy.traffic import Traffic, invented
@@ -73,6 +73,30 @@ def test_a_request_larger_than_the_cache_is_still_answered(engine: Engine) -> No
     assert (replay.end_to_end_s > 0).all()
 
 
+def test_an_engine_that_prepares_steps_ahead_takes_a_request_up_one_step_later(engine: Engine) -> None:
+    ahead = replace(engine, prepared=True)
+    step = BASE_S + PER_TOKEN_S
+    both = requests((0.0, 100, 200), (0.105, 100, 2))
+    soon, late = (simulate(both, one, replicas=1) for one in (engine, ahead))
+    assert late.first_s[1] - soon.first_s[1] == pytest.approx(step)
+    assert late.end_to_end_s[0] == pytest.approx(soon.end_to_end_s[0]), "the answer under way takes as long"
+    alone = requests((0.0, 100, 2), (5.0, 100, 2))
+    assert simulate(alone, ahead, replicas=1).first_s[1] == pytest.approx(BASE_S + 100 * PER_TOKEN_S), (
+        "an engine that does nothing reads a prompt at once"
+    )
+    full = replace(ahead, most=1)
+    assert (simulate(both, full, replicas=1).first_s > 0).all(), "a full engine takes it up when there is room"
+
+
+def test_only_engines_that_prepare_ahead_do_so() -> None:
+    for served, ahead in (("vllm", False), ("trtllm", True), ("sglang", True)):
+        setup = Setup(
+            shape=find_model("llama-3.1-8b"), hardware=find_hardware("l4"), engine=served, precision="fp8",
+            split=Split(),
+        )  # fmt: skip
+        assert engine_of(setup, mean_tokens=1000.0).prepared is ahead
+
+
 def test_a_prefix_that_was_read_before_is_not_read_again(engine: Engine) -> None:
     blocks = ((1, 2), (1, 2))
     twice = requests((0.0, 1100, 2), (10.0, 1100, 2), blocks=blocks)
@@ -109,10 +133,11 @@ def test_the_least_loaded_replica_is_better_than_turns_when_requests_differ(engi
 
 
 @pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba, the optional speed-up, is not installed")
+@pytest.mark.parametrize("served", ["vllm", "trtllm"])
 @pytest.mark.parametrize("router", ["round robin", "least load"])
-def test_the_compiled_loop_gives_the_same_result(router: str) -> None:
+def test_the_compiled_loop_gives_the_same_result(router: str, served: str) -> None:
     setup = Setup(
-        shape=find_model("gpt-oss-20b"), hardware=find_hardware("h100-sxm"), engine="vllm", precision="int4",
+        shape=find_model("gpt-oss-20b"), hardware=find_hardware("h100-sxm"), engine=served, precision="int4",
         split=Split(tensor=1),
     )  # fmt: skip
     traffic = invented(per_second=20.0, input_tokens=700, output_tokens=120, requests=800)
@@ -148,28 +173,38 @@ def test_limits_that_no_number_holds_are_told(engine: Engine) -> None:
 
 
 def test_later_traffic_may_need_more_and_never_less(engine: Engine) -> None:
-    calm = invented(per_second=2.0, input_tokens=200, output_tokens=30, requests=400, seed=3)
-    busy = invented(per_second=6.0, input_tokens=200, output_tokens=30, requests=400, seed=4)
-    whole = Traffic(
-        np.concatenate([calm.arrival_s, calm.span_s + 1 + busy.arrival_s]),
-        np.concatenate([calm.input_tokens, busy.input_tokens]),
-        np.concatenate([calm.output_tokens, busy.output_tokens]),
-    )
-    assert busiest_fifth(whole) > 1.3
-    limits = Limits(first_s=0.3)
-    for traffic in (calm, whole):
-        found = count_replicas(traffic, engine, limits, compiled=False).replicas
-        later = count_for_later(traffic, engine, limits, found, compiled=False)
-        assert later >= found
-        again = count_for_later(traffic, engine, limits, found, compiled=False)
-        assert later == again, "the same seed, the same answer"
-    assert count_for_later(calm.part(0, 20), engine, limits, 3, compiled=False) == 3, "too short to be reordered"
+    traffic = invented(per_second=60.0, input_tokens=200, output_tokens=30, requests=900, seed=3)
+    limits = Limits(first_s=0.2)
+    found = count_replicas(traffic, engine, limits, compiled=False).replicas
+    faster = traffic.at_rate(traffic.per_second * SHORT_GROWTH)
+    later = count_for_later(traffic, engine, limits, found, compiled=False)
+    assert later == count_replicas(faster, engine, limits, compiled=False).replicas > found
+    assert count_for_later(traffic, engine, limits, 50, compiled=False) == 50
 
 
-def test_the_windows_of_a_trace_are_reordered_whole() -> None:
-    traffic = invented(per_second=5.0, input_tokens=100, output_tokens=20, requests=1000)
-    other = reordered(traffic, np.random.default_rng(1))
-    assert (np.diff(other.arrival_s) >= 0).all()
-    assert other.span_s <= traffic.span_s
-    assert 0.7 < len(other) / len(traffic) < 1.4
-    assert set(other.input_tokens.tolist()) <= set(traffic.input_tokens.tolist())
+def test_days_say_themselves_how_much_busier_one_is() -> None:
+    day = 86_400.0
+    counts = (100, 100, 180, 100)
+    arrival = np.concatenate([number * day + np.linspace(0, day - 1, count) for number, count in enumerate(counts)])
+    ones = np.ones(len(arrival), dtype=np.int64)
+    days = Traffic(np.append(arrival, 4 * day), np.append(ones, 1), np.append(ones, 1))
+    assert growth_of(days) == pytest.approx(180 / 120, rel=0.01)
+    even = Traffic(np.linspace(0, 5 * day, 500), np.ones(500, dtype=np.int64), np.ones(500, dtype=np.int64))
+    assert growth_of(even) == pytest.approx(1.1), "no day is quite like the other"
+    assert growth_of(even.part(0, 100)) == SHORT_GROWTH, "one day says nothing of the next"
+
+
+def test_a_day_stays_a_day_when_a_trace_is_replayed_at_another_rate() -> None:
+    hour = Traffic(np.linspace(0, 3600, 500), np.ones(500, dtype=np.int64), np.ones(500, dtype=np.int64))
+    assert growth_of(hour.at_rate(0.001)) == SHORT_GROWTH
+    assert growth_of(hour.at_rate(0.001).part(0, 400)) == SHORT_GROWTH
+
+
+def test_of_a_long_trace_the_busiest_part_says_how_many_more(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slipway.deploy.later.MOST_REPLAYED", 300)
+    traffic = invented(per_second=60.0, input_tokens=200, output_tokens=30, requests=900, seed=3)
+    limits = Limits(first_s=0.2)
+    found = count_replicas(traffic, engine, limits, compiled=False).replicas
+    assert found < count_for_later(traffic, engine, limits, found, compiled=False) <= 2 * found
+    lone = traffic.at_rate(0.01)
+    assert count_for_later(lone, engine, limits, 1, compiled=False) == 1, "one that is idle carries more"

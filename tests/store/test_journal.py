@@ -154,6 +154,16 @@ TAILS = [
 ]
 
 
+def test_a_reading_ends_after_so_many_records(tmp_path: Path) -> None:
+    with Journal.open(tmp_path, worker="w") as journal:
+        journal.append_all([str(number).encode() for number in range(5)])
+    (segment,) = segments(tmp_path)
+    first = read_segment(segment, most_records=3)
+    second = read_segment(segment, first.end, most_records=2)
+    assert [record.payload for record in (*first.records, *second.records)] == [b"0", b"1", b"2", b"3", b"4"]
+    assert (first.finished, second.finished) == (False, True)
+
+
 @pytest.mark.parametrize(("tail", "damaged"), TAILS)
 def test_a_torn_tail_is_cut_off(tmp_path: Path, tail: bytes, damaged: int) -> None:
     with Journal.open(tmp_path, worker="w") as journal:

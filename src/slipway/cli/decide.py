@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from slipway.config.settings import DecideSettings
     from slipway.decide.cases import CaseOutcome
     from slipway.decide.rerun import Rerun
+    from slipway.decide.traffic import Arrival
     from slipway.domain.decision import Traffic
     from slipway.domain.deployment import DecisionRecord
     from slipway.workspace import Workspace
@@ -50,8 +51,8 @@ def run_(
 
     if (folder / FILE_NAME).exists() and not answers:
         with open_here(folder) as workspace:
-            measured = _measured(traffic, output_share, workspace if traces else None)
-            measured = _replayed(measured, traffic, output_share, workspace.settings.decide, folder)
+            requests = _requests(traffic, workspace if traces else None)
+            measured = _measured(requests, output_share, workspace.settings.decide, folder)
             record = decide(workspace, traffic=measured)
         note = ""
     else:
@@ -73,30 +74,34 @@ def _with_note(record: "DecisionRecord", note: str) -> Iterator[str]:
         yield note
 
 
-def _measured(traffic: Path | None, output_share: float | None, workspace: "Workspace | None") -> "Traffic | None":
-    from slipway.decide.traffic import OUTPUT_SHARE, read_traces, read_traffic
+class _Requests(NamedTuple):
+    """The requests of a file or of own traces, and what they are called."""
 
-    share = OUTPUT_SHARE if output_share is None else output_share
+    source: str
+    arrivals: "list[Arrival]"
+
+
+def _requests(traffic: Path | None, workspace: "Workspace | None") -> _Requests | None:
+    """Of a file, or else of a workspace's own traces; None where neither is asked for."""
+    from slipway.decide.traffic import OWN_TRACES, read_arrivals, traced_arrivals
+
     if traffic is not None:
-        return read_traffic(traffic, output_share=share)
-    return read_traces(workspace.store.traces, output_share=share) if workspace is not None else None
+        return _Requests(traffic.name, read_arrivals(traffic))
+    return _Requests(OWN_TRACES, traced_arrivals(workspace.store.traces)) if workspace is not None else None
 
 
-def _replayed(
-    counted: "Traffic | None",
-    traffic: Path | None,
-    output_share: float | None,
-    settings: "DecideSettings",
-    folder: Path,
+def _measured(
+    requests: _Requests | None, output_share: float | None, settings: "DecideSettings", folder: Path
 ) -> "Traffic | None":
-    """What the file's replay says of the use of machines, where one is given and [decide] limits the latency."""
-    if counted is None or traffic is None:
-        return counted
-    from slipway.decide.traffic import OUTPUT_SHARE, read_arrivals
+    """Their traffic, with what its replay says of the use of machines where [decide] limits the latency."""
+    from slipway.decide.traffic import OUTPUT_SHARE, measure_traffic
     from slipway.deploy.safe_use import with_safe_use
 
+    if requests is None:
+        return None
     share = OUTPUT_SHARE if output_share is None else output_share
-    return with_safe_use(counted, read_arrivals(traffic), settings, folder=folder, output_share=share)
+    counted = measure_traffic(requests.arrivals, source=requests.source, output_share=share)
+    return with_safe_use(counted, requests.arrivals, settings, folder=folder, output_share=share)
 
 
 def _decide_once(
@@ -121,17 +126,17 @@ def _decide_once(
     now = datetime.now(UTC)
     if there:
         with open_here(folder) as workspace:
-            measured = _measured(traffic, output_share, workspace if traces else None)
+            requests = _requests(traffic, workspace if traces else None)
         settings = load_settings(folder)
     else:
-        measured = _measured(traffic, output_share, None)
+        requests = _requests(traffic, None)
         settings = parse_settings({"application": {"name": "application"}}, path=folder / FILE_NAME)
     given = parse_pairs(list_questions(settings.decide), answers)
     asked = {**msgspec.to_builtins(settings.decide), **given}
     checked = parse_settings(
         {"application": {"name": settings.application.name}, "decide": asked}, path=folder / FILE_NAME
     )
-    measured = _replayed(measured, traffic, output_share, checked.decide, folder)
+    measured = _measured(requests, output_share, checked.decide, folder)
     demand = read_demand(checked.decide, traffic=measured)
     own = own_prices(checked.decide, folder=folder)
     candidates = list_candidates(demand, checked.decide, folder=folder, own=own, today=now.date())
@@ -150,8 +155,8 @@ def rerun(
     from slipway.decide.rerun import decide_again
 
     with open_here(folder) as workspace:
-        measured = _measured(traffic, output_share, workspace if traces else None)
-        measured = _replayed(measured, traffic, output_share, workspace.settings.decide, folder)
+        requests = _requests(traffic, workspace if traces else None)
+        measured = _measured(requests, output_share, workspace.settings.decide, folder)
         again = decide_again(workspace, traffic=measured)
     show(again, as_json=as_json, text=_describe_rerun)
 
@@ -166,10 +171,9 @@ def traffic_(
 ) -> None:
     """Show what a CSV of requests says: how many a day, how long, how uneven."""
     from slipway.decide.answers import write_answers
-    from slipway.decide.traffic import figures_of
+    from slipway.decide.traffic import OUTPUT_SHARE, figures_of, read_traffic
 
-    found = _measured(file, output_share, None)
-    assert found is not None
+    found = read_traffic(file, output_share=OUTPUT_SHARE if output_share is None else output_share)
     if keep:
         write_answers(folder, figures_of(found))
     show(found, as_json=as_json, text=lambda found: _describe_traffic(found, keep=keep))

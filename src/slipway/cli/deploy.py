@@ -33,6 +33,7 @@ def plan(
     tpot_ms: Annotated[float | None, typer.Option(help="Most milliseconds a token after the first, p99.")] = None,
     end_to_end_ms: Annotated[float | None, typer.Option(help="Most milliseconds of a whole answer, p99.")] = None,
     budget: Annotated[float | None, typer.Option(help="Most dollars a month.")] = None,
+    headroom: Annotated[float, typer.Option(help="Share by which traffic may grow, such as 0.3 for 30 %.")] = 0.0,
     own_racks: Annotated[bool, typer.Option("--own-racks", help="Buy accelerators instead of renting them.")] = False,
     region: Annotated[str, typer.Option(help="Cloud region to plan for; empty takes [deploy] region.")] = "",
     from_traces: Annotated[
@@ -64,6 +65,7 @@ def plan(
         monthly_budget=budget,
         own_racks=own_racks,
         region=region,
+        headroom=headroom,
     )
     with open_here(folder) as workspace:
         made = make_plan(measured(workspace, from_traces), model=model, hardware=hardware or [], asked=asked)
@@ -279,8 +281,8 @@ def replicas(
             f"minutes); rate / throughput says {one.by_rule}.\n"
             f"At {100 * share:g} %: first token {1e3 * one.first_s:,.0f} ms, a token {1e3 * one.token_s:.1f} ms, "
             f"answer {one.end_to_end_s:,.1f} s; busy {one.busy:.0%}.\n"
-            f"Traffic like this in other orders, as fast as in its busiest fifth, needs {one.later}. Growth beyond the "
-            "trace is --headroom."
+            f"Later traffic: {one.growth:.2g} times as many requests a second, as may come next, need {one.later}. "
+            "Plan for more, or less, with --headroom."
         ),
     )
 

@@ -13,14 +13,13 @@ from slipway.models.calibrations import (
     OWN_FILE,
     Calibration,
     Known,
-    Setup,
+    doubt_of,
     model_of,
     novelty,
     origin_of,
     shipped,
     spread_of,
 )
-from slipway.models.roofline import Split
 from slipway.models.sizing import ENGINE, Load, Replica, at_rate, list_replicas
 
 FORMULA_SPREAD = 1.10
@@ -68,8 +67,9 @@ def best_rate(
     for way in list_replicas(shape, hardware, load, engine=engine):
         if way.devices > devices or way.rejected:
             continue
+        most = min(MOST_SEQUENCES, way.room(load.input_tokens + load.output_tokens))
         sequences = 1
-        while sequences <= MOST_SEQUENCES:
+        while sequences <= most:
             busy = at_rate(replace(way, sequences=sequences), float("inf"))
             late = load.first_token_s is not None and busy.first_token_s > load.first_token_s
             if late or busy.token_s > token_s:
@@ -100,12 +100,13 @@ def list_serving_results() -> tuple[ServingResult, ...]:
 
 def throughput_spread(way: Replica) -> tuple[float, str]:
     """By what factor real throughput lies around the predicted one in four of five cases, and where that comes from."""
-    setup = _setup(way)
+    setup = way.setup
     known = novelty(setup, way.calibration)
     low, high = spread_of(
         known,
         experts=bool(way.shape.experts),
         figure="tokens_per_second",
+        beyond=doubt_of(setup, known, way.calibration),
         group=model_of(setup),
         calibration=way.calibration,
     )
@@ -117,14 +118,4 @@ def throughput_spread(way: Replica) -> tuple[float, str]:
 
 def origin_of_way(way: Replica) -> Origin:
     """The badge of what a replica carries: calibrated where its hardware and engine were measured."""
-    return origin_of(novelty(_setup(way), way.calibration))
-
-
-def _setup(way: Replica) -> Setup:
-    return Setup(
-        shape=way.shape,
-        hardware=way.hardware,
-        engine=ENGINE,
-        precision=way.precision,
-        split=Split(tensor=way.devices),
-    )
+    return origin_of(novelty(way.setup, way.calibration))

@@ -21,6 +21,7 @@ tokens in, 211 out)."""
 DAY_S, MINUTE_S = 86_400.0, 60.0
 LEVELS = 101
 PAGE, MOST_TRACES = 500, 100_000
+OWN_TRACES = "own traces"
 FEW_REQUESTS = 30
 """Below so many requests a busiest minute says nothing."""
 TIMES = (
@@ -87,6 +88,11 @@ def figures_of(traffic: Traffic) -> dict[str, Any]:
 def read_traces(traces: Traces, *, output_share: float = OUTPUT_SHARE) -> Traffic:
     """Traffic of users from the application's own newest traces, at most `MOST_TRACES`. Raises `InputError` where none
     has tokens."""
+    return measure_traffic(traced_arrivals(traces), source=OWN_TRACES, output_share=output_share)
+
+
+def traced_arrivals(traces: Traces) -> list[Arrival]:
+    """The requests of users in the application's own newest traces, at most `MOST_TRACES`, that have tokens."""
     arrivals: list[Arrival] = []
     after: str | None = None
     while len(arrivals) < MOST_TRACES:
@@ -99,7 +105,7 @@ def read_traces(traces: Traces, *, output_share: float = OUTPUT_SHARE) -> Traffi
         after = page.next
         if after is None:
             break
-    return measure_traffic(arrivals, source="own traces", output_share=output_share)
+    return arrivals
 
 
 def measure_traffic(arrivals: Iterable[Arrival], *, source: str, output_share: float = OUTPUT_SHARE) -> Traffic:

@@ -15,7 +15,12 @@ Object = dict[str, Any]
 
 def scales(model: ModelServer) -> bool:
     """Whether the plan left something to scale: its calmest minutes need fewer replicas than its busiest."""
-    return 0 < model.least_replicas < model.replicas and model.per_second > 0
+    return 0 < model.least_replicas < most_replicas(model) and model.per_second > 0
+
+
+def most_replicas(model: ModelServer) -> int:
+    """What later traffic may need, or else what the plan's busiest minutes do."""
+    return max(model.replicas, model.most_replicas)
 
 
 def keda(name: str, labels: dict[str, str], model: ModelServer, *, prometheus: str) -> Object:
@@ -28,7 +33,7 @@ def keda(name: str, labels: dict[str, str], model: ModelServer, *, prometheus: s
         "spec": {
             "scaleTargetRef": {"name": name},
             "minReplicaCount": model.least_replicas,
-            "maxReplicaCount": model.replicas,
+            "maxReplicaCount": most_replicas(model),
             "pollingInterval": 15,
             "cooldownPeriod": SETTLE_S,
             "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _behavior()}},
@@ -50,7 +55,7 @@ def horizontal(name: str, labels: dict[str, str], model: ModelServer) -> Object:
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "minReplicas": model.least_replicas,
-            "maxReplicas": model.replicas,
+            "maxReplicas": most_replicas(model),
             "metrics": [{"type": "Pods", "pods": {"metric": {"name": RATE_METRIC}, "target": rate}}],
             "behavior": _behavior(),
         },

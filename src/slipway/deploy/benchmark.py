@@ -5,7 +5,7 @@ second is: the same steps are then timed for any hardware.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -46,25 +46,34 @@ class Protocol:
     shortest: float = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How a server takes up prompts; all but the tokens are counts of steps.
+
+    `between` go by before a new prompt can be read. New requests are looked for in every `look`-th step, and after each
+    step that read prompts. While answers are under way a prompt waits for others: until `gather` steps have gone by, or
+    answers and waiting prompts have `enough` tokens for one step.
+    """
+
+    step_tokens: int
+    between: int = 0
+    look: int = 1
+    gather: int = 0
+    enough: int = 0
+
+
 def simulate_steps(
-    protocol: Protocol,
-    *,
-    step_tokens: int,
-    cache_tokens: float,
-    between: int = 0,
-    seed: int = 1,
-    merged: bool = True,
+    protocol: Protocol, schedule: Schedule, *, cache_tokens: float, seed: int = 1, merged: bool = True
 ) -> Steps:
     """The steps of a benchmark on one replica whose cache holds `cache_tokens`.
 
-    Answers go on in every step, prompts are read in what is left of `step_tokens`, first come first served. A request
-    starts when the cache has room for its whole length. A user asks again as soon as they are answered, and the prompt
-    is read after `between` more steps.
+    Answers go on in every step, prompts are read in what is left of a step's tokens, first come first served. A request
+    starts when the cache has room for its whole length. A user asks again as soon as they are answered.
     """
     drawn = np.random.default_rng(seed)
     asked = _lengths(protocol.input_tokens, protocol, drawn, least=1)
     said = _lengths(protocol.output_tokens, protocol, drawn, least=2)
-    rows = _run(asked, said, min(protocol.users, protocol.requests), step_tokens, cache_tokens, between)
+    rows = _run(asked, said, min(protocol.users, protocol.requests), schedule, cache_tokens)
     table = _merged(np.array(rows)) if merged else np.array(rows)
     work = Work(tokens=table[:, 0], context=table[:, 1], attention=table[:, 2], sequences=table[:, 3])
     return Steps(work, table[:, 4], table[:, 5], table[:, 6])
@@ -76,7 +85,7 @@ def _lengths(nominal: int, protocol: Protocol, drawn: np.random.Generator, *, le
 
 
 def _run(
-    asked: Sequence[int], said: Sequence[int], users: int, step_tokens: int, cache_tokens: float, between: int
+    asked: Sequence[int], said: Sequence[int], users: int, schedule: Schedule, cache_tokens: float
 ) -> list[tuple[float, float, float, float, float, float, float]]:
     requests = len(asked)
     rows: list[tuple[float, float, float, float, float, float, float]] = []
@@ -89,17 +98,25 @@ def _run(
     context = 0
     inverse = 0.0  # sum of 1 / (tokens - 1) over the answers under way
     unanswered = users
-    step = 0
+    step = looked = 0
+    gathering = -1  # the step since which prompts wait for others
     while unanswered_done < requests:
-        while coming and (coming[0][0] <= step or not (sequences or reading or waiting)):
-            waiting.append(coming.popleft()[1])
-        while waiting and (held + asked[waiting[0]] + said[waiting[0]] <= cache_tokens or not held):
+        if (step - looked) % schedule.look == 0 or not sequences:
+            while coming and (coming[0][0] <= step or not (sequences or reading or waiting)):
+                waiting.append(coming.popleft()[1])
+        if schedule.gather and waiting and sequences and not reading:
+            gathering = step if gathering < 0 else gathering
+            if step - gathering >= schedule.gather or _tokens(asked, waiting, sequences) >= schedule.enough:
+                gathering = -1
+        else:
+            gathering = -1
+        while waiting and gathering < 0 and (held + asked[waiting[0]] + said[waiting[0]] <= cache_tokens or not held):
             request = waiting.popleft()
             held += asked[request] + said[request]
             reading.append([request, 0])
         begun: list[int] = []
         if reading:
-            room = max(1, step_tokens - sequences)
+            room = max(1, schedule.step_tokens - sequences)
             read, attention = 0, 0.0
             while reading and room > 0:
                 request, before = reading[0]
@@ -114,10 +131,13 @@ def _run(
             decoded, context = decoded + (1 if sequences else 0), context + sequences
             unanswered -= len(begun)
             step += 1
+            looked = step
         else:
             steps = finishing[0][0] - decoded
             if coming:
-                steps = min(steps, coming[0][0] - step)
+                steps = min(steps, _next_look(coming[0][0], step, looked, schedule.look) - step)
+            if gathering >= 0:
+                steps = min(steps, gathering + schedule.gather - step)
             mean = context + sequences * (steps - 1) / 2
             rows.append((sequences, mean, 0.0, sequences, steps, unanswered, inverse * steps))
             decoded, context = decoded + steps, context + sequences * steps
@@ -130,7 +150,7 @@ def _run(
             held -= asked[request] + said[request]
             unanswered_done += 1
             if upcoming < requests:
-                coming.append((step + between, upcoming))
+                coming.append((step + schedule.between, upcoming))
                 upcoming, unanswered = upcoming + 1, unanswered + 1
         for request in begun:
             heappush(finishing, (decoded + said[request] - 1, request))
@@ -140,6 +160,16 @@ def _run(
         (tokens, seen, attention, active, count, lined * count / requests, share / requests)
         for tokens, seen, attention, active, count, lined, share in rows
     ]
+
+
+def _tokens(asked: Sequence[int], waiting: Iterable[int], sequences: int) -> int:
+    return sequences + sum(asked[request] for request in waiting)
+
+
+def _next_look(ready: int, step: int, looked: int, every: int) -> int:
+    """The first step after this one in which a request that is ready then is found."""
+    wanted = max(ready, step + 1)
+    return looked - (looked - wanted) // every * every
 
 
 def _merged(rows: NDArray[np.float64]) -> NDArray[np.float64]:

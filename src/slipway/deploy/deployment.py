@@ -27,6 +27,8 @@ class ModelServer:
     """Tokens of one step; 0 leaves the engine's default."""
     least_replicas: int = 0
     """What the calmest minutes need; 0 where no traffic was replayed."""
+    most_replicas: int = 0
+    """Up to so many an autoscaler may start: what later traffic may need."""
     per_second: float = 0.0
     """Requests a second that one replica carries within the limits."""
 

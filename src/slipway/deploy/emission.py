@@ -165,5 +165,6 @@ def _model_server(plan: Plan) -> ModelServer | None:
         per_machine=find_hardware(chosen.hardware).devices_per_node,
         step_tokens=chosen.step_tokens,
         least_replicas=chosen.least_replicas,
+        most_replicas=max(chosen.replicas, chosen.later_replicas),
         per_second=chosen.requests_per_second / max(1, chosen.replicas),
     )

@@ -24,8 +24,8 @@ else:
 
 # Where a replica's state lies in its rows of whole numbers and of fractions.
 DECODED, SEQUENCES, HEAP, HEAD, READING, READY, TAIL, DONE, UNDER_WAY = range(9)
-CLOCK, CONTEXT, HELD, BUSY = range(4)
-WHOLES, FRACTIONS = 9, 4
+CLOCK, CONTEXT, HELD, BUSY, BEGAN = range(5)
+WHOLES, FRACTIONS = 9, 5
 NOBODY = -1
 
 Wholes: TypeAlias = MutableSequence[int]
@@ -34,8 +34,9 @@ Requests: TypeAlias = tuple[Sequence[float], Sequence[int], Sequence[int], Seque
 """Of each request: arrival in seconds, tokens of its prompt and its answer, tokens of the prompt that are cached."""
 Answered: TypeAlias = tuple[Fractions, Fractions]
 """Of each request: when its first and its last token came."""
-Costs: TypeAlias = tuple[float, float, float, int, int, float]
-"""per_sequence, per_token, per_attention, step_tokens, most sequences, cache_tokens."""
+Costs: TypeAlias = tuple[float, float, float, int, int, float, int]
+"""per_sequence, per_token, per_attention, step_tokens, most sequences, cache_tokens, and 1 where a step is prepared
+during the one before, so that a request that comes meanwhile waits one more."""
 
 
 @register_jitable
@@ -79,6 +80,12 @@ def steps_within(wanted: float, base: float, grow: float) -> int:
 
 
 @register_jitable
+def run_s(steps: int, base: float, grow: float) -> float:
+    """Seconds of so many steps, each of which takes `grow` longer than the one before."""
+    return steps * base + grow * steps * (steps - 1) * 0.5
+
+
+@register_jitable
 def advance(
     until: float, whole: Wholes, fraction: Fractions, heap: Wholes, following: Wholes,
     requests: Requests, answered: Answered, table: Sequence[float], costs: Costs,
@@ -91,13 +98,15 @@ def advance(
     """
     arrival, asked, said, cached = requests
     first, last = answered
-    per_sequence, per_token, per_attention, step_tokens, most, cache_tokens = costs
+    per_sequence, per_token, per_attention, step_tokens, most, cache_tokens, prepared = costs
     decoded, sequences, size, ended = whole[DECODED], whole[SEQUENCES], whole[HEAP], 0
     head, reading, ready, done = whole[HEAD], whole[READING], whole[READY], whole[DONE]
     clock, context, held, busy = fraction[CLOCK], fraction[CONTEXT], fraction[HELD], fraction[BUSY]
+    began = fraction[BEGAN]
     while clock < until:
         # From `head` on so many as are `reading` were admitted and wait to be read; from `ready` on the rest waits.
-        while ready >= 0 and sequences + reading < most and arrival[ready] <= clock:
+        seen = began if prepared > 0 and sequences + reading > 0 else clock
+        while ready >= 0 and sequences + reading < most and arrival[ready] <= seen:
             needed = asked[ready] + said[ready]
             if held > 0 and held + needed > cache_tokens:
                 break
@@ -107,17 +116,13 @@ def advance(
             reading += 1
             ready = following[ready]
         if reading > 0:
-            room = step_tokens - sequences
-            if room < 1:
-                room = 1
-            read = 0
-            attention = 0.0
-            begun = head
-            starting = 0
+            room = max(1, step_tokens - sequences)
+            read, attention = 0, 0.0
+            begun, starting = head, 0
             while reading > 0 and room > 0:
                 before = cached[head] + done
                 left = asked[head] - before
-                taken = left if left < room else room
+                taken = min(left, room)
                 attention += taken * (before + 0.5 * taken)
                 read += taken
                 room -= taken
@@ -131,6 +136,7 @@ def advance(
             seconds = (
                 table[read + sequences] + per_sequence * sequences + per_token * context + per_attention * attention
             )
+            began = clock
             clock += seconds
             busy += seconds
             if sequences > 0:
@@ -149,14 +155,15 @@ def advance(
             base = table[sequences] + per_sequence * sequences + per_token * context
             grow = per_token * sequences
             stop = until
-            if ready >= 0 and clock < arrival[ready] < stop:
-                stop = arrival[ready]
-            seconds = steps * base + grow * steps * (steps - 1) * 0.5
-            if clock + seconds > stop:
-                number = steps_within(stop - clock, base, grow)
-                if number < steps:
-                    steps = number
-                    seconds = steps * base + grow * steps * (steps - 1) * 0.5
+            if ready >= 0 and clock < arrival[ready]:
+                stop = min(stop, arrival[ready])
+            if ready >= 0 and seen < arrival[ready] <= clock:
+                steps = 1
+            if clock + run_s(steps, base, grow) > stop:
+                steps = min(steps, steps_within(stop - clock, base, grow))
+            # During the last of these steps the next is prepared.
+            began = clock + run_s(steps - 1, base, grow)
+            seconds = run_s(steps, base, grow)
             clock += seconds
             busy += seconds
             decoded += steps
@@ -164,8 +171,7 @@ def advance(
         else:
             if ready < 0 or arrival[ready] >= until:
                 break
-            if arrival[ready] > clock:
-                clock = arrival[ready]
+            clock = max(clock, arrival[ready])
             continue
         while size > 0 and (heap[0] >> 32) <= decoded:
             request = heap[0] & 0xFFFFFFFF
@@ -180,6 +186,7 @@ def advance(
     whole[HEAD], whole[READING], whole[READY], whole[DONE] = head, reading, ready, done
     whole[UNDER_WAY] -= ended
     fraction[CLOCK], fraction[CONTEXT], fraction[HELD], fraction[BUSY] = clock, context, held, busy
+    fraction[BEGAN] = began
 
 
 def replay(

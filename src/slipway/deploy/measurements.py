@@ -59,7 +59,13 @@ def _points(file: Path, place: Place, folder: Path | None) -> Iterator[Point]:
 def _rows(file: Path) -> list[dict[str, str]]:
     if file.suffix.lower() == ".csv":
         rows = read_table(file)
-        return _from_trace(file, rows) if "arrival_s" in rows[0] else rows
+        if "arrival_s" in rows[0]:
+            return _from_trace(file, rows)
+        if not {"ttft_ms", "tpot_ms"} <= set(rows[0]):
+            raise FileBroken(
+                file, "it holds no measured times", next_step="A table needs ttft_ms and tpot_ms, a trace arrival_s."
+            )
+        return rows
     try:
         read = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -8,8 +8,17 @@ from math import ceil
 
 from slipway.decide.decision import dollars
 from slipway.decide.rents import own_prices
+from slipway.deploy.later import growth_of
 from slipway.deploy.plan_replay import Load as ReplayLoad
-from slipway.deploy.plan_replay import idle_monthly, limits_of, load_of, replay_options, windows_of, worth_measuring
+from slipway.deploy.plan_replay import (
+    idle_monthly,
+    later_replicas,
+    limits_of,
+    load_of,
+    replay_options,
+    windows_of,
+    worth_measuring,
+)
 from slipway.deploy.requirement import Asked, region_hourly
 from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Demand, MemoryBill, Plan, PlanOption
@@ -30,6 +39,8 @@ from slipway.workspace import Workspace
 
 THIS_MACHINE = "this machine"
 RUNNERS_UP = 5
+NAMED = 8
+"""So many kinds of hardware without a price are named."""
 
 
 def make_plan(
@@ -87,7 +98,7 @@ def plan_hosting(
     """The plan for a model on accelerators; nothing is saved. Hardware without any price is left out, and named."""
     asked = asked or Asked()
     load = Load.of(demand)
-    replayed = load_of(demand, asked.trace)
+    replayed = load_of(demand, asked.traffic)
     calibration = calibration_in(workspace.folder)
     own = own_prices(workspace.settings.decide, folder=workspace.folder)
     region = "" if asked.own_racks else asked.region or workspace.settings.deploy.region or demand.residency
@@ -113,6 +124,9 @@ def plan_hosting(
     held = sorted((one for one in sized if not one.rejected), key=lambda one: (one.monthly, one.first_token_ms))
     missed = [one for one in (*options, *sized) if one.rejected]
     chosen = held[0] if held else None
+    if chosen is not None:
+        later = later_replicas(chosen, shape, replayed, limits_of(demand), calibration)
+        held[0] = chosen = replace(chosen, later_replicas=later)
     reasons = _reasons(chosen, held, missed, demand, replayed, tried=len(options))
     if chosen is not None:
         reasons += _measure_first(chosen, shape, demand)
@@ -124,8 +138,10 @@ def plan_hosting(
             f"{dollars(unplayed[0].monthly)} a month ({kinds})."
         )
     if unpriced:
+        more = f" and {len(unpriced) - NAMED} more" if len(unpriced) > NAMED else ""
         reasons.append(
-            f"Left out for want of a price: {', '.join(unpriced)}. Set [decide] gpu and gpu_hourly to plan with one."
+            f"Left out for want of a price: {', '.join(unpriced[:NAMED])}{more}. Set [decide] gpu and gpu_hourly to "
+            "plan with one."
         )
     return Plan(
         id=new_id(),
@@ -242,6 +258,8 @@ def _reasons(
         f"{tried} tried: {dollars(chosen.monthly)} a month.",
         _why_so_many(chosen, demand, load),
     ]
+    if chosen.later_replicas:
+        found.append(_later(chosen, load))
     if chosen.replicas == 1:
         found.append("One replica: while it restarts, nobody is answered. Two would cost twice as much.")
     if chosen.utilisation < 0.2:
@@ -266,6 +284,18 @@ def _why_so_many(chosen: PlanOption, demand: Demand, load: ReplayLoad) -> str:
     return (
         f"Replicas: {what} at {load.traffic.per_second * load.times:.3g} requests a second was replayed; rate / "
         f"throughput would say {chosen.replicas_by_rule}. The calmest minutes need {chosen.least_replicas}."
+    )
+
+
+def _later(chosen: PlanOption, load: ReplayLoad) -> str:
+    """What the plan does not cover: it holds for the traffic that was given."""
+    growth = growth_of(load.traffic)
+    if chosen.later_replicas == chosen.replicas:
+        return f"Later traffic: the same replicas hold {growth:.2g} times as many requests a second."
+    more = chosen.monthly / chosen.replicas * chosen.later_replicas
+    return (
+        f"Later traffic: {growth:.2g} times as many requests a second, as may come next, need {chosen.later_replicas} "
+        f"replicas ({dollars(more)} a month). Let an autoscaler go that far, or plan for more with --headroom."
     )
 
 

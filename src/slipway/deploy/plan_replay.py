@@ -6,6 +6,7 @@ from math import ceil
 from time import process_time
 
 from slipway.deploy.calibration import points_to_measure
+from slipway.deploy.later import count_for_later
 from slipway.deploy.replicas import Limits, ReplicaCount, count_replicas, throughput
 from slipway.deploy.simulation import Engine, engine_of, series, simulate
 from slipway.deploy.traffic import Traffic, invented
@@ -13,7 +14,7 @@ from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Demand, PlanOption, ReplayWindow
 from slipway.domain.errors import NothingMeets
 from slipway.domain.hardware import Precision
-from slipway.models.calibrations import Calibration, Setup, model_of, novelty, origin_of, spread_of
+from slipway.models.calibrations import Calibration, Setup, doubt_of, model_of, novelty, origin_of, spread_of
 from slipway.models.hardware import find_hardware
 from slipway.models.memory import sequences_that_fit, serving_bill
 from slipway.models.roofline import Split
@@ -106,14 +107,7 @@ def windows_of(
     """The option over the traffic, in parts. What an autoscaler would run follows the rate between its two bounds."""
     if not option.replicas_by_rule:
         return ()
-    setup = setup_of(option, shape)
-    engine = engine_of(
-        setup,
-        mean_tokens=load.traffic.mean_tokens,
-        calibration=calibration,
-        chunk=option.step_tokens,
-        most=option.sequences,
-    )
+    engine = _engine(option, shape, load, calibration)
     replicas = max(1, round(option.replicas / load.times))
     rows = series(load.traffic, simulate(load.traffic, engine, replicas=replicas), windows=WINDOWS_SHOWN)
     fastest = max(rate for _, rate, _ in rows)
@@ -131,6 +125,26 @@ def windows_of(
 def idle_monthly(option: PlanOption) -> float:
     """Dollars a month that pay for hours in which the option's accelerators have nothing to do."""
     return option.monthly * (1 - min(option.utilisation, 1.0))
+
+
+def later_replicas(
+    option: PlanOption, shape: Architecture, load: Load, limits: Limits, calibration: Calibration
+) -> int:
+    """What later traffic may need of an option that was sized by a trace; 0 where no trace was replayed."""
+    if load.invented or not option.replicas_by_rule:
+        return 0
+    engine = _engine(option, shape, load, calibration)
+    return count_for_later(load.traffic, engine, limits, option.replicas)
+
+
+def _engine(option: PlanOption, shape: Architecture, load: Load, calibration: Calibration) -> Engine:
+    return engine_of(
+        setup_of(option, shape),
+        mean_tokens=load.traffic.mean_tokens,
+        calibration=calibration,
+        chunk=option.step_tokens,
+        most=option.sequences,
+    )
 
 
 def worth_measuring(option: PlanOption, shape: Architecture, demand: Demand) -> tuple[str, ...]:
@@ -193,10 +207,12 @@ def _sized(
     mean_tokens = float((load.traffic.input_tokens + load.traffic.output_tokens).mean())
     room = sequences_that_fit(shape, setup.hardware, setup.split.devices, setup.precision, tokens=mean_tokens)
     sequences = max(1, int(min(engine.most, room)))
+    known = novelty(setup, calibration)
     low, high = spread_of(
-        novelty(setup, calibration),
+        known,
         experts=bool(shape.experts),
         figure="first",
+        beyond=doubt_of(setup, known, calibration),
         group=model_of(setup),
         calibration=calibration,
     )

@@ -1,6 +1,7 @@
 """Measured points of serving speed, and how a row of a table becomes one: names, precision, how it was spread."""
 
 import csv
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -34,6 +35,9 @@ PRECISION_NAMES: dict[str, Precision] = {
     "gptq": "int4",
 }
 UNRECORDED = "unrecorded"
+NEEDED = ("model", "hardware", "isl", "osl", "concurrency")
+"""Columns without which no row can be predicted."""
+MOST = {"isl": 10_000_000, "osl": 10_000_000, "concurrency": 100_000}
 VARIED = {(1024, 1024), (1024, 8192), (8192, 1024)}
 """Lengths (prompt, answer) whose benchmark draws from 0.8 to 1 times the nominal ones. Source: InferenceX."""
 SHORTEST_VARIED = 0.8
@@ -46,6 +50,7 @@ _SUFFIXES = re.compile(
     r"[-_.](instruct|chat|base|it|hf|preview|thinking|fp8|fp4|nvfp4|mxfp4|bf16|awq|gptq|w8a8|w4a16|int4|int8"
     r"|v\d+(\.\d+)?|\d{4})$"
 )
+_KNOWN = re.compile(r" Known: .*?\.(?= [A-Z]|$)")
 _VERSION = re.compile(r"(\d)\.\d+(?!\d*b)")
 
 
@@ -70,10 +75,17 @@ class Point:
 
 
 def read_table(file: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header. Raises `FileMissing` or `FileBroken`."""
+    """The rows of a table with a header, its names in small letters; comma, semicolon or tab.
+
+    Raises `FileMissing` or `FileBroken`.
+    """
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = [dict(row) for row in csv.DictReader(lines)]
+            head = lines.readline()
+            lines.seek(0)
+            reader = csv.DictReader(lines, delimiter=max(",;\t", key=head.count))
+            reader.fieldnames = [_plain(name) for name in reader.fieldnames or []]
+            rows = [{name: value or "" for name, value in row.items() if isinstance(name, str)} for row in reader]
     except FileNotFoundError:
         raise FileMissing(file) from None
     except (OSError, UnicodeDecodeError, csv.Error) as wrong:
@@ -84,10 +96,23 @@ def read_table(file: Path) -> list[dict[str, str]]:
 
 
 def read_points(file: Path) -> Iterator[Point | RowUnusable]:
-    """Each row of a table as a point, or why it cannot be one."""
-    for number, row in enumerate(read_table(file), 1):
+    """Each row of a table as a point, or why it cannot be one. A config.json lies beside the table or where we are.
+
+    Raises `FileMissing`, or `FileBroken` where the table lacks a column that every row needs.
+    """
+    rows = read_table(file)
+    lacking = [name for name in NEEDED if name not in rows[0]]
+    if lacking == ["concurrency"] and all(row.get("load") == "offline" for row in rows):
+        lacking = []
+    if lacking:
+        raise FileBroken(
+            file, f"it has no column {' and no column '.join(lacking)}", next_step=f"It needs {', '.join(NEEDED)}."
+        )
+    for number, row in enumerate(rows, 1):
+        name = row.get("id") or f"row {number}"
+        beside = file.parent if os.path.exists(file.parent / row["model"]) else None
         try:
-            yield point_of(row, name=row.get("id") or f"row {number}")
+            yield point_of(row, name=name, folder=beside)
         except RowUnusable as unusable:
             yield unusable
 
@@ -97,12 +122,16 @@ def point_of(row: Mapping[str, str], *, name: str, folder: Path | None = None) -
 
     Raises `RowUnusable`.
     """
+    for column in ("hardware", "model"):
+        if not (row.get(column) or "").strip():
+            raise RowUnusable(name, f"{column} is missing")
     try:
         hardware = match_hardware(row.get("hardware") or "")
         shape, borrowed = match_model(row.get("model") or "", folder=folder)
         precision, assumed = _precision(row.get("weights") or "", shape, hardware)
-    except NotFound as unknown:
-        raise RowUnusable(name, str(unknown).splitlines()[0]) from unknown
+    except (NotFound, FileMissing, FileBroken) as unknown:
+        # A table may have many such rows: all names that are known would drown them.
+        raise RowUnusable(name, _KNOWN.sub("", str(unknown).splitlines()[0])) from unknown
     asked = _positive(row, "isl", name)
     said = _positive(row, "osl", name)
     offline = (row.get("load") or "closed") == "offline"
@@ -143,9 +172,22 @@ def point_of(row: Mapping[str, str], *, name: str, folder: Path | None = None) -
         token_s=token / 1e3,
         tokens_per_second=_number(row, "output_tok_s", name) or _number(row, "output_tok_s_derived", name),
         queued=bool(row.get("suspect")),
-        assumed="; ".join(each for each in (borrowed, assumed) if each),
+        assumed="; ".join(each for each in (borrowed, assumed, *_doubts(setup, protocol)) if each),
         source=row.get("source") or "",
     )
+
+
+def _doubts(setup: Setup, protocol: Protocol) -> Iterator[str]:
+    """What a row asks for that no engine was seen to do."""
+    shape, hardware, tensor = setup.shape, setup.hardware, setup.split.tensor
+    if setup.engine not in STEP_TOKENS:
+        yield f"{setup.engine} was not measured: taken as an engine of which nothing is known"
+    if shape.heads % tensor:
+        yield f"{shape.heads} attention heads cannot be split over {tensor} devices: timed as if they could"
+    if tensor > hardware.devices_per_node:
+        yield f"a machine holds {hardware.devices_per_node} x {hardware.name}: timed as if it held {tensor}"
+    if protocol.input_tokens + protocol.output_tokens > shape.context > 0:
+        yield f"its context is {shape.context:,} tokens: timed as if it were longer"
 
 
 def split_of(row: Mapping[str, str], name: str) -> Split:
@@ -173,17 +215,24 @@ def match_hardware(name: str) -> Hardware:
     for each in (plain, f"{plain}-sxm", re.sub(r"-\d+gb$", "", plain), re.sub(r"-\d+gb$", "", plain) + "-sxm"):
         if each in known:
             return find_hardware(each)
-    starts = [each for each in known if plain.startswith(each) or (len(plain) >= 2 and each.startswith(plain + "-"))]
+    starts = [each for each in known if _begins(plain, each) or (len(plain) >= 2 and each.startswith(plain + "-"))]
     return find_hardware(max(starts, key=len) if starts else name)
+
+
+def _begins(name: str, known: str) -> bool:
+    """Whether a name goes on after a known one, but not with its number: L40 is no L4."""
+    return name.startswith(known) and not (known[-1].isdigit() and name[len(known) :][:1].isdigit())
 
 
 def match_model(name: str, *, folder: Path | None = None) -> tuple[Architecture, str]:
     """A model by a name as tables write it, and what was assumed: the shape of a relative where it is unknown itself.
 
-    A relative is an earlier version, the model that this one was distilled into, one of the same family scaled to the
-    size in the name, or else any of that size and kind. Raises `NotFound`.
+    A relative is an earlier or later version, the model that this one was distilled into, one of the same family scaled
+    to the size in the name, or else any of that size and kind. Raises `NotFound`.
     """
-    plain = name.strip().lower().rsplit("/", 1)[-1] if not name.endswith(".json") else name
+    if name.endswith(".json") or os.path.isfile((folder or Path()) / name / "config.json"):
+        return find_model(name, folder=folder), ""
+    plain = name.strip().lower().rsplit("/", 1)[-1]
     while True:
         try:
             return find_model(plain, folder=folder), ""
@@ -192,6 +241,9 @@ def match_model(name: str, *, folder: Path | None = None) -> tuple[Architecture,
             if earlier != plain:
                 with suppress(NotFound):
                     return find_model(earlier, folder=folder), f"shape of {earlier}"
+            for model in list_models():
+                if re.fullmatch(re.escape(plain) + r"\.\d+", model.name):
+                    return model, f"shape of {model.name}"
             shorter = _SUFFIXES.sub("", plain)
             if shorter == plain:
                 relative = _relative(plain, folder)
@@ -254,6 +306,10 @@ def _precision(written: str, shape: Architecture, hardware: Hardware) -> tuple[P
     return precision, ""
 
 
+def _plain(column: str) -> str:
+    return re.sub(r"[\s-]+", "_", column.strip().lower())
+
+
 def _number(row: Mapping[str, str], column: str, name: str) -> float:
     written = (row.get(column) or "").strip()
     if not written:
@@ -271,20 +327,11 @@ def _positive(row: Mapping[str, str], column: str, name: str) -> float:
     value = _number(row, column, name)
     if value <= 0:
         raise RowUnusable(name, f"{column} is missing or not above zero")
+    if value > MOST[column]:
+        raise RowUnusable(name, f"{column} is {value:,.0f}; more than {MOST[column]:,} are not simulated")
     return value
 
 
 def step_tokens(setup: Setup) -> int:
     """Tokens that the setup's engine works on in one step."""
     return STEP_TOKENS.get(setup.engine, 8192)
-
-
-def benchmark_step_tokens(point: Point) -> int:
-    """Tokens of one step in a benchmark of that point.
-
-    A server of TensorRT-LLM is started for one prompt and a token for each user. Source: the scripts of InferenceX.
-    """
-    if point.load == "offline" or point.setup.engine != "trtllm":
-        return step_tokens(point.setup)
-    wanted = point.protocol.users + point.protocol.input_tokens + 64
-    return -(-wanted // 64) * 64

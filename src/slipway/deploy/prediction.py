@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slipway.deploy.benchmark import Steps, simulate_steps
-from slipway.deploy.points import Point, benchmark_step_tokens
+from slipway.deploy.points import Point
+from slipway.deploy.schedules import schedule_of
 from slipway.models.calibrations import (
-    STEPS_BETWEEN,
     Calibration,
     Figure,
     Known,
     Setup,
     cell_of,
     doublings_beyond,
+    doubt_of,
     load_terms,
     model_of,
     novelty,
@@ -157,6 +158,7 @@ def _prediction(point: Point, first: float, token: float, whole: float, calibrat
         first, token = correct(point, first, token, calibration, beyond=beyond)
         per_second = rate(point, first, token)
     experts = bool(setup.shape.experts)
+    beyond += doubt_of(setup, known, calibration)
 
     def around(value: float, figure: Figure) -> Estimate:
         low, high = spread_of(
@@ -200,9 +202,8 @@ def _steps(point: Point, kept: dict[tuple[object, ...], Steps]) -> Steps:
     # Weights that leave no room were not served like that: the row says too few devices, and the cache is not known.
     room = cache_tokens(point.setup) or float("inf")
     enough = protocol.users * (protocol.input_tokens + protocol.output_tokens)
-    budget = benchmark_step_tokens(point)
-    between = 0 if point.load == "offline" else STEPS_BETWEEN.get(point.setup.engine, 1)
-    key = (protocol, budget, between, round(room) if room < enough else None)
+    schedule = schedule_of(point)
+    key = (protocol, schedule, round(room) if room < enough else None)
     if key not in kept:
-        kept[key] = simulate_steps(protocol, step_tokens=budget, cache_tokens=room, between=between)
+        kept[key] = simulate_steps(protocol, schedule, cache_tokens=room)
     return kept[key]

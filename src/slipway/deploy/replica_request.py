@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from slipway.deploy.later import count_for_later
+from slipway.deploy.later import count_for_later, growth_of
 from slipway.deploy.points import PRECISION_NAMES, match_hardware, match_model
 from slipway.deploy.prediction import cache_tokens
 from slipway.deploy.replicas import Limits, ReplicaCount, count_replicas
+from slipway.deploy.requirement import check_headroom
 from slipway.deploy.simulation import ROUTERS, Router, engine_of
 from slipway.deploy.traffic import Traffic, read_traffic
 from slipway.domain.errors import InputError, NotFound, NothingMeets
@@ -17,7 +18,6 @@ from slipway.models.roofline import Split
 
 LimitsMs: TypeAlias = tuple[float | None, float | None, float | None]
 """Most milliseconds to the first token, of each token after it, of the whole answer."""
-MOST_HEADROOM = 100.0
 DEFAULT_FIRST_MS, DEFAULT_TOKEN_MS = 1000.0, 50.0
 
 
@@ -71,7 +71,8 @@ def answer(
     limits = Limits(first_s=first, token_s=token, end_to_end_s=whole, share=share)
     turn: Router = "least load" if router == "least load" else "round robin"
     found = count_replicas(traffic, tables, limits, router=turn)
-    return replace(found, later=count_for_later(traffic, tables, limits, found.replicas, router=turn))
+    later = count_for_later(traffic, tables, limits, found.replicas, router=turn)
+    return replace(found, later=later, growth=growth_of(traffic))
 
 
 def _defaults(limits: LimitsMs) -> LimitsMs:
@@ -86,8 +87,7 @@ def _refuse(limits: tuple[float | None, ...], *, share: float, rate: float, head
         raise InputError(f"A share of {share:g} makes no sense. Give one between 0 and 1, such as 0.99.")
     if not 0 <= rate < float("inf"):
         raise InputError(f"A rate of {rate:g} requests a second makes no sense. Give more than 0.")
-    if not 0 <= headroom <= MOST_HEADROOM:
-        raise InputError(f"A headroom of {headroom:g} makes no sense. Give a share of the rate, such as 0.3 for 30 %.")
+    check_headroom(headroom)
     if chunk < 0:
         raise InputError(f"A step of {chunk} tokens makes no sense. Give more than 0.")
 

@@ -59,7 +59,8 @@ class ReplicaCount:
     requests: int
     per_second: float
     later: int = 0
-    """What later traffic may need: the trace in other orders, at the rate of its busiest fifth. 0: not asked for."""
+    """What later traffic may need, coming `growth` times as fast. 0: not asked for."""
+    growth: float = 1.0
 
 
 def count_replicas(

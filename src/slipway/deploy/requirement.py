@@ -15,6 +15,7 @@ from slipway.workspace import Workspace
 
 PUE, KWH_DOLLARS, KW_SPACE_DOLLARS = 1.3, 0.12, 150.0
 """Power of the building over that of the machines, price of energy, and of space and cooling a kilowatt and month."""
+MOST_HEADROOM = 100.0
 MACHINE_FACTOR = 1.4
 """A whole machine costs so many times its accelerators. Source: list prices of 8-way machines, 2025."""
 
@@ -33,6 +34,15 @@ class Asked:
     monthly_budget: float | None = None
     own_racks: bool = False
     region: str = ""
+    headroom: float = 0.0
+    """Share by which more requests a second are planned for than the trace or [decide] says."""
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """The trace with the headroom."""
+        if self.trace is None or not self.headroom:
+            return self.trace
+        return self.trace.at_rate(self.trace.per_second * (1 + self.headroom))
 
     def demand(self, workspace: Workspace) -> Demand:
         """The demand to plan for. Raises `RequirementMissing`, `RequirementContradiction`, `InputError`."""
@@ -51,9 +61,10 @@ class Asked:
         for name, value in given.items():
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"{name} = {value:g} makes no sense. Give a number above 0.")
+        check_headroom(self.headroom)
         changes = {name: value for name, value in given.items() if value is not None}
-        if self.trace is not None:
-            traffic = self.trace
+        traffic = self.traffic
+        if traffic is not None:
             longest = int((traffic.input_tokens + traffic.output_tokens).max())
             demand = Demand(
                 requests_per_day=traffic.per_second * DAY_S,
@@ -81,6 +92,8 @@ class Asked:
         else:
             demand = read_demand(settings)
         demand = replace(demand, **changes)  # type: ignore[arg-type]
+        if traffic is None:
+            demand = replace(demand, requests_per_day=demand.requests_per_day * (1 + self.headroom))
         check_demand(demand, api_models=settings.api_models or ["any"], open_models=settings.open_models or ["any"])
         return demand
 
@@ -122,6 +135,12 @@ class Asked:
         over = f"{MACHINE_FACTOR:g} over {demand.horizon_months} months"
         source = f"bought for ${bought.purchase:,.0f} x {over}; {bought.source}"
         return Rent(hourly=hourly, low=hourly, high=hourly, source=source, as_of=bought.as_of)
+
+
+def check_headroom(headroom: float) -> None:
+    """Raises `InputError` for a headroom that makes no sense."""
+    if not 0 <= headroom <= MOST_HEADROOM:
+        raise InputError(f"A headroom of {headroom:g} makes no sense. Give a share of the rate, such as 0.3 for 30 %.")
 
 
 def region_hourly(own: OwnPrices, hardware: str, region: str) -> float | None:

@@ -62,7 +62,7 @@ def safe_use(trace: Traffic, way: Replica, demand: Demand, calibration: Calibrat
     """Rate of the busiest minute / (replicas that a replay needs x throughput of one). Raises `NothingMeets`."""
     peak = peak_per_second(demand)
     faster = max(1.0, REPLICAS * SAFE_UTILISATION * way.requests_per_second / peak)
-    part = busiest_part(trace)
+    part = trace.busiest(MOST_REQUESTS)
     part = part.at_rate(part.per_second * faster)
     setup = Setup(
         shape=way.shape,
@@ -84,12 +84,3 @@ def trace_of(arrivals: Sequence[Arrival], *, output_share: float = OUTPUT_SHARE)
     asked = np.array([one.input * (1 - output_share) if one.output is None else one.input for one in ordered])
     whole = (np.maximum(1, np.rint(tokens)).astype(np.int64) for tokens in (asked, said))
     return Traffic(at - at[0], *whole)
-
-
-def busiest_part(trace: Traffic) -> Traffic:
-    """The consecutive requests, at most `MOST_REQUESTS`, that came in the shortest time."""
-    if len(trace) <= MOST_REQUESTS:
-        return trace
-    spans = trace.arrival_s[MOST_REQUESTS - 1 :] - trace.arrival_s[: len(trace) - MOST_REQUESTS + 1]
-    begin = int(np.argmin(spans))
-    return trace.part(begin, begin + MOST_REQUESTS)

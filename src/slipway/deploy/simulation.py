@@ -13,7 +13,7 @@ from slipway.deploy import loop
 from slipway.deploy.points import step_tokens
 from slipway.deploy.prediction import cache_tokens
 from slipway.deploy.traffic import BLOCK_TOKENS, Traffic
-from slipway.models.calibrations import Calibration, Setup, correction_at, speed_of
+from slipway.models.calibrations import STEPS_BETWEEN, Calibration, Setup, correction_at, speed_of
 from slipway.models.roofline import Work, facts_of, step_seconds
 from slipway.models.sizing import MOST_SEQUENCES
 
@@ -38,6 +38,8 @@ class Engine:
     step_tokens: int
     most: int
     cache_tokens: float
+    prepared: bool = False
+    """A step is prepared during the one before: a request that comes meanwhile waits one step more."""
 
 
 class Replay(NamedTuple):
@@ -93,6 +95,7 @@ def engine_of(
         step_tokens=budget,
         most=most,
         cache_tokens=cache_tokens(setup),
+        prepared=STEPS_BETWEEN.get(setup.engine, 1) > 1,
     )
 
 
@@ -130,6 +133,7 @@ def simulate(
         engine.step_tokens,
         engine.most,
         engine.cache_tokens,
+        int(engine.prepared),
     )
     run(router == "least load", *state, tuple(requests), tuple(answered), table, costs)
     first, last = answered

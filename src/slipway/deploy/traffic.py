@@ -43,6 +43,8 @@ class Traffic:
     input_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
     blocks: Sequence[Sequence[int]] = field(default=())
+    slowed: float = 1.0
+    """How many times longer it lasts than it was recorded: a day of a trace stays a day at any rate."""
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -63,7 +65,8 @@ class Traffic:
 
     def at_rate(self, per_second: float) -> "Traffic":
         """The same requests arriving faster or slower."""
-        return replace(self, arrival_s=self.arrival_s * (self.per_second / per_second))
+        slower = self.per_second / per_second
+        return replace(self, arrival_s=self.arrival_s * slower, slowed=self.slowed * slower)
 
     def part(self, begin: int, end: int) -> "Traffic":
         """Some of the requests, as a trace of their own."""
@@ -73,7 +76,16 @@ class Traffic:
             self.input_tokens[cut],
             self.output_tokens[cut],
             self.blocks[begin:end] if self.blocks else (),
+            self.slowed,
         )
+
+    def busiest(self, most: int) -> "Traffic":
+        """The consecutive requests, at most so many, that came in the shortest time."""
+        if len(self) <= most:
+            return self
+        spans = self.arrival_s[most - 1 :] - self.arrival_s[: len(self) - most + 1]
+        begin = int(np.argmin(spans))
+        return self.part(begin, begin + most)
 
 
 def read_traffic(file: Path) -> Traffic:

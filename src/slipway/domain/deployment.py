@@ -171,6 +171,8 @@ class PlanOption:
     """Lower bound for an autoscaler: what the calmest minutes need; 0 where no traffic was replayed."""
     replicas_by_rule: int = 0
     """What rate / throughput would have said; 0 where no traffic was replayed."""
+    later_replicas: int = 0
+    """What later traffic may need, which comes faster than the trace; 0 where no trace was given."""
     first_token_low_ms: float = 0.0
     first_token_high_ms: float = 0.0
     """An interval that holds 80 % of what is measured in like places."""

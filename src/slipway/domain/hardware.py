@@ -34,6 +34,7 @@ class Hardware:
     watts: float
     efficiency: dict[str, Efficiency]
     origin: Origin = "estimated"
+    """Calibrated where kernels were timed on it, so that its efficiencies are its own."""
     source: str = ""
 
 

@@ -1,6 +1,7 @@
 """The catalogue of open models, and the architecture of any model from its own config.json."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -49,7 +50,7 @@ def find_model(name: str, *, folder: Path | None = None) -> Architecture:
     if name.lower() in known:
         return known[name.lower()]
     path = (folder or Path()) / name
-    if name.endswith(".json") or (path / "config.json").is_file():
+    if name.endswith(".json") or os.path.isfile(path / "config.json"):
         return read_config(path)
     next_step = "List them: slipway deploy models. Any other model works by the path of its config.json."
     raise NotFound("model", name, known=list(known), next_step=next_step)

@@ -78,9 +78,15 @@ def serving_bill(
 
 
 def sequences_that_fit(
-    shape: Architecture, hardware: Hardware, devices: int, precision: Precision, *, tokens: float
+    shape: Architecture,
+    hardware: Hardware,
+    devices: int,
+    precision: Precision,
+    *,
+    tokens: float,
+    bytes_each: float = 2.0,
 ) -> float:
     """How many sequences of so many tokens one replica holds at once; below 1 the model does not fit."""
     empty = serving_bill(shape, hardware, devices, precision, sequences=0, tokens=tokens)
-    each = kv_bytes(shape, tokens) * kv_copies(shape, devices) / GIB
+    each = kv_bytes(shape, tokens, bytes_each=bytes_each) * kv_copies(shape, devices) / GIB
     return max(0.0, (empty.available_gib - empty.total_gib) / each) if each else float("inf")

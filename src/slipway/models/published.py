@@ -91,7 +91,8 @@ def find_published_hardware(text: str) -> Hardware:
     words = _words(text)
     known = {one.name: one for one in list_hardware()}
     for name in sorted(known, key=len, reverse=True):
-        if _words(name) in words:
+        # A name that ends in a number does not go on with one: an A100 is no A10.
+        if re.search(re.escape(_words(name)) + (r"(?!\d)" if name[-1].isdigit() else ""), words):
             return known[name]
     for name in sorted(known, key=lambda name: ("sxm" not in name, name)):
         chip = name.partition("-")[0]

@@ -232,9 +232,10 @@ def decode_step_s(
     sequences: float,
     tokens: float,
     speed: Speed | None = None,
+    cache_bytes_each: float = 2.0,
 ) -> float:
     """Seconds of one step that adds a token to each of `sequences`, which hold `tokens` each."""
-    facts = facts_of(shape, hardware, Split(tensor=devices), precision)
+    facts = facts_of(shape, hardware, Split(tensor=devices), precision, cache_bytes_each=cache_bytes_each)
     work = Work(tokens=sequences, sequences=sequences, context=sequences * tokens, attention=0.0)
     return float(step_seconds(facts, speed or kernel_prior(shape, hardware, precision), work))
 

@@ -72,6 +72,27 @@ class Replica:
     calibration: Calibration | None = field(default=None, compare=False, repr=False)
     """What its speed comes from; None is the shipped one."""
 
+    @property
+    def setup(self) -> Setup:
+        return Setup(
+            shape=self.shape,
+            hardware=self.hardware,
+            engine=self.engine,
+            precision=self.precision,
+            split=Split(tensor=self.devices),
+        )
+
+    def room(self, tokens: float) -> float:
+        """Requests of so many tokens whose keys and values fit beside the weights."""
+        return sequences_that_fit(
+            self.shape,
+            self.hardware,
+            self.devices,
+            self.precision,
+            tokens=tokens,
+            bytes_each=self.setup.cache_bytes_each,
+        )
+
     def replicas(self, peak_per_second: float, *, safe: float = SAFE_UTILISATION) -> int:
         """Copies that hold a peak: peak / (throughput x safe utilisation), rounded up."""
         return max(1, ceil(peak_per_second / (self.requests_per_second * safe)))
@@ -159,9 +180,7 @@ def size_replica(
     fits = _fits(empty)
     if fits:
         return replace(empty, rejected=fits)
-    mean_tokens = load.input_tokens + load.output_tokens
-    room = sequences_that_fit(shape, hardware, devices, precision, tokens=mean_tokens)
-    most = int(min(MOST_SEQUENCES, room))
+    most = int(min(MOST_SEQUENCES, empty.room(load.input_tokens + load.output_tokens)))
     alone = _at(empty, 1)
     if slow := _too_slow(alone):
         return replace(alone, rejected=slow)
@@ -185,12 +204,13 @@ def _at(empty: Replica, sequences: int) -> Replica:
     """A replica that works on so many requests at once."""
     shape, hardware, load = empty.shape, empty.hardware, empty.load
     place = (shape, hardware, empty.devices, empty.precision)
-    split = Split(tensor=empty.devices)
-    setup = Setup(shape=shape, hardware=hardware, engine=empty.engine, precision=empty.precision, split=split)
+    setup = empty.setup
     speed = speed_of(setup, empty.calibration)
     prefill = prefill_s(*place, tokens=load.input_tokens, speed=speed)
     tokens = load.input_tokens + load.output_tokens / 2
-    step = decode_step_s(*place, sequences=sequences, tokens=tokens, speed=speed)
+    step = decode_step_s(
+        *place, sequences=sequences, tokens=tokens, speed=speed, cache_bytes_each=setup.cache_bytes_each
+    )
     token = step + (sequences - 1) * prefill / load.output_tokens
     rate = 1 / (prefill + load.output_tokens * step / sequences)
     busy = SAFE_UTILISATION * rate * prefill
@@ -213,8 +233,7 @@ def _fits(replica: Replica) -> str:
     shape, load = replica.shape, replica.load
     if shape.context < load.context_tokens:
         return f"its context of {shape.context:,} tokens is shorter than {load.context_tokens:,}"
-    room = sequences_that_fit(shape, replica.hardware, replica.devices, replica.precision, tokens=load.context_tokens)
-    if room < 1:
+    if replica.room(load.context_tokens) < 1:
         needed = serving_bill(
             shape, replica.hardware, replica.devices, replica.precision, sequences=1, tokens=load.context_tokens
         )

@@ -241,10 +241,13 @@ def segments(folder: Path) -> list[Segment]:
     return [segment for _, segment in sorted(found)]
 
 
-def read_segment(segment: Segment, position: int = 0, *, most_bytes: int = 4 << 20) -> Reading:
-    """Whole records from `position` on. The torn tail of a writer that is gone is cut off: it was never acknowledged.
+def read_segment(
+    segment: Segment, position: int = 0, *, most_bytes: int = 4 << 20, most_records: int = 1 << 30
+) -> Reading:
+    """Whole records from `position` on: about `most_bytes` of them, and at most `most_records`.
 
-    A record whose checksum is wrong although more follow was damaged on the disk; it is counted and left out.
+    The torn tail of a writer that is gone is cut off: it was never acknowledged. A record whose checksum is wrong
+    although more follow was damaged on the disk; it is counted and left out.
     """
     live = segment.live()
     try:
@@ -268,7 +271,7 @@ def read_segment(segment: Segment, position: int = 0, *, most_bytes: int = 4 << 
                 piece += file.read(RECORD.size + length - len(piece))
         at, limit, view = 0, len(piece) - RECORD.size, memoryview(piece)
         start = position
-        while at <= limit and taken < most_bytes:
+        while at <= limit and taken < most_bytes and len(records) < most_records:
             length, checksum = RECORD.unpack_from(piece, at)
             begin = at + RECORD.size
             if length == 0 or begin + length > len(piece):
@@ -286,7 +289,8 @@ def read_segment(segment: Segment, position: int = 0, *, most_bytes: int = 4 << 
                 break
             else:
                 damaged += 1
-        if at and position < size and (taken >= most_bytes or start + len(piece) < size):
+        enough = taken >= most_bytes or len(records) >= most_records
+        if at and position < size and (enough or start + len(piece) < size):
             return Reading(records, position, damaged, False)
     if live:
         return Reading(records, position, damaged, False)

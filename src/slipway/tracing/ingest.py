@@ -22,7 +22,10 @@ from slipway.store.store import Store, open_store
 from slipway.tracing.cost import PriceOf, catalog_price
 from slipway.tracing.intake import decode_record, take_in
 
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 17 << 20
+"""Of the journal in one transaction: a whole segment, which then need not be overwritten before it is deleted."""
+BATCH_RECORDS = 8000
+"""Of them at most so many, which bounds what is in memory and how long others wait to write."""
 QUIET_PASSES = 25
 """So many looks without a record, five seconds, and the database gets time to tidy up."""
 FORGET_EVERY_S = 3600.0
@@ -127,7 +130,7 @@ def _drain_segment(store: Store, segment: Segment, price_of: PriceOf) -> Drained
     done = Drained()
     position = store.positions.of(segment.name)
     while True:
-        reading = read_segment(segment, position, most_bytes=BATCH_BYTES)
+        reading = read_segment(segment, position, most_bytes=BATCH_BYTES, most_records=BATCH_RECORDS)
         if reading.records or reading.damaged or reading.end != position:
             done += _take_in(store, segment, reading.records, reading.end, reading.damaged, price_of)
             # The journal was synced before its sender was told; it may go only when the store outlives a power cut too.

@@ -271,7 +271,8 @@ def _scaling_words(deployment: Deployment) -> str:
 ## The model follows its traffic
 
 The plan needs {model.least_replicas} replicas in the calmest minutes and {model.replicas} in the busiest, each for
-{model.per_second:.3g} requests a second. Apply one of the two, not both:
+{model.per_second:.3g} requests a second; later traffic may take {autoscaling.most_replicas(model)}. Apply one of the
+two, not both:
 
 - `kubectl apply -f autoscaling/keda.yaml` where KEDA is installed and Prometheus scrapes vLLM.
 - `kubectl apply -f autoscaling/hpa.yaml` where an adapter of Prometheus offers `{autoscaling.RATE_METRIC}`, the rate of
