@@ -92,13 +92,14 @@ class Upstream(asyncio.Protocol):
     def __init__(self, state: State) -> None:
         self.state = state
         self.parser = httptools.HttpRequestParser(self)
+        self.transport: Any = None
         self.task: asyncio.Task[None] | None = None
         self.model = ""
         self.writable = asyncio.Event()
         self.writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self.transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.task is not None and not self.task.done():
@@ -361,18 +362,18 @@ class MockUpstream:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._ready.wait(10)
+        self._ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def wait_cancelled(self, model: str, *, within_s: float = 2.0) -> bool:
+    def wait_cancelled(self, model: str, *, within_s: float = 30.0) -> bool:
         """Whether the upstream saw a client of this model leave within that time."""
         until = time.monotonic() + within_s
         while time.monotonic() < until:
@@ -387,12 +388,13 @@ class MockUpstream:
 
         def close() -> None:
             for connection in list(self._connections):
-                connection.transport.close()
-            self._connections.clear()
+                if connection.transport is not None:
+                    connection.transport.close()
+                    self._connections.discard(connection)
             self._loop.call_later(0.02, closed.set)
 
         self._loop.call_soon_threadsafe(close)
-        closed.wait(10)
+        closed.wait(60)
 
     def _run(self) -> None:
         asyncio.run(self._serve())
@@ -412,9 +414,11 @@ class MockUpstream:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for connection in connections:
-            connection.transport.abort()
-        await asyncio.sleep(0.01)
+        for _ in range(3):  # one that was accepted just now becomes a connection only in the next moment
+            for connection in connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
+            await asyncio.sleep(0.01)
 
 
 async def run(port: int) -> None:

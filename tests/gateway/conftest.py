@@ -224,7 +224,7 @@ def serving(workspace: Workspace, **options: Any) -> Iterator[Served]:
         bound.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not server.started and time.monotonic() < until:
             time.sleep(0.01)
         if warm:
@@ -234,7 +234,7 @@ def serving(workspace: Workspace, **options: Any) -> Iterator[Served]:
             yield Served(f"http://127.0.0.1:{bound.getsockname()[1]}", workspace, gateway, server)
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(60)
 
 
 @pytest.fixture(scope="module")

@@ -301,3 +301,26 @@ def test_a_fallback_that_cannot_be_is_refused_with_its_reason(folder, tools, ups
         toml.write_text(before)
         served.gateway.reload()
         assert until(lambda: httpx.get(settings).json()["checks"]["settings"] == "ok")
+
+
+def test_an_engine_that_answers_again_and_breaks_off_is_asked_again(folder, upstream, tools, until):
+    """The one request that looks whether it is back must tell what it saw, else nobody ever looks again."""
+    toml = folder / "slipway.toml"
+    toml.write_text(toml.read_text() + "\n[routing]\nbreaker_failures = 1\nbreaker_s = 0.05\nretry_share = 0.0\n")
+    question = [{"role": "user", "content": "What does express shipping cost?"}]
+    with open_workspace(folder) as workspace:
+        promote(workspace, tools.documents_release(workspace, engine="fast", model="cut"), force=True)
+        with tools.serving(workspace) as served:
+            upstream.state.broken.add("cut")
+            assert served.chat("lamps", messages=question, stream=True).status_code == 502
+            upstream.state.broken.clear()
+            for asked in (2, 3, 4):
+                answers = []
+
+                def looks_again(answers=answers) -> bool:
+                    answers.append(served.chat("lamps", messages=question, stream=True))
+                    return answers[-1].status_code == 200
+
+                assert until(looks_again)
+                assert '"error"' in answers[-1].text
+                assert upstream.state.asked["cut"] >= asked

@@ -14,7 +14,7 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 def open_request(url: str, path: str, body: dict) -> socket.socket:
     host, port = url.removeprefix("http://").split(":")
     content = json.dumps(body).encode()
-    raw = socket.create_connection((host, int(port)), timeout=5)
+    raw = socket.create_connection((host, int(port)), timeout=60)
     raw.sendall(
         b"POST %b HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
         % (path.encode(), len(content), content)

@@ -31,6 +31,7 @@ def test_without_an_application_that_is_a_note(tmp_path: Path) -> None:
         pytest.param('[release]\nengine = "far"\n', "backends", "far", id="an unknown engine"),
         pytest.param('[store]\nurl = "sqlite:////dev/null/store.db"\n', "store", "null", id="no store"),
         pytest.param('[guard]\nbefore = [{ rail = "shouting" }]\n', "backends", "shouting", id="an unknown rail"),
+        pytest.param('[upstream]\nproxy = "http://p:1"\n', "backends", "aiohttp", id="a proxy that nobody asks"),
     ],
 )
 def test_a_problem_is_named(application: Path, line: str, name: str, detail: str) -> None:

@@ -247,7 +247,7 @@ async def test_each_deadline_is_kept_and_named(serve, first, deadlines, phase, n
         await fetch(server.url, new_client(), deadlines=deadlines)
     assert late.value.phase == phase
     if first != b"drip":
-        await asyncio.wait_for(server.left.wait(), 2)
+        await asyncio.wait_for(server.left.wait(), 30)
 
 
 async def test_a_short_deadline_after_a_long_one_on_the_same_connection(serve, new_client):
@@ -276,7 +276,7 @@ async def test_a_cancelled_task_closes_its_connection(serve, new_client):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(server.left.wait(), 2)
+    await asyncio.wait_for(server.left.wait(), 30)
 
 
 async def test_leaving_the_loop_over_chunks_closes_the_connection(serve, new_client):
@@ -291,7 +291,7 @@ async def test_leaving_the_loop_over_chunks_closes_the_connection(serve, new_cli
     chunks = response.chunks()
     assert await anext(chunks) == b"hello"
     await chunks.aclose()
-    await asyncio.wait_for(server.left.wait(), 2)
+    await asyncio.wait_for(server.left.wait(), 30)
 
 
 async def test_a_reader_that_does_not_read_stops_the_sender(serve, new_client):

@@ -52,9 +52,9 @@ async def ask(client: HttpClient, port: int, **deadlines: float) -> str:
     return (await response.read()).decode()
 
 
-async def test_a_host_that_moved_is_found_although_it_was_looked_up_a_moment_ago(port):
+async def test_a_host_that_moved_is_found_although_it_was_looked_up_a_moment_ago(port, new_client):
     nameserver = Nameserver(OLD)
-    client = HttpClient(lookup=nameserver)
+    client = new_client(lookup=nameserver)
     async with answering(OLD, port):
         assert [await ask(client, port) for _ in range(3)] == [OLD] * 3
     assert nameserver.asked == 1
@@ -63,10 +63,10 @@ async def test_a_host_that_moved_is_found_although_it_was_looked_up_a_moment_ago
         assert await ask(client, port) == NEW
 
 
-async def test_a_lookup_that_fails_leaves_the_addresses_that_were_known(port, monkeypatch):
+async def test_a_lookup_that_fails_leaves_the_addresses_that_were_known(port, monkeypatch, new_client):
     monkeypatch.setattr(names, "FRESH_S", 0.0)
     nameserver = Nameserver(OLD)
-    client = HttpClient(lookup=nameserver)
+    client = new_client(lookup=nameserver)
     async with answering(OLD, port):
         assert await ask(client, port) == OLD
         nameserver.addresses = []
@@ -74,9 +74,9 @@ async def test_a_lookup_that_fails_leaves_the_addresses_that_were_known(port, mo
     assert nameserver.asked == 2
 
 
-async def test_a_name_that_was_never_found_is_told_as_that(port):
+async def test_a_name_that_was_never_found_is_told_as_that(port, new_client):
     with pytest.raises(ConnectFailed, match="Temporary failure in name resolution"):
-        await ask(HttpClient(lookup=Nameserver()), port)
+        await ask(new_client(lookup=Nameserver()), port)
 
 
 async def test_of_several_addresses_a_dead_one_costs_nothing_and_goes_last_for_a_while(port):
@@ -87,7 +87,7 @@ async def test_of_several_addresses_a_dead_one_costs_nothing_and_goes_last_for_a
             assert await ask(client, port) == NEW
 
 
-async def test_an_address_that_swallows_everything_leaves_time_for_the_next(port):
+async def test_an_address_that_swallows_everything_leaves_time_for_the_next(port, new_client):
     with ExitStack() as stack:
         silent = stack.enter_context(socket.socket())
         silent.bind((OLD, port))
@@ -97,12 +97,12 @@ async def test_an_address_that_swallows_everything_leaves_time_for_the_next(port
             waiting.setblocking(False)
             waiting.connect_ex((OLD, port))
         async with answering(NEW, port):
-            assert await ask(HttpClient(lookup=Nameserver(OLD, NEW)), port, connect_s=2.0) == NEW
+            assert await ask(new_client(lookup=Nameserver(OLD, NEW)), port, connect_s=2.0) == NEW
 
 
-async def test_an_address_in_numbers_is_not_looked_up(port):
+async def test_an_address_in_numbers_is_not_looked_up(port, new_client):
     nameserver = Nameserver(NEW)
     async with answering(OLD, port):
-        response = await HttpClient(lookup=nameserver).send("GET", f"http://{OLD}:{port}/")
+        response = await new_client(lookup=nameserver).send("GET", f"http://{OLD}:{port}/")
         assert await response.read() == OLD.encode()
     assert nameserver.asked == 0

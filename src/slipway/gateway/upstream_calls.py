@@ -262,7 +262,10 @@ class Asking:
             first = await response.piece()
             # Half an event helps nobody; a whole one may say that all is lost, while others can still be asked.
             while len(first) < LONGEST_FIRST and not response.complete and not EVENT_END.search(first):
-                first += await response.piece()
+                more = await response.piece()
+                if not more:
+                    break
+                first += more
             if not first:
                 raise EngineGarbled(target.engine, "the stream is empty")
             return Passed(response, first, True)

@@ -13,7 +13,7 @@ from slipway.domain.errors import SlipwayError
 from slipway.embedders.base import embedders
 from slipway.engines.base import engines
 from slipway.guard.parts import guardrails_from_settings
-from slipway.models.choice import choose_embedder, choose_engine
+from slipway.models.choice import choose_embedder, choose_engine, choose_http
 from slipway.retrieve.web_pages import is_address
 
 State = Literal["ok", "note", "problem"]
@@ -48,7 +48,8 @@ def examine(folder: Path) -> list[Finding]:
 
 
 def check_backends(settings: Settings, *, folder: Path) -> str:
-    """What the settings name: engines, embedder, rails. Raises the first error in them."""
+    """What the settings name: engines and the way to them, embedder, rails. Raises the first error in them."""
+    choose_http(settings.upstream, folder=folder)
     for name in {settings.release.engine, *settings.engines}:
         choose_engine(settings, name, folder=folder)
     embedder = choose_embedder(settings.retrieve.embedder, folder=folder)

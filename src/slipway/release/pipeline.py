@@ -162,6 +162,7 @@ async def stream_answer(
                 break
             except EngineError as failed:
                 if begun:
+                    route.answered()  # what breaks off later was there: whoever was sent to look has seen it
                     raise
                 route.go_on(failed)
             except BaseException:

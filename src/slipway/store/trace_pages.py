@@ -56,7 +56,13 @@ _decoder = msgspec.msgpack.Decoder(list[Said])
 
 def entry_of(spans: Sequence[Span]) -> bytes:
     """Content and errors of spans. Those that say nothing are left out; nothing at all gives b''."""
-    said = [(bytes.fromhex(span.span), span.error, span.content) for span in spans if span.content or span.error]
+    said: Sequence[tuple[bytes, str, dict[str, Any]]]
+    if len(spans) == 1:
+        # Most traces are one span, and this runs for each of them.
+        (one,) = spans
+        said = ((bytes.fromhex(one.span), one.error, one.content),) if one.content or one.error else ()
+    else:
+        said = [(bytes.fromhex(span.span), span.error, span.content) for span in spans if span.content or span.error]
     if not said:
         return b""
     try:

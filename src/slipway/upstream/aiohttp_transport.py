@@ -90,7 +90,7 @@ class AiohttpTransport:
                     raise
                 fresh = True
             except ConnectFailed:
-                if moved or proxy is not None or not await sessions.has_moved(request):
+                if moved or proxy is not None or not await sessions.has_moved(request, deadlines):
                     raise
                 moved = True
 
@@ -184,14 +184,15 @@ class Sessions:
             raise ResponseGarbled(request.origin, "it wants to switch protocols")
         return AiohttpResponse(response, attempt, max_bytes)
 
-    async def has_moved(self, request: Prepared) -> bool:
+    async def has_moved(self, request: Prepared, deadlines: Deadlines) -> bool:
         """Whether a host that does not answer has an address by now that it had not before."""
         if request.address or is_address(request.host):
             return False
         try:
-            before = await self._names.addresses(request.host, request.port, now=self._loop.time())
-            now = await self._names.addresses(request.host, request.port, now=self._loop.time(), anew=True)
-        except OSError:
+            async with asyncio.timeout(deadlines.connect_s):
+                before = await self._names.addresses(request.host, request.port, now=self._loop.time())
+                now = await self._names.addresses(request.host, request.port, now=self._loop.time(), anew=True)
+        except OSError:  # a TimeoutError is one
             return False
         return not set(now) <= set(before)
 
@@ -320,9 +321,16 @@ class AiohttpResponse:
             async with asyncio.timeout_at(until):
                 return await self._content.readany()
         except TimeoutError:
+            if kept := self._content._read_nowait(-1):
+                return kept  # it came in the same moment
+            if self.complete:
+                return b""
             self.close()
             raise UpstreamTimeout(self._origin, phase, wait_s or 0.0) from None
         except (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError) as wrong:
+            # The reader of the body holds it, and aiohttp raises one and the same for all that were closed: with the
+            # frames that it passed through none of them would ever be freed.
+            wrong = wrong.with_traceback(None)
             # A RuntimeError is what `readany` says of a connection that was lost and not told of yet. What came before
             # goes out first; `readany` would keep it to itself.
             if kept := self._content._read_nowait(-1):
@@ -330,8 +338,7 @@ class AiohttpResponse:
             self.close()
             if self._late:
                 raise UpstreamTimeout(self._origin, "whole answer", self._deadlines.total_s or 0.0) from None
-            # The reader of the body holds it: with the frames that it passed through it would be a circle.
-            raise _within_the_answer(self._origin, wrong) from wrong.with_traceback(None)
+            raise _within_the_answer(self._origin, wrong) from wrong
 
     async def chunks(self) -> AsyncIterator[bytes]:
         try:
@@ -359,7 +366,7 @@ class AiohttpResponse:
             self._content.set_exception(aiohttp.ClientPayloadError(CUT))
 
     def _out_of_time(self) -> None:
-        self._late = True
+        self._late, self._clock = True, None
         self.close()
 
 
