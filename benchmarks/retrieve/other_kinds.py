@@ -34,7 +34,7 @@ from slipway.workspace import open_workspace
 KINDS = Path(__file__).resolve().parent / "kinds"
 MOST = 300
 """Questions of a kind that are asked."""
-HALVES = 200
+HALVES = 2000
 BORROWED = 60
 """Questions of other kinds that stand for those that nothing answers."""
 SETTINGS = '[application]\nname = "kinds"\n\n[retrieve]\nembedder = {{ kind = "{embedder}" }}\n'

@@ -127,6 +127,11 @@ def test_with_too_few_questions_nothing_may_be_called_a_gap(rate: float, fewest:
     assert conformal_cutoff(scores[1:], rate) == -math.inf
 
 
+def test_a_rate_that_no_binary_number_hits_costs_no_question() -> None:
+    """0.29 of 100 is 28.999… in floating point."""
+    assert conformal_cutoff([float(number) for number in range(99)], 0.29) == 28.0
+
+
 def test_the_interval_of_one_calibration_is_that_of_its_rates() -> None:
     draws = numpy.random.default_rng(3)
     rates = numpy.sort([conformal_cutoff(draws.uniform(size=60).tolist(), 0.05) for _ in range(4000)])

@@ -64,7 +64,7 @@ def calibrate_index(
     _check_count(labelled, false_alarms)
     scores = _score_cases(workspace, index, labelled, on_progress)
     calibration = calibrate(
-        scores, index=name, threshold=to_logit(index.coverage.threshold), false_alarms=false_alarms, now=workspace.now
+        scores, index=name, threshold=to_logit(index.coverage.threshold), false_alarms=false_alarms, now=workspace.now()
     )
     return _save(workspace, name, calibration)
 
@@ -128,9 +128,7 @@ def alarms_left_out(scores: Sequence[float], false_alarms: float) -> int:
     return sum(score < ordered[rank] for score in ordered[:rank])
 
 
-def calibrate(
-    scores: Scores, *, index: str, threshold: float, false_alarms: float, now: Callable[[], datetime]
-) -> Calibration:
+def calibrate(scores: Scores, *, index: str, threshold: float, false_alarms: float, now: datetime) -> Calibration:
     """What the scores give. `threshold` is the shipped one in log-odds. There must be enough answered questions."""
     cutoff = conformal_cutoff(scores.answered, false_alarms)
     low, high = rate_interval(len(scores.answered), false_alarms)
@@ -148,7 +146,7 @@ def calibrate(
         ),
         unanswered=_found(scores.unanswered, threshold, cutoff),
         left_out=_found(scores.left_out, threshold, cutoff),
-        calibrated_at=now(),
+        calibrated_at=now,
     )
 
 
