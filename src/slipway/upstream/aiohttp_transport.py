@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ from slipway.domain.errors import (
 from slipway.upstream.connection import HEADERS_LIMIT, PAUSE_ABOVE
 from slipway.upstream.deadlines import Deadlines
 from slipway.upstream.names import Lookup, Names, look_up
+from slipway.upstream.pieces import ByPieces
 from slipway.upstream.pool import KEEP_IDLE_S, STALE_WITHIN_S, is_address, plain_reason
 from slipway.upstream.request import Prepared
 
@@ -253,7 +254,7 @@ class Attempt:
         return UpstreamTimeout(self.origin, self._phase, self._wait_s or 0.0)
 
 
-class AiohttpResponse:
+class AiohttpResponse(ByPieces):
     """An answer that aiohttp reads; satisfies `Response`."""
 
     def __init__(self, response: aiohttp.ClientResponse, attempt: Attempt, max_bytes: int | None) -> None:
@@ -289,9 +290,6 @@ class AiohttpResponse:
             self._clock.cancel()
         if self._lost is not None:
             self._lost.remove_done_callback(self._was_lost)
-
-    def header(self, name: bytes) -> bytes | None:
-        return next((value for key, value in self.headers if key == name), None)
 
     @property
     def complete(self) -> bool:
@@ -339,19 +337,6 @@ class AiohttpResponse:
             if self._late:
                 raise UpstreamTimeout(self._origin, "whole answer", self._deadlines.total_s or 0.0) from None
             raise _within_the_answer(self._origin, wrong) from wrong
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        try:
-            while piece := await self.piece():
-                yield piece
-        finally:
-            self.close()
-
-    async def read(self) -> bytes:
-        pieces = []
-        while piece := await self.piece():
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def close(self) -> None:
         if self._clock is not None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from ipaddress import ip_address
 from typing import Any
 
@@ -14,6 +14,7 @@ from slipway.domain.errors import ConnectFailed, ConnectionBroken, UpstreamTimeo
 from slipway.upstream.connection import Connection, Exchange
 from slipway.upstream.deadlines import Deadlines
 from slipway.upstream.names import Lookup, Names, look_up
+from slipway.upstream.pieces import ByPieces
 from slipway.upstream.request import Prepared
 
 KEEP_IDLE_S = 55.0
@@ -23,7 +24,7 @@ _open: set[AsyncGenerator[None, None]] = set()
 connections with it, or after the loop that could have closed them."""
 
 
-class StreamedResponse:
+class StreamedResponse(ByPieces):
     """An answer of a pooled connection; satisfies `Response`."""
 
     __slots__ = ("_exchange", "headers", "status")
@@ -32,12 +33,6 @@ class StreamedResponse:
         self._exchange = exchange
         self.status = exchange.status
         self.headers = exchange.headers
-
-    def header(self, name: bytes) -> bytes | None:
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
 
     async def piece(self) -> bytes:
         exchange = self._exchange
@@ -65,20 +60,10 @@ class StreamedResponse:
         once, without a turn of the loop; it says whether it took the piece, and never raises."""
         self._exchange.taker = taker
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        try:
-            while piece := await self.piece():
-                yield piece
-        finally:
-            self.close()
-
     async def read(self) -> bytes:
         if self.complete:
             return self._exchange.take()
-        pieces = []
-        while piece := await self.piece():
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return await super().read()
 
     @property
     def complete(self) -> bool:

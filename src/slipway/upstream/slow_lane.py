@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from slipway.domain.errors import UpstreamError, UpstreamTimeout
 from slipway.upstream.deadlines import Deadlines
+from slipway.upstream.pieces import ByPieces
 
 AHEAD = 64
 """Pieces of a stream that are made before they are wanted."""
@@ -52,7 +53,7 @@ class SlowLane:
             self._places.release()
 
 
-class LaneResponse:
+class LaneResponse(ByPieces):
     """What a call on a slow lane answers, as it comes; satisfies `Response`.
 
     `begin` gives the status, the headers and the pieces of the body, which come with back pressure and raise
@@ -128,9 +129,6 @@ class LaneResponse:
 
     # Response ------------------------------------------------------------------------------------------------------
 
-    def header(self, name: bytes) -> bytes | None:
-        return next((value for key, value in self.headers if key == name), None)
-
     @property
     def complete(self) -> bool:
         """Whether everything was handed out."""
@@ -145,16 +143,6 @@ class LaneResponse:
             raise what
         self._over = what is None
         return what or b""
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        try:
-            while piece := await self.piece():
-                yield piece
-        finally:
-            self.close()
-
-    async def read(self) -> bytes:
-        return b"".join([piece async for piece in self.chunks()])
 
     def close(self) -> None:
         """Gives the answer up: what still runs on the lane for it is cancelled."""

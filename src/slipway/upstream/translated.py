@@ -16,6 +16,7 @@ from slipway.domain.ids import new_trace_id
 from slipway.domain.message import Delta, Reply, Request
 from slipway.upstream.chat import read_deltas, read_whole
 from slipway.upstream.client import Deadlines, HttpClient, Prepared, Response
+from slipway.upstream.pieces import ByPieces
 from slipway.upstream.request import prepare
 from slipway.wire.chat import Chat, Facts, StreamTranslator
 from slipway.wire.errors import UNREADABLE, error_kind, error_text, invalid_body, write_error
@@ -146,7 +147,7 @@ class TranslatedEngine(ChatEngine):
         )
 
 
-class TranslatedResponse:
+class TranslatedResponse(ByPieces):
     """An answer of a foreign API in the shape of chat completions; satisfies `Response`."""
 
     def __init__(
@@ -173,9 +174,6 @@ class TranslatedResponse:
         shape = b"text/event-stream; charset=utf-8" if self._stream else b"application/json"
         self.headers = [*kept, (b"content-type", shape)]
 
-    def header(self, name: bytes) -> bytes | None:
-        return next((value for key, value in self.headers if key == name), None)
-
     @property
     def complete(self) -> bool:
         """Whether everything was read and translated."""
@@ -199,16 +197,9 @@ class TranslatedResponse:
                 return out
         return b""
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        try:
-            while piece := await self.piece():
-                yield piece
-        finally:
-            self.close()
-
     async def read(self) -> bytes:
         if self._stream is not None:
-            return b"".join([piece async for piece in self.chunks()])
+            return await super().read()
         raw = await self._response.read()
         self._over = True
         try:
