@@ -24,8 +24,8 @@ from slipway.retrieve.ranking import ndcg_at
 from slipway.text.markdown import plain_text
 from slipway.vectors.sqlite import SQLiteIndexes
 
-WORDS = (0, 5, 8, 12, 1000)
-"""Below so many words a question is searched together with the one before it; 5 is what ships."""
+WORDS = (0, 5, 8, 10, 12, 1000)
+"""Below so many words a question is searched together with the one before it; 10 is what ships."""
 
 
 def main() -> int:
