@@ -6,23 +6,34 @@ import gc
 import pytest
 
 from slipway.domain.errors import ConnectionBroken, UpstreamTimeout
-from slipway.upstream.client import Deadlines, HttpClient
+from slipway.upstream.client import Deadlines, HttpClient, Response
 from slipway.upstream.connection import Exchange
 
 
-async def breaks_off(client: HttpClient) -> None:
+async def half_an_answer(client: HttpClient, error: type[Exception], *, stays: bool, deadlines: Deadlines) -> Response:
+    """What is left of an answer whose first half came. The server closes the connection, or `stays` until we do."""
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
-        await writer.drain()
+        await (reader.read() if stays else writer.drain())
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        response = await client.send("GET", f"http://127.0.0.1:{port}/")
-        with pytest.raises(ConnectionBroken):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        response = await client.send("GET", url, deadlines=deadlines)
+        with pytest.raises(error):
             await response.read()
-        assert not response.complete
+        return response
+
+
+async def breaks_off(client: HttpClient) -> None:
+    response = await half_an_answer(client, ConnectionBroken, stays=False, deadlines=Deadlines())
+    assert not response.complete
+
+
+async def is_late(client: HttpClient) -> None:
+    await half_an_answer(client, UpstreamTimeout, stays=True, deadlines=Deadlines(total_s=0.02))
 
 
 def test_what_broke_off_is_let_go_of_at_once() -> None:
@@ -42,20 +53,6 @@ def test_what_broke_off_is_let_go_of_at_once() -> None:
         assert asyncio.run(several()) <= before
     finally:
         gc.enable()
-
-
-async def is_late(client: HttpClient) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        response = await client.send("GET", url, deadlines=Deadlines(total_s=0.02))
-        with pytest.raises(UpstreamTimeout):
-            await response.read()
 
 
 @pytest.mark.parametrize("fault", [breaks_off, is_late])

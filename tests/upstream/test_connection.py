@@ -6,14 +6,7 @@ import pytest
 
 from slipway.upstream.client import HttpClient
 from slipway.upstream.connection import Connection
-
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
-
-
-async def always_ok(scripted, reader, writer):
-    while await scripted.request(reader):
-        writer.write(OK)
-        await writer.drain()
+from tests.upstream.test_client import always_ok
 
 
 async def test_a_connection_whose_end_is_not_told_yet_is_replaced_silently(serve, monkeypatch):

@@ -206,8 +206,7 @@ class Door(HttpToolsProtocol):
     def _begin(self, exchange: Exchange) -> None:
         """Starts to answer: the short way if all of the request is there and may go it."""
         self._whole = None
-        if self._waits:
-            self._wait_no_more()
+        self._wait_no_more()
         if not exchange.more_body and self._express is not None and not self.flow.write_paused:
             passing = self._express.take(exchange)
             if passing is not None:

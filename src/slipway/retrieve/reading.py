@@ -21,8 +21,6 @@ READ = ("read", "read_lead", "read_of_all")
 NOTHING_READ = {"read": -2.0, "read_lead": 0.0, "read_of_all": -2.0}
 # Logistic weights; fitted by benchmarks/retrieve/fit_coverage.py on whether a sentence holds the answer to a question
 # about an encyclopaedia article (SQuAD 2.0), among the ten best sentences of a search.
-# Logistic weights; fitted by benchmarks/retrieve/fit_coverage.py on whether a sentence holds the answer to a question
-# about an encyclopaedia article (SQuAD 2.0), among the ten best sentences of a search.
 READER = {
     "coverage": 0.68, "coverage_with_headings": 0.68, "coverage_with_neighbours": 0.39, "coverage_by_passage": 1.01,
     "headings": 0, "bigrams": 0.11, "rarest_missing": 1.15, "names": -0.19, "names_in_passage": -0.32,
