@@ -1,4 +1,4 @@
-"""Megabytes that `pip install slipway` puts on disk, and what the extra `local` adds with weights; neither has torch."""
+"""Megabytes that `pip install slipway` puts on disk, and what the extra `local` adds with weights; without torch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def main() -> int:
         figures += [Figure(f"  {package.name}", megabytes(package), "MB") for package in by_size]
         distributions = len(list(packages.glob("*.dist-info")))
         figures += _local(wheel, packages)
-    return print_table(f"Base install: {distributions} distributions, no torch; then the extra 'local' with weights", figures)
+    return print_table(
+        f"Base install: {distributions} distributions, no torch; then the extra 'local' with weights", figures
+    )
 
 
 def _local(wheel: Wheel, packages: Path) -> list[Figure]:
