@@ -1,11 +1,13 @@
 """A client that leaves cancels the work it asked for, and its trace says so."""
 
+import gc
 import json
 import socket
 
 import httpx
 import pytest
 
+from slipway.gateway.door import Door
 from slipway.release.channels import promote
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -121,3 +123,35 @@ def test_with_another_request_waiting_behind(patient, upstream, until):
     assert upstream.wait_cancelled("stall")
     assert until(lambda: "slipway_in_flight 0" in httpx.get(f"{patient.url}/metrics").text)
     assert upstream.state.asked["ok"] == 0
+
+
+def test_a_connection_that_is_over_waits_for_no_collector(served, until):
+    """Hundreds of closed connections would hold megabytes until the collector looks."""
+    plain = {"model": "fast/ok", "messages": MESSAGES}
+
+    def come_and_go() -> None:
+        for path, body in (
+            ("/v1/chat/completions", plain),
+            ("/v1/chat/completions", plain | {"stream": True}),
+            ("/v1/messages", plain | {"max_tokens": 9}),
+        ):
+            raw = open_request(served.url, path, body)
+            read_until(raw, b"\r\n\r\n")
+            raw.close()
+        raw = socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2])), timeout=60)
+        raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 99\r\n\r\n{")
+        raw.close()
+
+    def doors() -> int:
+        return sum(isinstance(one, Door) for one in gc.get_objects())
+
+    come_and_go()
+    gc.collect()
+    gc.disable()
+    try:
+        before = doors()
+        for _ in range(5):
+            come_and_go()
+        assert until(lambda: doors() <= before)
+    finally:
+        gc.enable()

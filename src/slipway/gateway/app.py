@@ -275,6 +275,7 @@ class Gateway:
             self._running.discard(call)
             counts.in_flight -= 1
             self._finish(call)
+            call.let_go()
 
     def _finish(self, call: Call) -> None:
         """Counts a call that has come to its end."""

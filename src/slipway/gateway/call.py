@@ -193,6 +193,10 @@ class Call:
 
     # Out ---------------------------------------------------------------------------------------------------------
 
+    def let_go(self) -> None:
+        """Nothing more goes out: what stood between this call and the server knows the call, and would keep both."""
+        self._send = _to_nobody
+
     def send_through(self, outlet: Callable[[Send], Send]) -> None:
         """Puts something between this call and the server, which sees and may change all that goes out."""
         self._send = outlet(self._send)
@@ -275,3 +279,7 @@ class Call:
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self.started
+
+
+async def _to_nobody(_message: MutableMapping[str, Any]) -> None:
+    raise ClientLeft

@@ -145,6 +145,10 @@ class Door(HttpToolsProtocol):
         passing, self._passing = self._passing, None
         if passing is not None:
             passing.left()
+        # Requests know their connection; if it knew them on, each would wait for the collector, which looks seldom.
+        self.cycle = cast(Any, None)
+        self._body_of = self._whole = None
+        self.pipeline.clear()
 
     @staticmethod
     def _before(cycle: Any) -> Any:
