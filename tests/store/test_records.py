@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from slipway.config.secrets import Secret
 from slipway.domain.dataset import Case, Dataset
 from slipway.domain.decoding import Decoding
 from slipway.domain.errors import ContentDamaged, ContentErased, NotFound
@@ -17,10 +18,11 @@ from slipway.domain.ids import ReleaseId, SubjectId, TraceId, hash_text
 from slipway.domain.model import Model
 from slipway.domain.prompt import Example, Prompt
 from slipway.domain.release import Channel, Evidence, Measure, PartRef, Release, Share
-from slipway.store.records import KINDS, Kind, id_of, register
+from slipway.store.records import KINDS, MOST_RECENT, Kind, id_of, register
 from slipway.store.schema import record, record_part
-from slipway.store.store import Store
+from slipway.store.store import Store, open_store
 
+MASTER = Secret("0f" * 32)
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -192,6 +194,42 @@ def test_a_fingerprint_tells_whether_anything_was_written(store: Store) -> None:
     store.of("another").records.save(channel)
     store.records.save(Feedback(id="f", trace=TraceId("1" * 32), name="thumbs", score=1.0, created_at=NOON))
     assert look() == seen[-1]
+
+
+def test_what_every_request_needs_is_not_read_again_within_a_second(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("slipway.store.records.monotonic", lambda: now)
+    records = store.records
+    records.save(a_prompt())
+    first = records.recent(Prompt, "answer@1")
+    assert first == a_prompt()
+    assert records.recent(Prompt, "answer@1") is first
+    with open_store(store.database.dialect.url, project=store.project, folder=store.folder, master_key=MASTER) as other:
+        other.records.save(a_prompt(note="changed elsewhere"))
+    now += 0.9
+    assert records.recent(Prompt, "answer@1") is first
+    now += 0.2
+    assert records.recent(Prompt, "answer@1").note == "changed elsewhere"
+    # What this process writes is seen at once, and inside a transaction before it ends.
+    records.save(a_prompt(note="here"))
+    assert records.recent(Prompt, "answer@1").note == "here"
+    with store.transaction():
+        records.save(a_prompt(note="not yet"))
+        assert records.recent(Prompt, "answer@1").note == "not yet"
+    assert records.recent(Prompt, "answer@1").note == "not yet"
+    records.delete(Prompt, "answer@1")
+    with pytest.raises(NotFound):
+        records.recent(Prompt, "answer@1")
+
+
+def test_of_recent_records_only_some_are_kept(store: Store) -> None:
+    for version in range(1, MOST_RECENT + 3):
+        store.records.save(a_prompt(version))
+    for version in range(1, MOST_RECENT + 3):
+        assert store.records.recent(Prompt, f"answer@{version}").version == version
+    assert len(store.records._recent) <= MOST_RECENT
 
 
 def test_saving_again_replaces_and_keeps_the_state(store: Store) -> None:

@@ -138,7 +138,7 @@ def test_one_trace_that_cannot_be_stored_does_not_hold_up_the_others(
     real = type(store.traces).add
     poisoned: list[str] = []
 
-    def add(self: object, spans: list[Span]) -> int:
+    def add(self: object, spans: list[Span], calls: object = ()) -> int:
         poisoned.append(spans[0].trace) if not poisoned else None
         if any(span.trace == poisoned[0] for span in spans):
             raise RuntimeError("cannot be stored")

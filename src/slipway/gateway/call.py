@@ -259,7 +259,9 @@ class Call:
 
     async def piece(self, body: bytes) -> None:
         """A piece of a stream; waits while the client is slower than we are."""
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        at_once = self.send_piece
+        if at_once is None or not at_once(body):
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     @property
     def send_piece(self) -> Callable[[bytes], bool] | None:

@@ -6,7 +6,7 @@ from slipway.domain.errors import ModelNotFound, SlipwayError
 from slipway.gateway.call import Call
 from slipway.gateway.canaries import Arm
 from slipway.gateway.snapshot import Snapshot
-from slipway.gateway.targets import Target, make_raw_target
+from slipway.gateway.targets import Target
 from slipway.release.channels import choose_release
 
 SHORTEST_ID = 12
@@ -48,10 +48,9 @@ def _by_name(snapshot: Snapshot, model: str) -> Target:
         release = next((id for id in snapshot.targets if id.startswith(model)), None)
     if release is not None:
         return snapshot.target(release)
-    engine, slash, name = model.partition("/")
-    if slash and snapshot.workspace.settings.server.raw_models:
+    if "/" in model and snapshot.workspace.settings.server.raw_models:
         try:
-            target = make_raw_target(snapshot.workspace, engine, name)
+            target = snapshot.raw_target(model)
         except SlipwayError:
             target = None  # no such engine: the answer below names what there is
         if target is not None and target.endpoints:

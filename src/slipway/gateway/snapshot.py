@@ -22,6 +22,8 @@ from slipway.workspace import Workspace
 
 log = logging.getLogger("slipway.gateway")
 MOST_STAND_INS = 1024
+MOST_RAW = 1024
+"""Models past every release that are remembered; a name that nobody else used may be anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class Snapshot:
     seen: object = field(default=None, compare=False, repr=False)
     """What the store held, as `Records.fingerprint` gives it."""
     _stand_ins: dict[tuple[str, str], Target | None] = field(default_factory=dict, compare=False, repr=False)
+    _raw: dict[str, Target] = field(default_factory=dict, compare=False, repr=False)
 
     def target(self, release: ReleaseId) -> Target:
         """Raises `ReleaseUnavailable` where the release cannot answer here."""
@@ -53,6 +56,21 @@ class Snapshot:
             )
         if target.broken is not None:
             raise ReleaseUnavailable(target.label, str(target.broken))
+        return target
+
+    def raw_target(self, model: str) -> Target:
+        """The target of `engine/model`, past every release. Raises what `choose_engine` raises.
+
+        Made once, like that of a release: to read an engine's settings takes longer than all the rest of a request.
+        """
+        target = self._raw.get(model)
+        if target is None:
+            engine, _, name = model.partition("/")
+            target = make_raw_target(self.workspace, engine, name)
+            if target.broken is None:
+                if len(self._raw) >= MOST_RAW:
+                    del self._raw[next(iter(self._raw))]
+                self._raw[model] = target
         return target
 
     def fallbacks(self, channel: str, target: Target, kind: FailureKind) -> list[Target]:
@@ -145,6 +163,8 @@ def load_snapshot(
     if before is not None and targets.keys() == known.keys():
         targets = dict(before.targets)
     same = before is not None and before.workspace is workspace
+    # As for releases: what was found on an earlier day has the prices of that day.
+    kept = before if same and before is not None and before.day == day else None
     snapshot = Snapshot(
         workspace=workspace,
         channels=channels,
@@ -155,7 +175,8 @@ def load_snapshot(
         day=day,
         watches=canaries.watch(channels.values()) if canaries is not None else {},
         seen=seen,
-        _stand_ins=before._stand_ins if before is not None and same else {},
+        _stand_ins=kept._stand_ins if kept else {},
+        _raw=kept._raw if kept else {},
     )
     if not same:
         snapshot.check_fallbacks()

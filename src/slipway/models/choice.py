@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from slipway.config.secrets import Secret, read_secret
 from slipway.config.settings import Settings, UpstreamSettings
@@ -134,7 +134,7 @@ def _make(
     passed only where it has such a field."""
     try:
         cls = registry.load(kind)
-        hints = get_type_hints(cls)
+        hints = registry.hints(kind)
         fields = {field.name for field in dataclasses.fields(cls) if field.init}
         values = {key: value for key, value in (own or {}).items() if key in fields} | dict(settings)
         if "name" not in fields:

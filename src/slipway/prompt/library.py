@@ -5,6 +5,7 @@ on the version that the file holds. Rolling back writes the old version into the
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,9 @@ def load_prompt(workspace: Workspace, ref: str) -> Prompt:
     Raises `NotFound` with what there is.
     """
     name, _, which = ref.partition("@")
+    if which.isdigit():
+        with suppress(NotFound):
+            return workspace.store.records.recent(Prompt, ref)
     versions = history(workspace, name)
     if not versions:
         known = workspace.store.records.names(Prompt)

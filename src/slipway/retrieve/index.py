@@ -188,7 +188,7 @@ def load_index(workspace: Workspace, reference: str) -> Index:
     wanted = REFERENCE.fullmatch(reference)
     records = workspace.store.records
     if wanted and wanted["version"]:
-        return records.get(Index, reference)
+        return records.recent(Index, reference)
     latest = records.latest(Index, reference)
     if latest is None:
         raise NotFound(

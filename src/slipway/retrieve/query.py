@@ -109,7 +109,9 @@ def embed_questions(workspace: Workspace, index: Index, questions: Sequence[str]
 
 def passages_of(reader: IndexReader, index: Index, hits: Sequence[Fused]) -> list[Passage]:
     """The hits with their texts, in the same order."""
-    titles = {entry.id: entry.title for entry in index.documents}
+    chunks = reader.chunks([hit.chunk for hit in hits])
+    wanted = {chunk.document for chunk in chunks}
+    titles = {entry.id: entry.title for entry in index.documents if entry.id in wanted}
     return [
         Passage(
             document=chunk.document,
@@ -122,7 +124,7 @@ def passages_of(reader: IndexReader, index: Index, hits: Sequence[Fused]) -> lis
             dense=hit.dense,
             heading=chunk.heading,
         )
-        for hit, chunk in zip(hits, reader.chunks([hit.chunk for hit in hits]), strict=True)
+        for hit, chunk in zip(hits, chunks, strict=True)
     ]
 
 

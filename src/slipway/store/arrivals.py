@@ -8,7 +8,6 @@ import msgspec
 from sqlalchemy import Row
 
 from slipway.domain.trace import Span
-from slipway.store.databases.base import Constant
 from slipway.store.journal_spans import with_values
 from slipway.store.rollups import MODEL_KINDS, Tally
 from slipway.store.trace_pages import preview
@@ -39,9 +38,9 @@ NUMBER_COLUMNS = (
     "cost_micros",
     "first_token_ns",
 )
-_is_trace_id = re.compile(r"[0-9a-f]{32}").fullmatch
-_is_span_id = re.compile(r"[0-9a-f]{16}").fullmatch
-_NO_VERDICTS = "{}"
+is_trace_id = re.compile(r"[0-9a-f]{32}").fullmatch
+is_span_id = re.compile(r"[0-9a-f]{16}").fullmatch
+NO_VERDICTS = "{}"
 LINE = (
     "root",
     "started_ns",
@@ -264,80 +263,9 @@ def span_row(one: Span, number: int) -> tuple[Any, ...]:
     )
 
 
-PLAIN_LINE: dict[str, Constant] = {
-    "kind": "chat",
-    "status": "ok",
-    "environment": "",
-    "session": "",
-    "subject": None,
-    "spans": 1,
-    "model_spans": 1,
-    "verdicts": _NO_VERDICTS,
-    "preview": None,
-}
-"""What the lines of all plain calls have in common; see `is_plain_call`."""
-PLAIN_SPAN: dict[str, Constant] = {
-    "parent": None,
-    "kind": "chat",
-    "status": "ok",
-    "prompt": "",
-    "knowledge": "",
-    "usage_estimated": False,
-    "first_token_ns": None,
-    "verdicts": _NO_VERDICTS,
-}
-PLAIN_LINE_COLUMNS = (
-    *("root", "started_ns", "ended_ns", "name", "release", "channel", "provider", "model"),
-    *("input_tokens", "output_tokens", "cost_micros", "id", "trace"),
-)
-"""The others, but project and page."""
-PLAIN_SPAN_COLUMNS = (
-    *("trace_id", "span", "name", "start_ns", "duration_ns", "provider", "model", "response_model", "input_tokens"),
-    *("output_tokens", "cached_tokens", "reasoning_tokens", "cost_micros", "finish"),
-)
-
-
-def plain_rows(one: Span, number: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The line of a plain call and the row of its span, without what all of them have: see `lone_line`, `span_row`."""
-    span, start, end, name, model = bytearray.fromhex(one.span), one.start_ns, one.end_ns, one.name, one.model
-    asked, wrote, cost = one.input_tokens, one.output_tokens, one.cost_micros
-    line = (
-        span,
-        start,
-        end,
-        name,
-        one.release or "",
-        one.channel,
-        one.provider,
-        model or one.response_model,
-        asked,
-        wrote,
-        cost,
-        number,
-        bytearray.fromhex(one.trace),
-    )
-    row = (
-        number,
-        span,
-        name,
-        start,
-        end - start,
-        one.provider,
-        model,
-        one.response_model,
-        asked,
-        wrote,
-        one.cached_tokens,
-        one.reasoning_tokens,
-        cost,
-        one.finish,
-    )
-    return line, row
-
-
 def clean(one: Span) -> Span | None:
     """The span with columns that every database takes; None when its ids are none."""
-    if not (_is_trace_id(one.trace) and _is_span_id(one.span)):
+    if not (is_trace_id(one.trace) and is_span_id(one.span)):
         return None
     # All of them at once: one by one, to look would cost more than to store.
     texts = (
@@ -347,7 +275,7 @@ def clean(one: Span) -> Span | None:
     if (
         len(texts) <= LONGEST_TEXT
         and texts.isprintable()
-        and (one.parent is None or _is_span_id(one.parent))
+        and (one.parent is None or is_span_id(one.parent))
         and 0 <= one.start_ns <= one.end_ns <= LARGEST_NUMBER
         and 0 <= one.input_tokens <= LARGEST_NUMBER
         and 0 <= one.output_tokens <= LARGEST_NUMBER
@@ -358,7 +286,7 @@ def clean(one: Span) -> Span | None:
     ):
         return one
     changed: dict[str, Any] = {}
-    if one.parent is not None and not _is_span_id(one.parent):
+    if one.parent is not None and not is_span_id(one.parent):
         changed["parent"] = None
     for name in TEXT_COLUMNS:
         value = getattr(one, name)
@@ -374,4 +302,4 @@ def clean(one: Span) -> Span | None:
 
 
 def encode_verdicts(verdicts: dict[str, str]) -> str:
-    return msgspec.json.encode(verdicts, order="sorted").decode() if verdicts else _NO_VERDICTS
+    return msgspec.json.encode(verdicts, order="sorted").decode() if verdicts else NO_VERDICTS

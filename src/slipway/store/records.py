@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeVar, get_args, get_type_hints
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, select, update
@@ -28,6 +29,9 @@ from slipway.store.encryption import Keys
 from slipway.store.lineage import Lineage
 from slipway.store.schema import erased, record, record_link, record_part
 
+RECENT_S = 1.0
+"""As long as a gateway takes at most to hear of what other processes wrote."""
+MOST_RECENT = 64
 Noun = TypeVar("Noun")
 Many = list
 """`list` under a name that the method `Records.list` does not hide."""
@@ -103,11 +107,20 @@ def id_of(noun: Any) -> str:
     return hash_bytes(msgspec.json.encode(noun, order="sorted"))[:26]
 
 
+class _Recent(NamedTuple):
+    """A record that was read, after so many writes; it may be used until then."""
+
+    noun: Any
+    writes: int
+    until: float
+
+
 class Records:
     """The records of one project."""
 
     def __init__(self, database: Database, project: str, keys: Keys, lineage: Lineage) -> None:
         self.database, self.project, self.keys, self.lineage = database, project, keys, lineage
+        self._recent: dict[tuple[type[Any], str], _Recent] = {}
 
     def save(
         self,
@@ -194,6 +207,24 @@ class Records:
                 .limit(200)
             ).scalars()
             raise NotFound(kind.kind.replace("_", " "), id, known=list(known))
+
+    def recent(self, cls: type[Noun], id: str) -> Noun:
+        """As `get`, but what was read less than a second ago is not read again, unless this process has written since.
+
+        For what every request needs: to open a record takes longer than to search an index. Raises as `get`.
+        """
+        if self.database.in_transaction:
+            return self.get(cls, id)
+        known = self._recent.get((cls, id))
+        if known is not None and known.writes == self.database.writes and monotonic() < known.until:
+            noun: Noun = known.noun
+            return noun
+        writes, until = self.database.writes, monotonic() + RECENT_S
+        noun = self.get(cls, id)
+        if len(self._recent) >= MOST_RECENT:
+            self._recent.clear()
+        self._recent[cls, id] = _Recent(noun, writes, until)
+        return noun
 
     def find(self, cls: type[Noun], id: str) -> Noun | None:
         """None when there is no such record or it was erased."""

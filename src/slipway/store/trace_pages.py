@@ -63,8 +63,11 @@ def entry_of(spans: Sequence[Span]) -> bytes:
         said = ((bytes.fromhex(one.span), one.error, one.content),) if one.content or one.error else ()
     else:
         said = [(bytes.fromhex(span.span), span.error, span.content) for span in spans if span.content or span.error]
-    if not said:
-        return b""
+    return encode_said(said) if said else b""
+
+
+def encode_said(said: "Sequence[tuple[bytes | bytearray, str, dict[str, Any]]]") -> bytes:
+    """The same, of (span, error, content)."""
     try:
         return _encoder.encode(said)
     except (OverflowError, TypeError, ValueError):

@@ -1,50 +1,47 @@
 """Writes spans that arrive: lines, narrow rows, sealed pages, words and roll-ups, in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from slipway.domain.errors import ContentErased
+from slipway.domain.ids import TraceId
 from slipway.domain.trace import Span
 from slipway.store.arrivals import (
     LINE,
-    PLAIN_LINE,
-    PLAIN_LINE_COLUMNS,
-    PLAIN_SPAN,
-    PLAIN_SPAN_COLUMNS,
     SPAN,
     Arrival,
     clean,
     count_lone,
     lone_line,
-    plain_rows,
     span_row,
 )
-from slipway.store.call_records import is_plain_call
+from slipway.store.call_records import TRACE as TRACE_ID
+from slipway.store.call_records import CallRow, span_of
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
+from slipway.store.plain_calls import LARGE_ENTRY, LINE_COLUMNS, LINE_COMMON, SPAN_COLUMNS, SPAN_COMMON, PlainCalls
 from slipway.store.rollups import Tally, write_tally
 from slipway.store.schema import erased, span, trace, trace_page
-from slipway.store.shared_pages import MOST_BYTES, Entry, SharedPages
+from slipway.store.shared_pages import Entry, SharedPages
 from slipway.store.trace_pages import entry_of, entry_of_said, press, preview, texts_in
 from slipway.store.word_index import WordIndex
 
 AT_ONCE = 400
 """A few hundred at a time: every database limits the number of parameters."""
-LARGE_ENTRY = MOST_BYTES // 4
-"""Bytes that a trace may say in a page that it shares; more gets a page of its own."""
 TRACE = (*LINE, "id", "project", "trace", "preview", "page")
 _line = itemgetter(*LINE)
+_PLAIN_ID = LINE_COLUMNS.index("id")
 
 
 class _Fresh(NamedTuple):
     """A trace that is seen for the first time; `arrival` is None where it is one span."""
 
     number: int
-    trace: str
+    trace: TraceId
     spans: Sequence[Span]
     subject: str | None
     arrival: Arrival | None
@@ -57,81 +54,87 @@ class TraceWriter:
         self.database, self.project, self.keys = database, project, keys
         self.pages, self.words = pages, words
 
-    def add(self, spans: Sequence[Span]) -> int:
+    def add(self, spans: Sequence[Span], calls: Sequence[CallRow] = ()) -> int:
         """Stores spans with their content, words and roll-ups in one transaction; returns how many were new.
 
         Spans that are there already (same trace and span) change nothing. Spans of one trace may come in any order and
         in many batches; what the root knows (release, channel, session, environment, person) counts for all of them.
+        `calls` are what `read_plain` gave.
         """
-        incoming: defaultdict[str, list[Span]] = defaultdict(list)
+        incoming: defaultdict[TraceId, list[Span]] = defaultdict(list)
         for one in spans:
             if cleaned := clean(one):
                 incoming[cleaned.trace].append(cleaned)
-        if not incoming:
+        lone: dict[TraceId, CallRow] = {}
+        for call in calls:
+            id = call[TRACE_ID]
+            if id in incoming or id in lone:
+                incoming[id].append(span_of(call))
+            else:
+                lone[id] = call
+        if not (incoming or lone):
             return 0
         with self.database.joining() as connection:
             self.database.dialect.lock_project(connection, self.project)
-            known = self._known(connection, incoming)
-            for id in self._gone(connection, incoming):
-                del incoming[id]
+            known = self._known(connection, [*incoming, *lone])
+            for id in lone.keys() & (known.keys() | incoming.keys()):
+                incoming[id].append(span_of(lone.pop(id)))
+            for id in self._gone(connection, [*incoming, *lone]):
+                incoming.pop(id, None)
+                lone.pop(id, None)
             tally = Tally()
             fresh = {id: some for id, some in incoming.items() if id not in known} if known else incoming
-            new = self._add_fresh(connection, fresh, tally)
+            new = self._add_fresh(connection, fresh, lone.values(), tally)
             for id, found in known.items():
                 if id in incoming:
                     new += self._add_to(connection, id, incoming[id], found, tally)
             write_tally(connection, self.database, self.project, tally)
         return new
 
-    def _known(self, connection: Connection, ids: Iterable[str]) -> dict[str, Row[Any]]:
+    def _known(self, connection: Connection, ids: Iterable[TraceId]) -> dict[TraceId, Row[Any]]:
         """Rows of the traces that are there already."""
         there: list[int] = []
         for some in some_of(ids):
             marks = ", ".join("?" * len(some))
             sql = f"select id from trace where project = ? and trace in ({marks})"
             there += self.database.raw(connection, sql, (self.project, *map(bytearray.fromhex, some))).scalars()
-        rows: dict[str, Row[Any]] = {}
+        rows: dict[TraceId, Row[Any]] = {}
         for numbers in some_of(there):
             for row in connection.execute(select(trace).where(trace.c.id.in_(numbers))):
-                rows[row.trace.hex()] = row
+                rows[TraceId(row.trace.hex())] = row
         return rows
 
-    def _gone(self, connection: Connection, ids: Iterable[str]) -> set[str]:
+    def _gone(self, connection: Connection, ids: Iterable[TraceId]) -> set[TraceId]:
         """Traces that were erased: late spans of them are not taken in again."""
         sql = "select 1 from erased where project = ? and kind = 'trace' limit 1"
         if self.database.raw(connection, sql, (self.project,)).first() is None:
             return set()
-        found: set[str] = set()
+        found: set[TraceId] = set()
         for some in some_of(ids):
             statement = select(erased.c.id).where(
                 erased.c.project == self.project, erased.c.kind == "trace", erased.c.id.in_(some)
             )
-            found.update(connection.execute(statement).scalars())
+            found.update(map(TraceId, connection.execute(statement).scalars()))
         return found
 
-    def _add_fresh(self, connection: Connection, incoming: Mapping[str, list[Span]], tally: Tally) -> int:
+    def _add_fresh(
+        self, connection: Connection, incoming: Mapping[TraceId, list[Span]], calls: Collection[CallRow], tally: Tally
+    ) -> int:
         """Traces that are seen for the first time: everything about them is written in one go."""
-        if not incoming:
+        if not (incoming or calls):
             return 0
-        numbers = self.database.dialect.next_ids(connection, "trace", len(incoming))
+        numbers = iter(self.database.dialect.next_ids(connection, "trace", len(calls) + len(incoming)))
+        plain = PlainCalls(zip(calls, numbers, strict=False), tally)
         arrivals: list[_Fresh] = []
-        words: list[tuple[int, list[str]]] = []
-        found: list[str]
+        words = plain.words
         shared: defaultdict[str | None, list[Entry]] = defaultdict(list)
+        if plain.entries:
+            shared[None] = plain.entries
         large: list[tuple[_Fresh, bytes]] = []
-        plain: list[tuple[int, Span]] = []
         for number, (id, some) in zip(numbers, incoming.items(), strict=True):
             if len(some) == 1:
-                entry = entry_of(some)
-                if len(entry) <= LARGE_ENTRY and is_plain_call(some[0]):
-                    plain.append((number, some[0]))
-                    if entry:
-                        found = []
-                        texts_in(some[0].content, "", found)
-                        words.append((number, found))
-                        shared[None].append((number, entry))
-                    continue
                 fresh = _Fresh(number, id, some, some[0].subject or None, None)
+                entry = entry_of(some)
             else:
                 arrival = Arrival(id, _each_once(some), None)
                 arrival.inherit()
@@ -140,7 +143,7 @@ class TraceWriter:
             arrivals.append(fresh)
             if not entry:
                 continue
-            found = []
+            found: list[str] = []
             for one in fresh.spans:
                 texts_in(one.content, one.error, found)
             words.append((number, found))
@@ -166,25 +169,14 @@ class TraceWriter:
             lines.append((*line, number, self.project, bytearray.fromhex(id), previews.get(number), placed.get(number)))
         self.database.insert_rows(connection, trace, TRACE, lines)
         self.database.insert_rows(connection, span, SPAN, rows)
-        self._add_plain(connection, plain, placed, tally)
+        project, page = self.project, placed.get
+        told = [(*line, project, page(line[_PLAIN_ID])) for line in plain.lines]
+        self.database.insert_rows(connection, trace, (*LINE_COLUMNS, "project", "page"), told, same=LINE_COMMON)
+        self.database.insert_rows(connection, span, SPAN_COLUMNS, plain.rows, same=SPAN_COMMON)
         own = [(one.number, self.project, one.subject, self._seal_page(connection, one, entry)) for one, entry in large]
         self.database.insert_rows(connection, trace_page, ("trace_id", "project", "subject", "body"), own)
         self.words.add(connection, words)
-        return len(rows) + len(plain)
-
-    def _add_plain(
-        self, connection: Connection, plain: Sequence[tuple[int, Span]], placed: Mapping[int, int], tally: Tally
-    ) -> None:
-        """Lines and rows of plain calls, which are most of all that a gateway writes."""
-        lines, rows, project = [], [], (self.project,)
-        for number, one in plain:
-            line, row = plain_rows(one, number)
-            lines.append((*line, *project, placed.get(number)))
-            rows.append(row)
-            count_lone(one, tally)
-        columns = (*PLAIN_LINE_COLUMNS, "project", "page")
-        self.database.insert_rows(connection, trace, columns, lines, same=PLAIN_LINE)
-        self.database.insert_rows(connection, span, PLAIN_SPAN_COLUMNS, rows, same=PLAIN_SPAN)
+        return len(rows) + len(plain.rows)
 
     def _seal_preview(self, connection: Connection, fresh: "_Fresh") -> bytes:
         said = [(bytes.fromhex(one.span), one.content) for one in fresh.spans]

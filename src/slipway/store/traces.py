@@ -14,6 +14,7 @@ from slipway.domain.ids import ReleaseId, SpanId, SubjectId, TraceId
 from slipway.domain.rollup import RollupPoint
 from slipway.domain.trace import Span, Status, Trace, TracePage, TraceSummary
 from slipway.domain.trace_filter import Filter
+from slipway.store.call_records import CallRow
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
 from slipway.store.rollups import forget_rollups, read_series
@@ -44,9 +45,9 @@ class Traces:
         self.words = WordIndex(database, project)
         self._writer = TraceWriter(database, project, keys, self.pages, self.words)
 
-    def add(self, spans: Sequence[Span]) -> int:
-        """Stores spans; returns how many were new. See `TraceWriter.add`."""
-        return self._writer.add(spans)
+    def add(self, spans: Sequence[Span], calls: Sequence[CallRow] = ()) -> int:
+        """Stores spans and plain calls; returns how many were new. See `TraceWriter.add`."""
+        return self._writer.add(spans, calls)
 
     # Reading ----------------------------------------------------------------------------------------------------------
 

@@ -17,10 +17,11 @@ from slipway.config.reader import load_settings
 from slipway.config.secrets import read_secret
 from slipway.domain.errors import DiskFull, SlipwayError, StoreError
 from slipway.domain.trace import Span, SpanEvent
+from slipway.store.call_records import CallRow, span_of
 from slipway.store.journal import Record, Segment, only_reader, overwrite, read_segment, segments
 from slipway.store.store import Store, open_store
 from slipway.tracing.cost import PriceOf, catalog_price
-from slipway.tracing.intake import decode_record, take_in
+from slipway.tracing.intake import decode_record, plain_call, take_in
 
 BATCH_BYTES = 17 << 20
 """Of the journal in one transaction: a whole segment, which then need not be overwritten before it is deleted."""
@@ -156,8 +157,13 @@ def _take_in(
     price_of: PriceOf,
 ) -> Drained:
     spans: list[Span] = []
+    calls: list[CallRow] = []
     events: list[SpanEvent] = []
     for record in records:
+        call = plain_call(record.payload)
+        if call is not None:
+            calls.append(call)
+            continue
         try:
             some, told = decode_record(record.payload)
         except ValueError:
@@ -167,13 +173,14 @@ def _take_in(
             events += told
     try:
         with store.transaction():
-            new = take_in(store, spans, events, price_of=price_of)
+            new = take_in(store, spans, events, calls=calls, price_of=price_of)
             store.positions.move(segment.name, end, damaged=damaged)
     except SlipwayError:
         raise
     except Exception:
         # One span that the store cannot take must not hold up all others for ever: they go in one by one.
-        log.exception("a batch of %d spans was refused", len(spans))
+        log.exception("a batch of %d spans was refused", len(spans) + len(calls))
+        spans += map(span_of, calls)
         new, refused = _one_by_one(store, spans, events, price_of)
         damaged += refused
         store.positions.move(segment.name, end, damaged=damaged)

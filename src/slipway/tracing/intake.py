@@ -1,11 +1,14 @@
 """Takes spans and the log records of spans into the store, each joined to the other whichever came first."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import msgspec
 
 from slipway.domain.trace import Span, SpanEvent
-from slipway.store.call_records import MARK, is_call, read_call
+from slipway.store.call_records import MARK, PROJECT, SPAN, TRACE, CallRow, is_call, read_call, span_of
+from slipway.store.plain_calls import read_plain
 from slipway.store.span_events import Place
 from slipway.store.store import Store
 from slipway.store.trace_pages import plain
@@ -26,6 +29,11 @@ def encode_events(events: Sequence[SpanEvent]) -> bytes:
         return msgspec.msgpack.encode({"events": plain(told)})
 
 
+def plain_call(payload: bytes | memoryview) -> CallRow | None:
+    """The call of a record that `take_in` takes as it is; None where `decode_record` has to read it."""
+    return read_plain(payload) if payload[0] == MARK[0] else None
+
+
 def decode_record(payload: bytes | memoryview) -> tuple[list[Span], list[SpanEvent]]:
     """Spans and log records of a journal record. Raises `ValueError` (of msgspec)."""
     if payload[0] == MARK[0]:
@@ -36,41 +44,64 @@ def decode_record(payload: bytes | memoryview) -> tuple[list[Span], list[SpanEve
 
 
 def take_in(
-    store: Store, spans: Iterable[Span], events: Iterable[SpanEvent] = (), *, price_of: PriceOf = catalog_price
+    store: Store,
+    spans: Iterable[Span],
+    events: Iterable[SpanEvent] = (),
+    *,
+    calls: Iterable[CallRow] = (),
+    price_of: PriceOf = catalog_price,
 ) -> int:
     """Stores what came, in one transaction; returns how many spans were new. Each goes to its own project.
 
-    A log record whose span is not there yet waits for it, for a day at most.
+    A log record whose span is not there yet waits for it, for a day at most. `calls` are what `plain_call` gave.
     """
-    by_project: dict[str, tuple[list[Span], list[SpanEvent]]] = {}
+    by_project: defaultdict[str, _Batch] = defaultdict(_Batch)
     for span in spans:
-        by_project.setdefault(span.project, ([], []))[0].append(span)
+        by_project[span.project].spans.append(span)
+    for call in calls:
+        by_project[call[PROJECT]].calls.append(call)
     for event in events:
-        by_project.setdefault(event.project, ([], []))[1].append(event)
+        by_project[event.project].events.append(event)
     with store.database.joining():
         return sum(
-            _take_in(store if project == store.project else store.of(project), some, told, price_of)
-            for project, (some, told) in by_project.items()
+            _take_in(store if project == store.project else store.of(project), batch, price_of)
+            for project, batch in by_project.items()
         )
 
 
-def _take_in(store: Store, spans: list[Span], events: list[SpanEvent], price_of: PriceOf) -> int:
+class _Batch:
+    """What came for one project."""
+
+    __slots__ = ("calls", "events", "spans")
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.calls: list[CallRow] = []
+        self.events: list[SpanEvent] = []
+
+
+def _take_in(store: Store, batch: _Batch, price_of: PriceOf) -> int:
+    spans, calls = batch.spans, batch.calls
     told: dict[Place, list[SpanEvent]] = {}
-    for event in events:
+    for event in batch.events:
         told.setdefault((event.trace, event.span), []).append(event)
     new = 0
-    if spans:
+    if spans or calls:
         if store.span_events.any_wait():
-            for place, some in store.span_events.claim((span.trace, span.span) for span in spans).items():
+            places = chain(((span.trace, span.span) for span in spans), ((call[TRACE], call[SPAN]) for call in calls))
+            for place, some in store.span_events.claim(places).items():
                 told.setdefault(place, [])[:0] = some
         if told:
+            # What is told of a call becomes part of its content, so that it is no plain one.
+            spans += [span_of(call) for call in calls if (call[TRACE], call[SPAN]) in told]
+            calls = [call for call in calls if (call[TRACE], call[SPAN]) not in told]
             spans = [
                 join_events(span, told[place]) if (place := (span.trace, span.span)) in told else span for span in spans
             ]
         new = store.traces.add(
-            [span if span.cost_micros or is_call(span) else with_cost(span, price_of=price_of) for span in spans]
+            [span if span.cost_micros or is_call(span) else with_cost(span, price_of=price_of) for span in spans], calls
         )
-    if new and new == len(spans):
+    if new and new == len(spans) + len(calls):
         # Joined above. A span that was there before changed nothing, though: its records go the other way.
         for span in spans:
             told.pop((span.trace, span.span), None)

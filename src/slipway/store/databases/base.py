@@ -123,6 +123,8 @@ class Database:
         self._reading = dialect.reading()
         self._local = threading.local()
         self._rolled_back: list[Callable[[], None]] = []
+        self.writes = 0
+        """Transactions that this process has committed: what was read before the last of them may be old."""
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -151,6 +153,7 @@ class Database:
                         yield connection
                     finally:
                         self._local.open = None
+            self.writes += 1
         except BaseException as error:
             for forget in self._rolled_back:
                 forget()
