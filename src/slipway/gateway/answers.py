@@ -145,8 +145,10 @@ class GatewayDetour:
         return any(self._others(kind) for kind in ("rate_limit", "server_error"))
 
     def refusal(self, model: Model, address: str) -> EngineError | None:
-        breakers = self._services.breakers
-        return breakers.admit(*_upstream(model, address)) if breakers else None
+        breakers, upstream = self._services.breakers, _upstream(model, address)
+        refusal = breakers.admit(*upstream) if breakers else None
+        # With nobody else to go to, one that answers 500, perhaps to certain requests only, is asked all the same.
+        return None if refusal is not None and breakers.answers(*upstream) and not self.impatient else refusal
 
     def came_to(self, model: Model, address: str, failure: EngineError | None) -> None:
         breakers, counts = self._services.breakers, self._services.counts

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from slipway.domain.errors import EngineError, EngineResting, EngineTimeout, EngineUnreachable
+from slipway.domain.errors import EngineError, EngineRefused, EngineResting, EngineTimeout, EngineUnreachable
 from slipway.domain.routing import FailureKind
 from slipway.gateway.failures import failure_kind
 from slipway.watch.upstreams import BreakerState, UpstreamHealth
@@ -36,6 +36,8 @@ class Breaker:
     kind: FailureKind = "server_error"
     reason: str = ""
     """Of the last failure; the error itself would hold on to the request that met it."""
+    answers: bool = False
+    """Whether the last failure was an answer with status 500."""
     in_a_row: int = 0
     asked: int = 0
     failed: int = 0
@@ -110,6 +112,12 @@ class Breakers:
         breaker = self._breakers.get(Upstream(engine, address, model))
         left_s = breaker.rest_until - self._clock() if breaker is not None else 0.0
         return _resting(engine, address, breaker, left_s) if breaker is not None and left_s > 0 else None
+
+    def answers(self, engine: str, address: str, model: str) -> bool:
+        """Whether this upstream last failed by answering 500. Some servers say that to every request that they do not
+        like, so it may be well for all others; with nobody else to go to, they should not wait for it."""
+        whole, one = self._pair(engine, address, model)
+        return one is not None and one.answers and (whole is None or not whole.open_s)
 
     def succeeded(self, engine: str, address: str, model: str) -> None:
         for upstream in (Upstream(engine, address, ""), Upstream(engine, address, model)):
@@ -194,6 +202,7 @@ class Breakers:
                 del self._breakers[next(iter(self._breakers))]
             breaker = self._breakers[upstream] = Breaker(window_from=self._clock())
         breaker.kind, breaker.reason = failure_kind(failure), str(failure)
+        breaker.answers = isinstance(failure, EngineRefused) and failure.status == 500
         return breaker
 
 

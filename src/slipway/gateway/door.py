@@ -591,7 +591,7 @@ class Exchange:
             lines += (name, b": ", value, b"\r\n")
         if length >= 0:
             self._missing = length
-        else:
+        elif self.scope["http_version"] != "1.0":  # to which chunks are unknown: its answer ends with the connection
             self._chunked = True
             lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")

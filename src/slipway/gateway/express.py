@@ -363,6 +363,8 @@ def _whole(exchange: Exchange) -> Completion | None:
     except (ValueError, RecursionError):
         return None
     choices = said.choices
+    if said.error is not None and not choices:
+        return None
     return None if choices and choices[0].finish_reason == FILTERED else said
 
 

@@ -240,11 +240,15 @@ class Passage:
     # Back to the client ------------------------------------------------------------------------------------------
 
     async def _pass_error(self, passed: Passed) -> None:
-        response = passed.response
-        self.record("error", error=f"{response.status}: {error_text(passed.body)}")
-        await self._call.reply(
-            response.status, passed.body, content_type=content_type_of(response), more=kept_headers(response)
-        )
+        response, body, content_type = passed.response, passed.body, content_type_of(passed.response)
+        text = error_text(body)
+        self.record("error", error=f"{response.status}: {text}")
+        if self._path != "messages" and body.lstrip()[:1] not in (b"{", b"["):
+            # The page of a proxy in between, say: no client of this API can read it.
+            told = refused(self._target.engine, response, text)
+            body = write_error(str(told), kind=error_kind(response.status), code=told.code)
+            content_type = b"application/json"
+        await self._call.reply(response.status, body, content_type=content_type, more=kept_headers(response))
 
     async def _pass_whole(self, passed: Passed) -> None:
         body, self._said = passed.body, passed.said

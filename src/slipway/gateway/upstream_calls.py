@@ -69,6 +69,7 @@ class Asking:
     """One request on its way to whoever answers it: `target` is asked now, failed calls are added to `attempts`."""
 
     __slots__ = (
+        "_anyway",
         "_begun",
         "_body_for",
         "_breakers",
@@ -111,6 +112,8 @@ class Asking:
         self._counts = counts
         self.attempts = attempts
         self._begun = begun
+        self._anyway = False
+        """Whether who is left alone is asked all the same, where it still answers."""
 
     async def ask(self) -> Passed:
         """The answer of the first one that gives one. An answer with a status below 500 (but not 429) is final.
@@ -123,14 +126,17 @@ class Asking:
         if self._begun is None:
             self._budget.called()
         attempt = 0
+        earlier: Passed | None = None
         while True:
-            self.target = first
-            failure, answer = await self._ask_each(first)
-            if failure is not None:
-                failure, answer = await self._ask_others(first, failure, answer)
+            failure, answer = await self._ask_all(first)
+            if isinstance(failure, EngineResting):
+                # Nobody was asked: rather one that answers 500, perhaps to certain requests only, than none at all.
+                self._anyway = True
+                failure, answer = await self._ask_all(first)
             if failure is None:
                 assert answer is not None
                 return answer
+            answer = earlier = answer or earlier
             attempt += 1
             wait = _wait_for(failure, attempt)
             if attempt >= ATTEMPTS or wait is None or not self._budget.take():
@@ -142,6 +148,12 @@ class Asking:
                     failure = None  # else its traceback leads back to it, and all of it waits for the collector
             self._counts.retries += 1
             await asyncio.sleep(wait)
+
+    async def _ask_all(self, first: Target) -> tuple[EngineError | None, Passed | None]:
+        """The first one, then those who stand in for it."""
+        self.target = first
+        failure, answer = await self._ask_each(first)
+        return (failure, answer) if failure is None else await self._ask_others(first, failure, answer)
 
     async def _ask_others(
         self, first: Target, failure: EngineError, answer: Passed | None
@@ -188,7 +200,8 @@ class Asking:
         limited = self._breakers.resting(*upstream)
         if limited is not None and (len(target.endpoints[self._path]) > 1 or self._others_for("rate_limit")):
             return limited
-        return self._breakers.admit(*upstream)
+        refusal = self._breakers.admit(*upstream)
+        return None if self._anyway and self._breakers.answers(*upstream) else refusal
 
     async def _ask_one(self, target: Target, endpoint: Prepared) -> tuple[EngineError | None, Passed | None]:
         breakers, upstream = self._breakers, (target.engine, endpoint.origin, target.model)
@@ -253,6 +266,12 @@ class Asking:
         return await self._read(target, response)
 
     async def _read(self, target: Target, response: Response) -> Passed:
+        if 300 <= response.status < 400:
+            response.close()
+            where = (response.header(b"location") or b"somewhere").decode("latin-1")
+            raise EngineGarbled(
+                target.engine, f"it redirects ({response.status}) to {where}, which is not followed; correct base_url"
+            )
         packed = response.header(b"content-encoding") or b"identity"
         if packed != b"identity" and response.status < 400:
             response.close()
@@ -304,6 +323,8 @@ def _was_filtered(said: Completion) -> bool:
 
 def _understood(body: bytes, target: Target) -> Completion | None:
     """What an answer says; None where it is JSON of another shape. Raises `EngineGarbled` where it is no JSON."""
+    if not body:
+        raise EngineGarbled(target.engine, "it is empty")
     try:
         return read_completion(body)
     except msgspec.ValidationError:

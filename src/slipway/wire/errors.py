@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
 
 import msgspec
@@ -10,7 +11,10 @@ import msgspec
 from slipway.domain.errors import RequestInvalid, SlipwayError
 
 MISSING = re.compile(r"missing required field `(.+)`")
+TAGS = re.compile(r"(?is)<(style|script)\b.*?</\1>|<!--.*?-->|<[^>]*>")
 UNKNOWN = re.compile(r"unknown field `(.+)`")
+LONGEST_PAGE = 16 * 1024
+"""Of a page that says what went wrong, in bytes."""
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What comes of reading JSON of one shape that has another: an engine may send anything."""
 
@@ -61,11 +65,15 @@ def write_slipway_error(error: SlipwayError) -> bytes:
 
 
 def error_text(body: bytes) -> str:
-    """The message in an error answer, whatever its shape; the beginning of the body where there is none."""
+    """The message in an error answer, whatever its shape; the beginning of the body where there is none, and of a
+    page its text."""
     try:
         found: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return body[:300].decode("utf-8", "replace").strip()
+        text = body[:LONGEST_PAGE].decode("utf-8", "replace")
+        if text.lstrip()[:1] == "<":
+            text = " ".join(unescape(TAGS.sub(" ", text)).split())
+        return text[:300].strip()
     return message_in(found)
 
 
