@@ -463,6 +463,7 @@ def test_gaps_are_calibrated_on_pasted_questions(client: TestClient, workspace: 
     page = Page(client.get("/retrieve").text)
     assert page.problems == []
     assert "Calibrated on your 20 questions" in page.text
+    assert "Cut-off" in page.text
     assert "Answered: false alarms 20" in page.text
     fragment = client.get("/retrieve", headers={"HX-Request": "true", "HX-Target": "calibration"}).text
     assert "Calibrated on your 20 questions" in fragment

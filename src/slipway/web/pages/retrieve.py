@@ -1,5 +1,6 @@
 """Is the right passage found, and what is missing? Search with its scores, settings compared, gaps by topic."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -57,7 +58,7 @@ DOCUMENTS = (
 )
 FOUND = (
     Column(key="questions", label="Questions", one_line=False),
-    Column(key="number", label="Number", number=True),
+    Column(key="number", label="n", number=True),
     Column(key="before", label="As shipped", number=True),
     Column(key="after", label="Calibrated", number=True),
 )
@@ -264,7 +265,7 @@ def _calibration(index: Index) -> dict[str, Any]:
         "calibration": f"{line[0].upper()}{line[1:]}.",
         "carried": of != here,
         "cut_off": [
-            ("Not covered below", significant(index.unanswered_below)),
+            ("Cut-off", f"{significant(1 / (1 + math.exp(-own.cutoff)))} of the shipped model"),
             ("As shipped", significant(index.coverage.threshold)),
         ],
         "found": Table(caption="Questions found by the calibration", columns=FOUND, rows=rows, compact=True),
@@ -274,7 +275,7 @@ def _calibration(index: Index) -> dict[str, Any]:
 
 def _share_of(part: int, of: int) -> str:
     low, high = wilson(part, of)
-    return f"{share(part / of)} ({interval(low, high, 'share').replace(' to ', '–')})"
+    return f"{100 * part / of:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def _calibrating(visit: Visit) -> dict[str, Any]:
