@@ -392,20 +392,6 @@ class OtlpRefused(InputError):
         super().__init__(f"These spans were not taken: {reason}.")
 
 
-# Retrieve --------------------------------------------------------------------------------------------------------
-
-
-class IndexOutdated(SlipwayError):
-    """Documents changed after an index was built."""
-
-    def __init__(self, index: str, *, built_from: int, changed: int) -> None:
-        self.index, self.built_from, self.changed = index, built_from, changed
-        super().__init__(
-            f"Index '{index}' was built from {built_from} documents; {changed} have changed since. "
-            f"Rebuild it: slipway retrieve build {index}"
-        )
-
-
 # Prompt ----------------------------------------------------------------------------------------------------------
 
 
