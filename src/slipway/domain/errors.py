@@ -1,6 +1,7 @@
 """Every error that Slipway raises on purpose, as one tree: what happened, to which thing, what to do next.
 
 `exit_code` is what the command line ends with: 1 something failed, 2 the input was wrong, 3 a gate is closed.
+One file above the usual length, because it is read as a whole: no class is named, coded or worded like another.
 """
 
 from collections.abc import Iterable, Sequence

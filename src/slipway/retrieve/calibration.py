@@ -233,9 +233,13 @@ def _check_count(labelled: Labelled, false_alarms: float) -> None:
     count, fewest = len(labelled.answered), fewest_questions(false_alarms)
     if count < fewest:
         able = math.ceil(1000 / (count + 1)) / 1000
-        other = f" {count} suffice for {100 * able:.1f} %: --false-alarms {able:g}" if able <= 0.5 else ""
+        other = (
+            f" {count} {'suffices' if count == 1 else 'suffice'} for {100 * able:.1f} %: --false-alarms {able:g}"
+            if able <= 0.5
+            else ""
+        )
         raise InputError(
-            f"{count} answered questions are too few to keep {100 * false_alarms:.2g} % false alarms: that takes "
+            f"{count} answered {'question is' if count == 1 else 'questions are'} too few to keep {100 * false_alarms:.2g} % false alarms: that takes "
             f"{fewest}, so {fewest - count} more.{other}"
         )
 

@@ -32,7 +32,7 @@ def test_pasted_questions_calibrate_the_gaps(screen: Watched, as_shipped: Index)
     page.get_by_text("Calibrate on questions of yours").click()
     page.get_by_label("Pasted questions").fill("Does express shipping cost 12 euros?")
     page.get_by_role("button", name="Calibrate", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("1 answered questions are too few to keep 5 % false alarms")
+    expect(page.get_by_role("alert")).to_contain_text("1 answered question is too few to keep 5 % false alarms")
     questions = page.get_by_label("Pasted questions")
     expect(questions).to_have_value("Does express shipping cost 12 euros?")
     assert screen.violations() == []

@@ -50,7 +50,7 @@ def decode_text(content: bytes) -> str:
     elif b"\x00" in content[:65536]:
         raise Unparsable("it is not text")
     else:
-        encoding = "utf-8-sig"
+        encoding = "utf-8"
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError:
