@@ -522,9 +522,8 @@ def _gap_lines(gaps: Any) -> list[str]:
         return ["Every question is covered by the documents."]
     lines = []
     for gap in gaps:
-        lines.append(
-            f"{gap.topic}  (asked {'once' if gap.volume == 1 else f'{gap.volume} times'}, nearest: {', '.join(gap.nearest) or 'none'})"
-        )
+        times = "once" if gap.volume == 1 else f"{gap.volume} times"
+        lines.append(f"{gap.topic}  (asked {times}, nearest: {', '.join(gap.nearest) or 'none'})")
         lines += [f"  - {question}" for question in gap.questions[:5]]
         lines.append(f"  {gap.suggestion.split(' that answers')[0]}.")
     return lines

@@ -238,8 +238,9 @@ def _check_count(labelled: Labelled, false_alarms: float) -> None:
             if able <= 0.5
             else ""
         )
+        are = "question is" if count == 1 else "questions are"
         raise InputError(
-            f"{count} answered {'question is' if count == 1 else 'questions are'} too few to keep {100 * false_alarms:.2g} % false alarms: that takes "
+            f"{count} answered {are} too few to keep {100 * false_alarms:.2g} % false alarms: that takes "
             f"{fewest}, so {fewest - count} more.{other}"
         )
 
