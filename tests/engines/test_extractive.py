@@ -11,7 +11,7 @@ from slipway.domain.errors import BackendSettingInvalid, FileMissing, PackageMis
 from slipway.domain.message import ABSTENTION, Message, Reply, Request
 from slipway.embedders.base import Embedder
 from slipway.engines.base import Tools, engines
-from slipway.engines.extractive import WEIGHTS, Extractive, rank_sentences
+from slipway.engines.extractive import WEIGHTS, Extractive, asked_part, rank_sentences
 from slipway.text.evidence import FEATURES
 from slipway.upstream.client import HttpClient
 
@@ -203,6 +203,22 @@ async def test_quotes_come_in_reading_order(tools: Tools) -> None:
     places = [(quote.passage, quote.start) for quote in reply.quotes]
     assert places == sorted(places)
     assert reply.text.startswith("We pay for returns inside the European Union. From other countries")
+
+
+@pytest.mark.parametrize("told", ["I am a pensioner in my old age.", "I am a Buddhist.", "My name is Chidi Eze."])
+def test_what_is_told_about_who_asks_does_not_decide_whether_it_is_answered(told: str) -> None:
+    question = "How long can I return a parcel?"
+    [alone] = Extractive().find_quotes(question, PASSAGES)
+    [found] = Extractive().find_quotes(f"{told} {question}", PASSAGES)
+    assert found == alone
+    assert asked_part(f"{told} {question}") == question
+    assert Extractive().find_quotes(f"{told} Who painted the Sistine Chapel?", PASSAGES) == []
+
+
+def test_a_question_with_hardly_a_word_of_its_own_needs_what_was_told() -> None:
+    told = "A parcel arrived broken. What then?"
+    assert asked_part(told) == told
+    assert asked_part("Return the parcel.") == "Return the parcel."
 
 
 def test_an_announcement_without_its_list_falls_behind() -> None:

@@ -14,7 +14,7 @@ from slipway.domain.trace import Trace
 from slipway.release.parts import cut_plain_release
 from slipway.release.pipeline import Asked, answer, stream_answer
 from slipway.retrieve.index import load_index
-from slipway.retrieve.query import document_text
+from slipway.retrieve.query import read_document
 from slipway.workspace import Workspace
 from tests.release.conftest import Cut
 
@@ -34,7 +34,7 @@ def assert_sliced(workspace: Workspace, release: Release, given: Answer) -> None
     index = load_index(workspace, str(release.index))
     assert given.citations
     for citation in given.citations:
-        text = document_text(workspace, index, citation.document)
+        text = read_document(workspace, index, citation.document).text
         assert text[citation.start : citation.end] == citation.text
 
 

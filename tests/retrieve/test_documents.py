@@ -92,6 +92,28 @@ def test_a_file_that_two_paths_lead_to_is_read_once(tmp_path: Path) -> None:
     assert loaded.duplicates == []
 
 
+def test_a_link_brings_in_nothing_that_nobody_named(tmp_path: Path) -> None:
+    put(tmp_path / "private", {"keys.txt": "the password"})
+    put(tmp_path / "documents", {"a.md": "# A\n\nText."})
+    (tmp_path / "documents" / "keys.txt").symlink_to(tmp_path / "private" / "keys.txt")
+    (tmp_path / "documents" / "same.md").symlink_to("a.md")
+    loaded = load_documents([tmp_path / "documents"])
+    assert [document.id for document in loaded.documents] == ["a.md"]
+    assert "outside of the folder" in reasons(loaded)["keys.txt"]
+    both = load_documents([tmp_path / "documents", tmp_path / "private"])
+    assert sorted(document.text for document in both.documents) == ["# A\n\nText.", "the password"]
+    assert both.unreadable == []
+    (tmp_path / "link").symlink_to("documents")
+    assert [document.id for document in load_documents([tmp_path / "link"]).documents] == ["a.md"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_hides_no_front_matter(tmp_path: Path, encoding: str) -> None:
+    put(tmp_path, {"a.md": "---\ntitle: Räder\n---\n# Head\n\nText.\n".encode(encoding)})
+    (document,) = load_documents([tmp_path]).documents
+    assert document.title == "Räder"
+
+
 def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileMissing, match="--documents"):
         load_documents([tmp_path / "nowhere"])

@@ -18,7 +18,7 @@ from slipway.retrieve.batch import search_questions
 from slipway.retrieve.coverage import answerable_probability
 from slipway.retrieve.fusion import Fused, cut_off, fuse
 from slipway.retrieve.index import build_index, lean_on_neighbours
-from slipway.retrieve.query import document_text, read_document, search_index
+from slipway.retrieve.query import read_document, search_index
 from slipway.workspace import Workspace
 
 FUSIONS = [
@@ -79,7 +79,7 @@ def test_passages_slice_back_and_name_their_document(workspace: Workspace) -> No
     assert found[0].title == "Shipping"
     assert (found[0].score, found[0].lexical, found[0].dense) == (1.0, 1.0, 0.0)
     for passage in found:
-        assert document_text(workspace, index, passage.document)[passage.start : passage.end] == passage.text
+        assert read_document(workspace, index, passage.document).text[passage.start : passage.end] == passage.text
 
 
 def test_a_search_keeps_to_the_named_documents(workspace: Workspace) -> None:

@@ -7,7 +7,7 @@ from slipway.text.overlap import (
     content_words,
     coverage,
     longest_common_run,
-    ngram_overlap,
+    ngrams,
     rarity,
     space_out,
     token_f1,
@@ -49,8 +49,9 @@ def test_an_unknown_word_weighs_as_the_rarest() -> None:
 
 def test_ngrams_and_runs() -> None:
     a, b = words("the red lamp is new"), words("a red lamp was new")
-    assert ngram_overlap(a, b, 2) == 0.25
-    assert ngram_overlap(["one"], b, 2) == 0.0
+    assert ngrams(a, 2)[0] == ("the", "red")
+    assert len(ngrams(a, 2)) == 4
+    assert ngrams(["one"], 2) == []
     assert longest_common_run(a, b) == 2
     assert longest_common_run([], b) == 0
 

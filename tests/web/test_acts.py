@@ -18,13 +18,14 @@ from slipway.domain.index import Index
 from slipway.domain.prompt import Prompt
 from slipway.domain.release import Channel, Release
 from slipway.domain.review import Review, SignOff
+from slipway.evaluate.dataset import load_dataset
 from slipway.evaluate.history import list_evaluations
 from slipway.jobs.queue import list_jobs
 from slipway.learn.inbox import list_drafts, list_findings
 from slipway.prompt.library import load_prompt
 from slipway.release.parts import list_releases
 from slipway.retrieve.comparison import compare_settings
-from slipway.retrieve.index import build_index, load_sources
+from slipway.retrieve.index import build_index, load_sources, remove_index
 from slipway.retrieve.questions import make_questions
 from slipway.review.queue import list_items
 
@@ -435,3 +436,102 @@ def test_a_csv_of_requests_becomes_a_decision(client: TestClient, workspace: Wor
         assert wrong.status_code == 400
         assert why in Page(wrong.text).text
         assert "/tmp" not in Page(wrong.text).text
+
+
+KINDS_OF_LAMP = "arc bay can desk eye fan gas hall ice jar key led map neon oil pin rod sun tea urn"
+LAMPS = KINDS_OF_LAMP.split()
+
+
+def lamp_index(workspace: Workspace) -> Index:
+    for lamp in LAMPS:
+        path = workspace.folder / "documents" / f"{lamp}.md"
+        path.write_text(f"# The {lamp} lamp\n\nThe {lamp} lamp carries a warranty of two years.\n", encoding="utf-8")
+    return build_index(workspace)
+
+
+def test_gaps_are_calibrated_on_pasted_questions(client: TestClient, workspace: Workspace) -> None:
+    lamp_index(workspace)
+    assert "not calibrated" in Page(client.get("/retrieve").text).text
+    pasted = "\n".join(f"How long is the warranty of the {lamp} lamp?" for lamp in LAMPS)
+    said = send(client, "/retrieve/calibrate", index="documents@1", questions=pasted, false_alarms="5")
+    assert "20 answered questions of yours are being asked" in said
+    assert "Calibrate documents@1" in said
+    assert work(client) == 1
+    index = workspace.store.records.get(Index, "documents@1")
+    assert index.calibration is not None
+    assert (index.calibration.questions, index.calibration.false_alarms) == (20, 0.05)
+    page = Page(client.get("/retrieve").text)
+    assert page.problems == []
+    assert "Calibrated on your 20 questions" in page.text
+    assert "Cut-off" in page.text
+    assert "Answered: false alarms 20" in page.text
+    fragment = client.get("/retrieve", headers={"HX-Request": "true", "HX-Target": "calibration"}).text
+    assert "Calibrated on your 20 questions" in fragment
+    assert '<form class="fields" method="post" action="/retrieve/calibrate"' not in fragment
+    assert [case.answerable for case in load_dataset(workspace, "calibration").cases] == [True] * 20
+    # The questions stay, so that the next version can be calibrated on them as well.
+    send(client, "/retrieve/calibrate", index="documents@1", dataset="calibration", false_alarms="20")
+    assert work(client) == 1
+    again = workspace.store.records.get(Index, "documents@1").calibration
+    assert again is not None
+    assert again.false_alarms == 0.2
+    assert "as it was shipped" in send(client, "/retrieve/calibrate/undo", index="documents@1")
+    assert workspace.store.records.get(Index, "documents@1").calibration is None
+    assert "nothing to undo" in refused(client, "/retrieve/calibrate/undo", 400, index="documents@1")
+
+
+def test_gaps_are_calibrated_on_a_file_that_names_what_answers(client: TestClient, workspace: Workspace) -> None:
+    lamp_index(workspace)
+    rows = [{"question": f"Is there a warranty for the {lamp} lamp?", "documents": [f"{lamp}.md"]} for lamp in LAMPS]
+    rows += [{"question": f"Who painted the {lamp}?", "answerable": False} for lamp in LAMPS[:3]]
+    content = "\n".join(json.dumps(row) for row in rows).encode()
+    answer = client.post(
+        "/retrieve/calibrate",
+        data={"index": "documents@1", "false_alarms": "10", "dataset": "", "questions": ""},
+        files={"file": ("asked.jsonl", content)},
+        headers={"Origin": "http://127.0.0.1"},
+    )
+    assert answer.status_code == 303
+    assert work(client) == 1
+    found = workspace.store.records.get(Index, "documents@1").calibration
+    assert found is not None
+    assert (found.questions, found.left_out.of, found.unanswered.of) == (20, 20, 3)
+    text = Page(client.get("/retrieve").text).text
+    assert "Answered, without what answers: found 20" in text
+    assert "Not answered: found 3" in text
+
+
+MANY = "\n".join(f"How long is the warranty of lamp number {number}?" for number in range(20))
+NOT_CALIBRATED = [
+    pytest.param({}, 400, "No question was given", id="nothing"),
+    pytest.param({"questions": "What?", "dataset": "calibration"}, 400, "given twice", id="two ways"),
+    pytest.param({"questions": "Is there a lamp?"}, 400, "1 answered question is too few", id="too few"),
+    pytest.param({"questions": '{"question": 3}'}, 400, "'pasted questions', line 1", id="no case"),
+    pytest.param({"questions": '{"question": "a", "answerable": false}'}, 400, "None of the 1", id="none answered"),
+    pytest.param({"questions": MANY, "false_alarms": "many"}, 400, "'many' is no rate", id="no rate"),
+    pytest.param({"questions": MANY, "index": "documents@9"}, 404, "no index 'documents@9'", id="the index is gone"),
+    pytest.param({"dataset": "asked"}, 404, "no dataset 'asked'", id="the dataset is gone"),
+]
+
+
+@pytest.mark.parametrize(("form", "status", "why"), NOT_CALIBRATED)
+def test_questions_that_cannot_calibrate_are_refused_in_words(
+    client: TestClient, workspace: Workspace, form: dict[str, str], status: int, why: str
+) -> None:
+    build_index(workspace)
+    assert why in refused(
+        client, "/retrieve/calibrate", status, **{"index": "documents@1", "false_alarms": "5", **form}
+    )
+    assert list_jobs(workspace.store) == []
+    assert workspace.store.records.list(Dataset) == []
+
+
+def test_an_index_that_is_removed_while_its_calibration_waits_is_told(client: TestClient, workspace: Workspace) -> None:
+    remove = lamp_index(workspace)
+    pasted = "\n".join(f"How long is the warranty of the {lamp} lamp?" for lamp in LAMPS)
+    send(client, "/retrieve/calibrate", index="documents@1", questions=pasted, false_alarms="5")
+    remove_index(workspace, remove)
+    assert work(client) >= 1
+    (job,) = list_jobs(workspace.store)
+    assert job.state == "failed"
+    assert "no index 'documents@1'" in job.message

@@ -396,25 +396,23 @@ def _carried(before: Any, index: Any) -> list[str]:
 
 
 def _calibration_lines(index: Any) -> list[str]:
+    from slipway.retrieve.calibration import found_rows, most_unseen
+
     calibration = index.calibration
     if calibration is None:
         return [f"{index.name}@{index.version} is as it was shipped: {_describe_coverage(index)}"]
     rows = [
         (what, found.of, *(_share_of(count, found.of) for count in (found.before, found.after)))
-        for what, found in (
-            ("answered: false alarms", calibration.answered),
-            ("answered, without what answers: found", calibration.left_out),
-            ("not answered: found", calibration.unanswered),
-        )
-        if found.of
+        for what, found in found_rows(calibration)
     ]
-    missed = calibration.left_out if calibration.left_out.of else calibration.unanswered
-    few = 2 * missed.after < missed.of
     return [
         f"{index.name}@{index.version} is {_calibrated(index)[0]}",
         table(("questions", "number", "as shipped", "calibrated"), rows),
         "False alarms after calibrating are counted with each question left out of it. In brackets: 95 % intervals.",
-        *(["Most gaps go unseen at this rate. A higher one finds more of them: --false-alarms"] if few else []),
+        *(
+            ["Most gaps go unseen at this rate. A higher one finds more of them: --false-alarms"]
+            * most_unseen(calibration)
+        ),
     ]
 
 
@@ -524,7 +522,8 @@ def _gap_lines(gaps: Any) -> list[str]:
         return ["Every question is covered by the documents."]
     lines = []
     for gap in gaps:
-        lines.append(f"{gap.topic}  (asked {gap.volume} times, nearest: {', '.join(gap.nearest) or 'none'})")
+        times = "once" if gap.volume == 1 else f"{gap.volume} times"
+        lines.append(f"{gap.topic}  (asked {times}, nearest: {', '.join(gap.nearest) or 'none'})")
         lines += [f"  - {question}" for question in gap.questions[:5]]
         lines.append(f"  {gap.suggestion.split(' that answers')[0]}.")
     return lines

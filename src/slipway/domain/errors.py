@@ -1,6 +1,7 @@
 """Every error that Slipway raises on purpose, as one tree: what happened, to which thing, what to do next.
 
 `exit_code` is what the command line ends with: 1 something failed, 2 the input was wrong, 3 a gate is closed.
+One file above the usual length, because it is read as a whole: no class is named, coded or worded like another.
 """
 
 from collections.abc import Iterable, Sequence
@@ -390,20 +391,6 @@ class OtlpRefused(InputError):
     def __init__(self, reason: str, *, http_status: int) -> None:
         self.reason, self.http_status = reason, http_status
         super().__init__(f"These spans were not taken: {reason}.")
-
-
-# Retrieve --------------------------------------------------------------------------------------------------------
-
-
-class IndexOutdated(SlipwayError):
-    """Documents changed after an index was built."""
-
-    def __init__(self, index: str, *, built_from: int, changed: int) -> None:
-        self.index, self.built_from, self.changed = index, built_from, changed
-        super().__init__(
-            f"Index '{index}' was built from {built_from} documents; {changed} have changed since. "
-            f"Rebuild it: slipway retrieve build {index}"
-        )
 
 
 # Prompt ----------------------------------------------------------------------------------------------------------

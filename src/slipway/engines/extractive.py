@@ -23,7 +23,7 @@ from slipway.text.evidence import (
 )
 from slipway.text.markdown import plain_text
 from slipway.text.overlap import asked_stems, content_words, coverage
-from slipway.text.sentences import Span
+from slipway.text.sentences import Span, split_sentences
 from slipway.text.tokens import count_tokens
 
 # Logistic weights, fitted by benchmarks/retrieve/fit_extractive.py on 7,629 questions over Wikipedia paragraphs (SQuAD
@@ -50,6 +50,10 @@ ANNOUNCES_NOTHING = 2.0
 MARGIN = 1.0
 FAR_MARGIN = 4.0
 """Log-odds that a further sentence may lie below the best one; the second where it adds words of the question."""
+
+ASKS = ("?", "\uff1f", "\u061f")
+ASKS_BY_ITSELF = 2
+"""Distinct content words from which on a question is understood without what was told before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ class Extractive:
         best = rank_sentences(question, passages, embedder)[: self.sentences * 3]
         if not best or 1 / (1 + math.exp(-best[0].log_odds)) < self.threshold:
             return []
-        asked = frozenset(asked_stems(question))
+        asked = frozenset(asked_stems(asked_part(question)))
         open_words = asked
         chosen: list[Quote] = []
         for found in best:
@@ -124,22 +128,39 @@ class Extractive:
 def rank_sentences(question: str, passages: Sequence[Passage], embedder: Embedder | None = None) -> list[Found]:
     """Every sentence, list item, table row and line of code with its log-odds of answering, the best first.
 
-    A sentence that announces a list, a table or code by a colon comes with it.
+    A sentence that announces a list, a table or code by a colon comes with it. Where a message tells something before
+    it asks, each counts as it answers the whole or what is asked, whichever is more: "I am a pensioner." would else
+    make every answer less probable, because the documents do not speak of pensioners.
     """
     sources = [
         Source(text=passage.text, title=passage.title, heading=passage.heading, score=passage.score)
         for passage in passages
     ]
-    asked = take_apart(question)
     units = find_units(sources)
+    ranked: dict[Quote, Found] = {}
+    for each in dict.fromkeys([question, asked_part(question)]):
+        for found in _rank(each, sources, units, embedder):
+            if found.quote not in ranked or found.log_odds > ranked[found.quote].log_odds:
+                ranked[found.quote] = found
+    return sorted(ranked.values(), key=lambda one: -one.log_odds)
+
+
+def asked_part(question: str) -> str:
+    """The sentences that end in a question mark, where they ask for something by themselves; else everything."""
+    asking = [sentence for sentence in split_sentences(question) if question[: sentence.end].rstrip().endswith(ASKS)]
+    part = " ".join(question[sentence.start : sentence.end] for sentence in asking)
+    return part if len(set(asked_stems(part))) >= ASKS_BY_ITSELF else question
+
+
+def _rank(question: str, sources: Sequence[Source], units: Sequence[Unit], embedder: Embedder | None) -> list[Found]:
+    asked = take_apart(question)
     if not units or not asked.stems:
         return []
     log_odds = weigh_rows(describe_units(asked, sources, units), WEIGHTS, BIAS)
     ranked = sorted(zip(units, log_odds, strict=True), key=lambda pair: -pair[1])
     if embedder is not None and embedder.id.startswith(EMBEDDER):
         ranked = _with_cosines(question, sources, ranked[:EMBEDDED], embedder)
-    found = [_found(sources, unit, log_odds) for unit, log_odds in ranked]
-    return sorted(found, key=lambda one: -one.log_odds)
+    return [_found(sources, unit, log_odds) for unit, log_odds in ranked]
 
 
 def _with_cosines(

@@ -26,11 +26,21 @@ def read_cases(path: Path) -> tuple[Case, ...]:
     if not path.is_file():
         raise FileMissing(path, next_step="Name a JSONL or CSV file of questions.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as wrong:
-        raise FileBroken(path, f"byte {wrong.start} is not UTF-8", next_step="Save it as UTF-8.") from wrong
+        content = path.read_bytes()
     except OSError as wrong:
         raise FileBroken(path, wrong.strerror or str(wrong)) from wrong
+    return parse_cases(content, path)
+
+
+def parse_cases(content: bytes, path: Path) -> tuple[Case, ...]:
+    """The cases in the content of a file, which `path` names in errors and whose suffix tells the format.
+
+    Raises as `read_cases`.
+    """
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as wrong:
+        raise FileBroken(path, f"byte {wrong.start} is not UTF-8", next_step="Save it as UTF-8.") from wrong
     rows = _csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text)
     cases: list[Case] = []
     lines: dict[str, int] = {}

@@ -1,6 +1,6 @@
 """Turns gaps, failed cases and complaints into findings with a route."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -214,8 +214,3 @@ def _trace(workspace: Workspace, feedback: Feedback) -> Trace | None:
 def _finding_id(kind: str, *facts: str) -> str:
     """The same cause is the same finding."""
     return hash_parts({"kind": kind, "facts": list(facts)})[:26]
-
-
-def questions_of(findings: Iterable[Finding]) -> list[str]:
-    """Every question of these findings, once, in order."""
-    return list(dict.fromkeys(question for finding in findings for question in finding.questions))

@@ -59,9 +59,7 @@ def calibrate_index(
     name = f"{index.name}@{index.version}"
     if index.coverage is None:
         raise InputError(f"{name} has no coverage model. Rebuild it: slipway retrieve build {index.name}")
-    labelled = sort_by_label(cases)
-    check_labels(index, labelled.answered)
-    _check_count(labelled, false_alarms)
+    labelled = check_cases(index, cases, false_alarms=false_alarms)
     scores = _score_cases(workspace, index, labelled, on_progress)
     calibration = calibrate(
         scores, index=name, threshold=to_logit(index.coverage.threshold), false_alarms=false_alarms, now=workspace.now()
@@ -159,6 +157,30 @@ def describe_calibration(calibration: Calibration) -> str:
     )
 
 
+def found_rows(calibration: Calibration) -> list[tuple[str, Found]]:
+    """What was counted on each kind of question that was given, named for people."""
+    named = [
+        ("answered: false alarms", calibration.answered),
+        ("answered, without what answers: found", calibration.left_out),
+        ("not answered: found", calibration.unanswered),
+    ]
+    return [(what, found) for what, found in named if found.of]
+
+
+def most_unseen(calibration: Calibration) -> bool:
+    """Whether less than half of the gaps is found at this rate, as far as the questions tell."""
+    missed = calibration.left_out if calibration.left_out.of else calibration.unanswered
+    return 2 * missed.after < missed.of
+
+
+def check_cases(index: Index, cases: Sequence[Case], *, false_alarms: float) -> Labelled:
+    """The cases by label. Raises `InputError` where they cannot calibrate this index at this rate; asks nothing."""
+    labelled = sort_by_label(cases)
+    check_labels(index, labelled.answered)
+    _check_count(labelled, false_alarms)
+    return labelled
+
+
 def sort_by_label(cases: Sequence[Case]) -> Labelled:
     """Distinct questions by what their labels say; those without a label are left out.
 
@@ -211,9 +233,14 @@ def _check_count(labelled: Labelled, false_alarms: float) -> None:
     count, fewest = len(labelled.answered), fewest_questions(false_alarms)
     if count < fewest:
         able = math.ceil(1000 / (count + 1)) / 1000
-        other = f" {count} suffice for {100 * able:.1f} %: --false-alarms {able:g}" if able <= 0.5 else ""
+        other = (
+            f" {count} {'suffices' if count == 1 else 'suffice'} for {100 * able:.1f} %: --false-alarms {able:g}"
+            if able <= 0.5
+            else ""
+        )
+        are = "question is" if count == 1 else "questions are"
         raise InputError(
-            f"{count} answered questions are too few to keep {100 * false_alarms:.2g} % false alarms: that takes "
+            f"{count} answered {are} too few to keep {100 * false_alarms:.2g} % false alarms: that takes "
             f"{fewest}, so {fewest - count} more.{other}"
         )
 

@@ -43,6 +43,8 @@ class Source(NamedTuple):
 
     path: Path
     id: str
+    outside: bool = False
+    """Whether it is a link to a file that lies under none of the paths."""
 
 
 def load_documents(
@@ -105,6 +107,7 @@ def load_documents(
 def find_sources(paths: Sequence[Path]) -> Iterator[Source]:
     """Every file under the paths, in a stable order; of two files with the same id the later gets its folder's name."""
     taken: set[str] = set()
+    inside = [root.resolve() for root in paths]
     seen: set[Path] = set()
     for root in paths:
         if not root.exists():
@@ -114,14 +117,17 @@ def find_sources(paths: Sequence[Path]) -> Iterator[Source]:
             real = path.resolve()
             if real in seen:
                 continue
-            seen.add(real)
+            # Documents may come from many hands: a link must not bring in what nobody named.
+            outside = not any(real.is_relative_to(root) for root in inside)
+            if not outside:
+                seen.add(real)
             id = path.relative_to(root).as_posix() if root.is_dir() else path.name
             number = 1
             while id in taken:
                 id = f"{root.resolve().name if root.is_dir() else root.resolve().parent.name}{number}/{id}"
                 number += 1
             taken.add(id)
-            yield Source(path, id)
+            yield Source(path, id, outside)
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -133,6 +139,8 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _load(source: Source, known: Mapping[ContentHash, Document], most_bytes: int, child: Confinement) -> Document:
+    if source.outside and source.path.exists():
+        raise Unparsable("it is a link to a file outside of the folder. To read that, name it beside the folder")
     content = _read(source.path, most_bytes)
     content_hash = hash_bytes(content)
     before = known.get(content_hash)

@@ -14,7 +14,6 @@ from slipway.domain.document import Chunk, Document
 from slipway.domain.errors import (
     ConfigError,
     FileBroken,
-    IndexOutdated,
     NameInvalid,
     NotFound,
     NothingToIndex,
@@ -195,13 +194,6 @@ def load_index(workspace: Workspace, reference: str) -> Index:
             "index", reference, known=records.names(Index), next_step=f"Build it: slipway retrieve build {reference}"
         )
     return latest
-
-
-def check_current(workspace: Workspace, index: Index, loaded: Loaded) -> None:
-    """Raises `IndexOutdated` when documents were added, changed or removed after the index was built."""
-    changed = outdated(index, loaded.documents)
-    if changed:
-        raise IndexOutdated(index.name, built_from=len(index.documents), changed=len(changed))
 
 
 def outdated(index: Index, documents: Sequence[Document]) -> list[str]:

@@ -131,8 +131,3 @@ def passages_of(reader: IndexReader, index: Index, hits: Sequence[Fused]) -> lis
 def read_document(workspace: Workspace, index: Index, document: str) -> Document:
     """A document as this index version knows it. Raises `NotFound`."""
     return workspace.indexes.open(index.hash).document(document)
-
-
-def document_text(workspace: Workspace, index: Index, document: str) -> str:
-    """The text that offsets of passages and citations refer to. Raises `NotFound`."""
-    return read_document(workspace, index, document).text

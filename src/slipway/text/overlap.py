@@ -83,13 +83,6 @@ def coverage(asked: Iterable[str], given: Iterable[str], weights: Mapping[str, f
     return sum(weights.get(word, most) for word in there) / total if total else 0.0
 
 
-def ngram_overlap(text: Sequence[str], source: Sequence[str], n: int) -> float:
-    """Share of the n-grams of `text` that stand in `source` too, 0 to 1; a text shorter than n gives 0."""
-    runs = ngrams(text, n)
-    there = set(ngrams(source, n))
-    return sum(run in there for run in runs) / len(runs) if runs else 0.0
-
-
 def longest_common_run(a: Sequence[str], b: Sequence[str]) -> int:
     """Length of the longest stretch of neighbours that stands in both."""
     best = 0

@@ -181,6 +181,17 @@ def _apply_settings(workspace: Workspace, payload: Mapping[str, Any], claim: Cla
     }
 
 
+def _calibrate_index(workspace: Workspace, payload: Mapping[str, Any], claim: Claim) -> object:
+    from slipway.evaluate.dataset import load_dataset
+    from slipway.retrieve.calibration import calibrate_index
+    from slipway.retrieve.index import load_index
+
+    index = load_index(workspace, payload["index"])
+    cases = load_dataset(workspace, payload["dataset"]).cases
+    calibrate_index(workspace, index, cases, false_alarms=payload["false_alarms"], on_progress=claim.progress)
+    return {"index": payload["index"]}
+
+
 def _triage(workspace: Workspace, payload: Mapping[str, Any], _claim: Claim) -> object:
     from slipway.learn.triage import triage
     from slipway.release.parts import load_release
@@ -237,6 +248,7 @@ KINDS: dict[str, Work] = {
     "build_index": _build_index,
     "compare_settings": _compare_settings,
     "apply_settings": _apply_settings,
+    "calibrate_index": _calibrate_index,
     "try": _try,
     "train": _train,
     "triage": _triage,

@@ -17,7 +17,7 @@ class Markdown:
 
     def parse(self, content: bytes) -> Parsed:
         text = decode_text(content)
-        facts = front_matter(text)
+        facts = front_matter(text.removeprefix("\ufeff"))
         headings = find_headings(text)
         title = facts.pop("title", "") or next((heading.text for heading in headings if heading.level == 1), "")
         return Parsed(text=text, title=title, format="markdown", metadata=facts)

@@ -1,6 +1,5 @@
 """Where are the limits? The scorecard with its intervals, failures first, groups compared."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from slipway.domain.dataset import Dataset
 from slipway.domain.errors import InputError
 from slipway.domain.evaluation import CaseResult, Evaluation
 from slipway.domain.release import Measure, Release
-from slipway.evaluate.cases import read_cases
+from slipway.evaluate.cases import parse_cases
 from slipway.evaluate.comparison import compare_evaluations
 from slipway.evaluate.dataset import list_datasets, load_dataset, save_cases
 from slipway.evaluate.history import list_evaluations, load_evaluation
@@ -118,10 +117,7 @@ def import_cases(visit: Visit) -> Done:
     name, file = visit.said("name"), visit.files.get("file")
     if file is None or not file.content:
         raise InputError("No file was chosen. Take a JSONL or CSV file of questions.")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(file.name).name
-        path.write_bytes(file.content)
-        dataset = save_cases(visit.workspace, name, read_cases(path), source=file.name)
+    dataset = save_cases(visit.workspace, name, parse_cases(file.content, Path(file.name)), source=file.name)
     return Done("/evaluate", f"{dataset.name}@{dataset.version} has {plural(len(dataset.cases), 'case')}.")
 
 

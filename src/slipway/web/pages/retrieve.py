@@ -1,20 +1,33 @@
 """Is the right passage found, and what is missing? Search with its scores, settings compared, gaps by topic."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from slipway.config.editing import write_value
+from slipway.domain.dataset import Case, Dataset
 from slipway.domain.document import Passage
 from slipway.domain.errors import InputError, NoClearDifference
+from slipway.domain.ids import hash_text
 from slipway.domain.index import Index
 from slipway.domain.release import Measure
 from slipway.domain.settings_comparison import SettingsComparison
+from slipway.evaluate.cases import parse_cases
+from slipway.evaluate.dataset import QUESTIONS, default_dataset, load_dataset, save_cases
+from slipway.intervals import wilson
 from slipway.retrieve.applying import best_values
-from slipway.retrieve.calibration import describe_calibration
+from slipway.retrieve.calibration import (
+    check_cases,
+    describe_calibration,
+    found_rows,
+    most_unseen,
+    undo_calibration,
+)
 from slipway.retrieve.gaps import find_gaps
-from slipway.retrieve.index import load_sources, outdated
+from slipway.retrieve.index import load_index, load_sources, outdated
 from slipway.retrieve.query import read_document, search_index
 from slipway.retrieve.ranking import DEPTH
 from slipway.retrieve.where import known_where
@@ -28,6 +41,11 @@ from slipway.web.table import Column, Row, Table, sort_rows
 from slipway.workspace import Workspace
 
 WORD = re.compile(rf"([{UNSPACED}]|[^\W{UNSPACED}]+)")
+JOBS = ("build_index", "compare_settings", "apply_settings", "calibrate_index")
+PASTED = "calibration"
+"""Dataset that holds the questions which were pasted or chosen as a file to calibrate on."""
+RATE = "5"
+"""Per cent of false alarms that the form offers."""
 MOST_DOCUMENTS = 100
 ALPHAS_OFFERED = (0.0, 0.25, 0.5, 0.75, 1.0)
 AROUND = 4000
@@ -37,6 +55,12 @@ DOCUMENTS = (
     Column(key="id", label="Id", mono=True),
     Column(key="characters", label="Characters", number=True),
     Column(key="chunks", label="Chunks", number=True),
+)
+FOUND = (
+    Column(key="questions", label="Questions", one_line=False),
+    Column(key="number", label="n", number=True),
+    Column(key="before", label="As shipped", number=True),
+    Column(key="after", label="Calibrated", number=True),
 )
 VERSIONS = (
     Column(key="version", label="Version", mono=True),
@@ -65,7 +89,7 @@ def show(visit: Visit) -> View:
         "index": index,
         "name": name,
         "question": question,
-        "jobs": work.running(workspace, kinds=("build_index", "compare_settings", "apply_settings")),
+        "jobs": work.running(workspace, kinds=JOBS),
         "passages": [],
         "where": visit.ask("where").strip(),
         "wrong": "",
@@ -75,7 +99,9 @@ def show(visit: Visit) -> View:
     if index is not None:
         data |= {
             "figures": _figures(index),
-            "calibration": _calibration(index),
+            "version": f"{index.name}@{index.version}",
+            **_calibration(index),
+            **_calibrating(visit),
             "versions": _versions(workspace, name),
             "documents": _documents(index, visit),
             "alpha": f"{_alpha(visit, index):g}",
@@ -150,6 +176,29 @@ def apply(visit: Visit) -> Done:
     return Done("/retrieve", "The best setting is being written into slipway.toml, and its index is being built.")
 
 
+def calibrate(visit: Visit) -> Done:
+    """Asks labelled questions of an index version, as `slipway retrieve calibrate` does. Checked before it starts."""
+    workspace = visit.workspace
+    index = load_index(workspace, visit.said("index"))
+    false_alarms = _rate(visit.said("false_alarms", RATE))
+    cases, source = _given_cases(visit)
+    labelled = check_cases(index, cases, false_alarms=false_alarms)
+    dataset = source
+    if not visit.said("dataset"):
+        kept = save_cases(workspace, PASTED, cases, source=source)
+        dataset = f"{kept.name}@{kept.version}"
+    name = f"{index.name}@{index.version}"
+    visit.start("calibrate_index", f"Calibrate {name}", index=name, dataset=dataset, false_alarms=false_alarms)
+    return Done(
+        "/retrieve#gap-list", f"{plural(len(labelled.answered), 'answered question')} of yours are being asked."
+    )
+
+
+def undo(visit: Visit) -> Done:
+    index = undo_calibration(visit.workspace, load_index(visit.workspace, visit.said("index")))
+    return Done("/retrieve#gap-list", f"{index.name}@{index.version} tells gaps as it was shipped.")
+
+
 def mark_words(text: str, question: str) -> list[tuple[bool, str]]:
     """The text in pieces, each with whether it is a word that the question asks for (by stem)."""
     wanted = set(asked_stems(question))
@@ -164,8 +213,6 @@ def mark_words(text: str, question: str) -> list[tuple[bool, str]]:
 
 
 def _index(visit: Visit) -> Index:
-    from slipway.retrieve.index import load_index
-
     return load_index(visit.workspace, visit.ask("index") or visit.workspace.settings.retrieve.index)
 
 
@@ -196,13 +243,88 @@ def _calibrated_on(index: Index) -> str:
     return f"calibrated on {plural(own.questions, 'question')} of yours" if own else "calibrated probability"
 
 
-def _calibration(index: Index) -> str:
-    """How the gaps are calibrated, for the head of their list; empty where they are not."""
-    if index.calibration is None:
-        return ""
-    here, of = f"{index.name}@{index.version}", index.calibration.index
-    line = describe_calibration(index.calibration) + ("" if of == here else f"; asked of {of}")
-    return f"{line[0].upper()}{line[1:]}."
+def _calibration(index: Index) -> dict[str, Any]:
+    """How the gaps are calibrated, for the head of their list; `calibration` is empty where they are not."""
+    own = index.calibration
+    if own is None or index.coverage is None:
+        return {"calibration": "", "carried": False}
+    here, of = f"{index.name}@{index.version}", own.index
+    line = describe_calibration(own) + ("" if of == here else f"; asked of {of}")
+    rows = [
+        Row(
+            cells={
+                "questions": f"{what[0].upper()}{what[1:]}",
+                "number": count(found.of),
+                "before": _share_of(found.before, found.of),
+                "after": _share_of(found.after, found.of),
+            }
+        )
+        for what, found in found_rows(own)
+    ]
+    return {
+        "calibration": f"{line[0].upper()}{line[1:]}.",
+        "carried": of != here,
+        "cut_off": [
+            ("Cut-off", f"{significant(1 / (1 + math.exp(-own.cutoff)))} of the shipped model"),
+            ("As shipped", significant(index.coverage.threshold)),
+        ],
+        "found": Table(caption="Questions found by the calibration", columns=FOUND, rows=rows, compact=True),
+        "unseen": most_unseen(own),
+    }
+
+
+def _share_of(part: int, of: int) -> str:
+    low, high = wilson(part, of)
+    return f"{100 * part / of:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def _calibrating(visit: Visit) -> dict[str, Any]:
+    """The form to calibrate, with what was put in where it was refused."""
+
+    def datasets() -> list[tuple[str, str]]:
+        """Datasets that people wrote; read only where the form itself is shown."""
+        workspace = visit.workspace
+        own = [QUESTIONS] * bool(workspace.settings.application.questions)
+        written = [dataset.name for dataset in workspace.store.records.list(Dataset) if not dataset.made]
+        return [("", "pasted below, or in the file"), *((name, name) for name in dict.fromkeys([*own, *written]))]
+
+    return {
+        "refused_calibration": "false_alarms" in visit.form,
+        "pasted": visit.said("questions"),
+        "rate": visit.said("false_alarms", RATE),
+        "chosen": visit.said("dataset"),
+        "datasets": datasets,
+    }
+
+
+def _rate(percent: str) -> float:
+    try:
+        rate = float(percent.replace(",", ".")) / 100
+    except ValueError:
+        rate = 0.0
+    if not 0.001 <= rate <= 0.5:
+        raise InputError(f"'{percent}' is no rate of false alarms. Give one from 0.1 to 50 per cent.")
+    return rate
+
+
+def _given_cases(visit: Visit) -> tuple[Sequence[Case], str]:
+    """The questions of the form and where they come from. Raises `InputError` where none or several are given."""
+    file, pasted, dataset = visit.files.get("file"), visit.said("questions"), visit.said("dataset")
+    content = file.content if file is not None else b""
+    ways = [bool(content), bool(pasted), bool(dataset)]
+    if sum(ways) != 1:
+        much = "No question was given. Paste some" if not any(ways) else "Questions were given twice. Paste them"
+        raise InputError(f"{much}, or choose a file, or choose a dataset.")
+    if dataset:
+        file_of_settings = dataset == QUESTIONS and visit.workspace.settings.application.questions
+        found = default_dataset(visit.workspace) if file_of_settings else load_dataset(visit.workspace, dataset)
+        return found.cases, f"{found.name}@{found.version}"
+    if content and file is not None:
+        return parse_cases(content, Path(file.name)), file.name
+    if pasted.startswith("{"):
+        return parse_cases(pasted.encode(), Path("pasted questions")), "pasted"
+    lines = dict.fromkeys(" ".join(line.split()) for line in pasted.splitlines() if line.strip())
+    return [Case(id=hash_text(line)[:12], question=line, answerable=True) for line in lines], "pasted"
 
 
 def _versions(workspace: Workspace, name: str) -> Table:
@@ -308,5 +430,7 @@ ROUTES = [
     act("/retrieve/build", build, back=show, needs="build_index"),
     act("/retrieve/compare", compare, back=show, needs="build_index"),
     act("/retrieve/apply", apply, back=show, needs="change_settings"),
+    act("/retrieve/calibrate", calibrate, back=show, needs="build_index"),
+    act("/retrieve/calibrate/undo", undo, back=show, needs="build_index"),
     page("/retrieve/document/{id:path}", show_document, needs="see_content"),
 ]
