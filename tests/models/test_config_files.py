@@ -1,14 +1,18 @@
 """Config files of families that the catalogue does not hold: hybrids, shared experts, latents, packed weights."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slipway.domain.architecture import Architecture
 from slipway.domain.errors import FileBroken
-from slipway.models.architectures import read_config
+from slipway.models.architectures import find_model, read_config
+from slipway.models.hardware import find_hardware
 from slipway.models.memory import kv_bytes, kv_bytes_per_token
+from slipway.models.roofline import Speed, Split, Work, facts_of, step_seconds
 
 PUBLISHED: dict[str, tuple[float, float, float, dict[str, Any]]] = {
     # name: published billions, of them for a token, bytes of cache a token in 16 bits, config.json
@@ -309,3 +313,36 @@ def test_a_model_that_writes_nothing_is_refused(config: dict[str, Any], tmp_path
 def test_no_heads_make_no_sense(tmp_path: Path) -> None:
     with pytest.raises(FileBroken, match="0 heads"):
         read_config(written(tmp_path, {**PLAIN, "num_attention_heads": 0}))
+
+
+def _step_s(shape: Architecture, tokens: float, sequences: float) -> float:
+    speed = Speed()
+    facts = facts_of(shape, find_hardware("h100-sxm"), Split(), "fp8")
+    work = Work(tokens=tokens, sequences=sequences, context=0.0, attention=0.0)
+    return float(step_seconds(facts, speed, work))
+
+
+def test_a_prompt_pays_for_what_moves_between_its_products() -> None:
+    shape = find_model("qwen3-32b")
+    facts = facts_of(shape, find_hardware("h100-sxm"), Split(), "fp8")
+    without = facts._replace(activation_bytes=0.0)
+    work = Work(tokens=4096.0, sequences=0.0, context=0.0, attention=0.0)
+    moved = float(step_seconds(facts, Speed(), work)) - float(step_seconds(without, Speed(), work))
+    # A layer: norms 2 x 5,120 x 7, queries, keys and values 10,240 x 4 + 8,192 x 5, gate 51,200 x 5.
+    byte = 64 * (2 * 5120 * 7 + 10_240 * 4 + 8192 * 5 + 51_200 * 4 + 51_200)
+    assert moved == pytest.approx(4096 * byte / (find_hardware("h100-sxm").bandwidth_gb_s * 1e9 * 0.75))
+
+
+def test_norms_are_not_split_over_the_devices_of_a_layer() -> None:
+    shape, hardware = find_model("qwen3-32b"), find_hardware("h100-sxm")
+    one, eight = (float(facts_of(shape, hardware, Split(tensor=n), "fp8").activation_bytes) for n in (1, 8))
+    norms = 64 * 2 * 5120 * 7
+    assert eight == pytest.approx(norms + (one - norms) / 8)
+
+
+def test_each_step_reads_and_writes_the_state_of_every_sequence(tmp_path: Path) -> None:
+    shape = read_config(written(tmp_path, PUBLISHED["mamba2-2.7b"][3]))
+    stateless = replace(shape, state_numbers=0)
+    more = _step_s(shape, 32, 32) - _step_s(stateless, 32, 32)
+    bandwidth = find_hardware("h100-sxm").bandwidth_gb_s * 1e9
+    assert more == pytest.approx(32 * 2 * shape.state_numbers * 2 / (bandwidth * Speed().cache))  # type: ignore[operator]
