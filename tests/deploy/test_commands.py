@@ -35,6 +35,24 @@ def test_plan_emit_edit_check(application: Path) -> None:
     assert "gateway.yaml: spec.template.spec: unknown field 'contaners'. Did you mean 'containers'" in checked.stdout
 
 
+TRAFFIC = ["--requests-per-day", "20000", "--input-tokens", "9000", "--output-tokens", "200"]
+
+
+def test_a_plan_needs_no_application(tmp_path: Path) -> None:
+    command = ["deploy", "plan", "--model", "llama-3.1-8b", "--hardware", "h100-sxm", "--dir", str(tmp_path), "--json"]
+    done = runner.invoke(app, [*command, *TRAFFIC])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["chosen"]["hardware"] == "h100-sxm"
+    assert "Not saved" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_without_application_or_traffic_says_what_to_give(tmp_path: Path) -> None:
+    lacking = runner.invoke(app, ["deploy", "plan", "--model", "llama-3.1-8b", "--dir", str(tmp_path), *TRAFFIC[:4]])
+    assert "give --output-tokens, or --trace FILE" in str(lacking.exception)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_plan_that_nothing_holds_ends_with_3(application: Path) -> None:
     command = ["deploy", "plan", "--model", "llama-3.1-405b", "--hardware", "l4", "--dir", str(application), "--json"]
     done = runner.invoke(app, command)

@@ -146,6 +146,8 @@ def test_a_row_says_how_the_model_was_spread(row: dict[str, str], wanted: tuple[
 
 
 def test_names_of_tables_and_vendors_are_understood() -> None:
+    assert match_hardware("NVIDIA H100 80GB HBM3").name == "h100-sxm"
+    assert match_hardware("Tesla T4").name == "t4"
     assert match_hardware("NVIDIA H100-SXM-80GB").name == "h100-sxm"
     assert match_hardware("H200").name == "h200-sxm"
     assert match_model("meta-llama/Llama-3.1-70B-Instruct-FP8")[0].name == "llama-3.1-70b"

@@ -42,9 +42,13 @@ def plan(
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Plan what to run on for [decide], and save the plan. Exit code 3: nothing holds the requirement."""
+    """Plan what to run on for [decide], and save the plan. Exit code 3: nothing holds the requirement.
+
+    In a folder without slipway.toml a --model and its traffic are enough; then nothing is saved.
+    """
     from slipway.cli.watch import measured
-    from slipway.deploy.plan import make_plan, require_choice
+    from slipway.config.reader import FILE_NAME
+    from slipway.deploy.plan import make_plan, plan_without_application, require_choice
     from slipway.deploy.requirement import Asked
     from slipway.deploy.traffic import read_traffic
     from slipway.domain.errors import InputError
@@ -67,8 +71,12 @@ def plan(
         region=region,
         headroom=headroom,
     )
-    with open_here(folder) as workspace:
-        made = make_plan(measured(workspace, from_traces), model=model, hardware=hardware or [], asked=asked)
+    if model and not from_traces and folder.is_dir() and not (folder / FILE_NAME).exists():
+        made = plan_without_application(folder, model, hardware=hardware or [], asked=asked)
+        typer.echo(f"Not saved: there is no {FILE_NAME} in {folder.resolve()}.", err=True)
+    else:
+        with open_here(folder) as workspace:
+            made = make_plan(measured(workspace, from_traces), model=model, hardware=hardware or [], asked=asked)
     show(made, as_json=as_json, text=_describe)
     if as_json and made.chosen is None:
         raise typer.Exit(3)

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
+from pathlib import Path
 
 from slipway.decide.decision import dollars
+from slipway.decide.demand import NEEDED
 from slipway.decide.rents import own_prices
 from slipway.deploy.later import growth_of
 from slipway.deploy.plan_replay import Load as ReplayLoad
@@ -19,10 +21,10 @@ from slipway.deploy.plan_replay import (
     windows_of,
     worth_measuring,
 )
-from slipway.deploy.requirement import Asked, region_hourly
+from slipway.deploy.requirement import Asked, NoApplication, Surroundings, region_hourly
 from slipway.domain.architecture import Architecture
 from slipway.domain.deployment import Demand, MemoryBill, Plan, PlanOption
-from slipway.domain.errors import NotFound, NothingMeets
+from slipway.domain.errors import InputError, NotFound, NothingMeets
 from slipway.domain.hardware import Hardware
 from slipway.domain.ids import new_id
 from slipway.domain.release import Evidence, Release
@@ -59,9 +61,7 @@ def make_plan(
     model = model or workspace.settings.deploy.model
     if model:
         shape = find_model(model, folder=workspace.folder)
-        names = list(hardware) or workspace.settings.deploy.hardware
-        own = {workspace.settings.decide.gpu: workspace.settings.decide.gpu_hourly}
-        plan = plan_hosting(workspace, shape, demand, names, own_hourly=own, asked=asked)
+        plan = _plan_for(workspace, shape, demand, hardware, asked)
     else:
         plan = plan_processes(workspace, demand)
     known = workspace.store.records.latest(Plan, workspace.application)
@@ -69,6 +69,28 @@ def make_plan(
         return known
     workspace.store.records.save(plan)
     return plan
+
+
+def plan_without_application(
+    folder: Path, model: str, *, hardware: Sequence[str] = (), asked: Asked | None = None
+) -> Plan:
+    """Plans for a model in a folder without slipway.toml; nothing is saved, and nothing is written.
+
+    Raises `InputError` where traffic is lacking, `RequirementContradiction`, `NotFound`.
+    """
+    asked, nowhere = asked or Asked(), NoApplication(folder)
+    lacking = [f"--{name.replace('_', '-')}" for name in NEEDED if getattr(asked, name) is None]
+    if asked.trace is None and lacking:
+        raise InputError(f"A plan for {model} needs its traffic: give {' and '.join(lacking)}, or --trace FILE.")
+    return _plan_for(nowhere, find_model(model, folder=folder), asked.demand(nowhere), hardware, asked)
+
+
+def _plan_for(
+    workspace: Surroundings, shape: Architecture, demand: Demand, hardware: Sequence[str], asked: Asked
+) -> Plan:
+    names = list(hardware) or workspace.settings.deploy.hardware
+    own = {workspace.settings.decide.gpu: workspace.settings.decide.gpu_hourly}
+    return plan_hosting(workspace, shape, demand, names, own_hourly=own, asked=asked)
 
 
 def latest_plan(workspace: Workspace) -> Plan:
@@ -87,7 +109,7 @@ def require_choice(plan: Plan) -> None:
 
 
 def plan_hosting(
-    workspace: Workspace,
+    workspace: Surroundings,
     shape: Architecture,
     demand: Demand,
     names: Sequence[str],

@@ -210,7 +210,8 @@ def split_of(row: Mapping[str, str], name: str) -> Split:
 def match_hardware(name: str) -> Hardware:
     """Hardware by a name as tables and vendors write it. Raises `NotFound`."""
     plain = re.sub(r"[\s_]+", "-", name.strip().lower().replace("+", "")).removeprefix("nvidia-").removeprefix("amd-")
-    plain = plain.removeprefix("instinct-").removeprefix("geforce-")
+    plain = plain.removeprefix("instinct-").removeprefix("geforce-").removeprefix("tesla-")
+    plain = re.sub(r"-hbm\d\w*$", "", plain)  # as nvidia-smi writes it: H100 80GB HBM3
     known = [one.name for one in list_hardware()]
     for each in (plain, f"{plain}-sxm", re.sub(r"-\d+gb$", "", plain), re.sub(r"-\d+gb$", "", plain) + "-sxm"):
         if each in known:

@@ -1,7 +1,14 @@
 """What a plan is asked for beyond [decide]: a trace, other limits, own racks instead of rented accelerators."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from math import ceil
+from pathlib import Path
+from typing import Protocol
 
+from slipway.config.reader import parse_settings
+from slipway.config.settings import Settings
 from slipway.decide.costs import own_monthly
 from slipway.decide.demand import check_demand, read_demand
 from slipway.deploy.traffic import Traffic
@@ -11,13 +18,42 @@ from slipway.domain.hardware import Hardware, HardwarePrice
 from slipway.models.hardware import Rent, purchase_of, rent_of
 from slipway.models.own_prices import NOTHING_OWN, OwnPrices
 from slipway.models.sizing import DAY_S, HOURS_A_MONTH
-from slipway.workspace import Workspace
+from slipway.workspace import utc_now
 
 PUE, KWH_DOLLARS, KW_SPACE_DOLLARS = 1.3, 0.12, 150.0
 """Power of the building over that of the machines, price of energy, and of space and cooling a kilowatt and month."""
 MOST_HEADROOM = 100.0
 MACHINE_FACTOR = 1.4
 """A whole machine costs so many times its accelerators. Source: list prices of 8-way machines, 2025."""
+
+
+class Surroundings(Protocol):
+    """What a plan for a model needs of an application; every workspace has it."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def application(self) -> str: ...
+
+    @property
+    def now(self) -> Callable[[], datetime]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoApplication:
+    """A folder without slipway.toml: its own prices and calibration count, all settings are the defaults."""
+
+    folder: Path
+    settings: Settings = field(default_factory=lambda: parse_settings({"application": {"name": "unnamed"}}))
+    now: Callable[[], datetime] = utc_now
+
+    @property
+    def application(self) -> str:
+        return self.settings.application.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +80,7 @@ class Asked:
             return self.trace
         return self.trace.at_rate(self.trace.per_second * (1 + self.headroom))
 
-    def demand(self, workspace: Workspace) -> Demand:
+    def demand(self, workspace: Surroundings) -> Demand:
         """The demand to plan for. Raises `RequirementMissing`, `RequirementContradiction`, `InputError`."""
         if self.own_racks and self.region:
             raise InputError("Own racks stand in no cloud region. Give own racks or a region, not both.")
@@ -86,6 +122,9 @@ class Asked:
                 peak_factor=settings.peak_factor,
                 first_token_ms=settings.first_token_ms,
                 end_to_end_ms=settings.end_to_end_ms,
+                context_tokens=max(
+                    settings.context_tokens, ceil(changes["input_tokens"]) + ceil(changes["output_tokens"])
+                ),
                 monthly_budget=settings.monthly_budget,
                 horizon_months=settings.horizon_months,
             )

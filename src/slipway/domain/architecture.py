@@ -31,8 +31,9 @@ class Architecture:
     """The shape of a decoder.
 
     `full_attention_layers` hold keys and values of every token; the other layers hold at most `sliding_window` tokens
-    (0: a state that does not grow). `latent_rank` and `rope_dim` describe multi-head latent attention, which caches
-    one latent vector for all heads. Experts count only in the layers after `dense_layers`.
+    (0: a state that does not grow). `state_numbers` are what these states hold for a sequence over all layers, 0 where
+    that is not known. `latent_rank` and `rope_dim` describe multi-head latent attention, which caches one latent vector
+    for all heads. Experts count only in the layers after `dense_layers`.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Architecture:
     """Whether input embedding and output layer share one matrix."""
     full_attention_layers: int
     sliding_window: int = 0
+    state_numbers: int = 0
     latent_rank: int = 0
     rope_dim: int = 0
     experts: int = 0

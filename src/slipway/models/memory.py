@@ -33,19 +33,20 @@ def kv_bytes(shape: Architecture, tokens: float, *, bytes_each: float = 2.0) -> 
     """Bytes of keys and values for one sequence of so many tokens.
 
     2 x layers x KV heads x head width x bytes a token; with multi-head latent attention layers x (latent + rope) x
-    bytes. Layers with a sliding window stop growing at the window.
+    bytes. Layers with a sliding window stop growing at the window; a state has its whole size from the first token.
     """
     if shape.latent_rank:
         each = (shape.latent_rank + shape.rope_dim) * bytes_each
     else:
         each = 2 * shape.kv_heads * shape.head_dim * bytes_each
     windowed = shape.layers - shape.full_attention_layers
-    return each * (shape.full_attention_layers * tokens + windowed * min(tokens, shape.sliding_window))
+    kept = shape.full_attention_layers * tokens + windowed * min(tokens, shape.sliding_window)
+    return each * kept + shape.state_numbers * bytes_each
 
 
 def kv_bytes_per_token(shape: Architecture, *, bytes_each: float = 2.0) -> float:
     """Bytes of keys and values that one token adds while no window is full."""
-    return kv_bytes(shape, 1, bytes_each=bytes_each)
+    return kv_bytes(shape, 1, bytes_each=bytes_each) - kv_bytes(shape, 0, bytes_each=bytes_each)
 
 
 def kv_copies(shape: Architecture, devices: int) -> float:

@@ -109,6 +109,10 @@ class Facts(NamedTuple):
     full_layers: Numbers
     windowed_layers: Numbers
     window: Numbers
+    state_bytes: Numbers
+    """What a sequence keeps besides keys and values; each step reads it and writes it anew."""
+    activation_bytes: Numbers
+    """What a token's passage between the products of all layers moves through the memory of one device."""
     hidden_bytes: Numbers
     growth: Numbers
     """Exponent of the tokens of a step in the speed of products."""
@@ -175,6 +179,8 @@ def facts_of(
         full_layers=float(shape.full_attention_layers),
         windowed_layers=float(shape.layers - shape.full_attention_layers),
         window=float(shape.sliding_window),
+        state_bytes=float(shape.state_numbers * cache_bytes_each),
+        activation_bytes=_activation_bytes(shape, split, precision),
         hidden_bytes=2.0 * shape.hidden,
         growth=growth.tokens,
         stages=float(split.pipeline),
@@ -195,7 +201,8 @@ def kernel_prior(shape: Architecture, hardware: Hardware, precision: Precision) 
 
 
 def step_seconds(facts: Facts, speed: Speed, work: Work) -> Numbers:
-    """Seconds of one step: overheads + weights or products, whichever is slower + cache + attention + all-reduce.
+    """Seconds of one step: overheads + weights or products, whichever is slower + activations + cache + attention
+    + all-reduce.
 
     Of E experts k a token, T tokens touch E x (1 - (1 - k/E)^T). The layers outside the experts are kept once for each
     copy of the attention, the experts once in all.
@@ -215,12 +222,14 @@ def step_seconds(facts: Facts, speed: Speed, work: Work) -> Numbers:
     overhead = overhead + facts.stages * work.sequences * speed.sequence
     each = work.context / np.maximum(work.sequences, 1.0)
     looked_at = facts.full_layers * each + facts.windowed_layers * np.minimum(each, facts.window)
-    cache = work.sequences * looked_at * facts.cache_bytes / (facts.devices * facts.bandwidth * speed.cache)
+    read = looked_at * facts.cache_bytes + 2 * facts.state_bytes
+    cache = work.sequences * read / (facts.devices * facts.bandwidth * speed.cache)
+    moving = tokens * facts.activation_bytes / (facts.bandwidth * speed.weights)
     back = work.attention / tokens
     seen = facts.full_layers + facts.windowed_layers * np.minimum(1.0, facts.window / np.maximum(back, 1.0))
     reached = facts.devices * facts.attention_flops * speed.products * ATTENTION_SHARE
     attention = facts.attention_flop * seen * work.attention / reached
-    return overhead + slower + cache + attention + _all_reduce_seconds(facts, speed, tokens)
+    return overhead + slower + moving + cache + attention + _all_reduce_seconds(facts, speed, tokens)
 
 
 def decode_step_s(
@@ -253,6 +262,24 @@ def prefill_s(
     facts = facts_of(shape, hardware, Split(tensor=devices), precision)
     work = Work(tokens=tokens, sequences=0.0, context=0.0, attention=tokens * tokens / 2)
     return float(step_seconds(facts, speed or kernel_prior(shape, hardware, precision), work))
+
+
+def _activation_bytes(shape: Architecture, split: Split, precision: Precision) -> float:
+    """Bytes that a token moves between the products, on one device: what norms, rotation and gates read and write.
+
+    Products read and write 16 bits, and read 8 where weights have 8 or fewer. A layer has two norms, which every device
+    of a group computes for itself: each reads a product and the residual, writes the residual and what the next product
+    reads. Queries, keys, values, and what attention and the gate make of them, are split over the devices.
+    """
+    narrow = 2.0 if precision == "bf16" else 1.0
+    norms = 2 * shape.hidden * (6 + narrow)
+    queries = shape.heads * shape.head_dim
+    width = shape.expert_intermediate * shape.experts_per_token if shape.experts else shape.intermediate
+    before = (2.0 if shape.gated else 1.0) * width
+    split_over = (queries + 2 * shape.kv_heads * shape.head_dim) * 4 + queries * (4 + narrow)
+    split_over += before * 4 + width * 2 * narrow
+    devices = split.tensor * split.attention_copies
+    return float(shape.layers * (norms / split.attention_copies + split_over / devices))
 
 
 def _smooth_maximum(one: Numbers, other: Numbers) -> Numbers:
