@@ -143,7 +143,7 @@ def test_a_connection_that_is_over_waits_for_no_collector(served, until):
         raw.close()
 
     def doors() -> int:
-        return sum(isinstance(one, Door) for one in gc.get_objects())
+        return sum(type(one) is Door for one in gc.get_objects())
 
     come_and_go()
     gc.collect()
