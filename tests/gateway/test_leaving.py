@@ -9,6 +9,7 @@ import pytest
 
 from slipway.gateway.door import Door
 from slipway.release.channels import promote
+from slipway.upstream.connection import Connection
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -134,6 +135,7 @@ def test_a_connection_that_is_over_waits_for_no_collector(served, until):
             ("/v1/chat/completions", plain),
             ("/v1/chat/completions", plain | {"stream": True}),
             ("/v1/messages", plain | {"max_tokens": 9}),
+            ("/v1/chat/completions", plain | {"model": "fast/short"}),
         ):
             raw = open_request(served.url, path, body)
             read_until(raw, b"\r\n\r\n")
@@ -142,16 +144,16 @@ def test_a_connection_that_is_over_waits_for_no_collector(served, until):
         raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 99\r\n\r\n{")
         raw.close()
 
-    def doors() -> int:
-        return sum(type(one) is Door for one in gc.get_objects())
+    def held() -> int:
+        return sum(type(one) is Door or (type(one) is Connection and one.closed) for one in gc.get_objects())
 
     come_and_go()
     gc.collect()
     gc.disable()
     try:
-        before = doors()
+        before = held()
         for _ in range(5):
             come_and_go()
-        assert until(lambda: doors() <= before)
+        assert until(lambda: held() <= before)
     finally:
         gc.enable()

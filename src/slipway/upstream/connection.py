@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
         self._on_free = on_free
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._paused = False
         self._reads_to_end = True
@@ -315,6 +315,8 @@ class Connection(asyncio.Protocol):
                 self._fail(ConnectionBroken(self.origin, reason, answered=exchange.started))
         self._transport = None
         self._on_lost(self)
+        # The parser knows this connection: the two would wait for the collector, which looks seldom.
+        self._parser = None
 
     # Callbacks of the parser -----------------------------------------------------------------------------------
 
