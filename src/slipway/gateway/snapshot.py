@@ -149,11 +149,14 @@ def load_snapshot(
     day = datetime.now(UTC).date()
     # Looked at before it is read: what changes in between is read once more.
     seen = records.fingerprint(Channel, ApiKey, counted=Release)
-    if before is not None and before.workspace is workspace and before.day == day and before.seen == seen:
-        watches = canaries.watch(before.channels.values()) if canaries is not None else {}
-        return before if watches == before.watches else replace(before, watches=watches)
+    same = before is not None and before.workspace is workspace
+    # What was found on an earlier day has the prices of that day.
+    kept = before if before is not None and same and before.day == day else None
+    if kept is not None and kept.seen == seen:
+        watches = canaries.watch(kept.channels.values()) if canaries is not None else {}
+        return kept if watches == kept.watches else replace(kept, watches=watches)
     channels = {channel.name: channel for channel in records.list(Channel)}
-    known = before.targets if before is not None and before.workspace is workspace and before.day == day else {}
+    known = kept.targets if kept else {}
     wanted = {share.release for channel in channels.values() for share in channel.shares}
     targets = dict(known)
     if not wanted <= known.keys() or records.count(Release, name=workspace.application) != len(known):
@@ -162,9 +165,6 @@ def load_snapshot(
                 targets[release.id] = make_target(workspace, release)
     if before is not None and targets.keys() == known.keys():
         targets = dict(before.targets)
-    same = before is not None and before.workspace is workspace
-    # As for releases: what was found on an earlier day has the prices of that day.
-    kept = before if same and before is not None and before.day == day else None
     snapshot = Snapshot(
         workspace=workspace,
         channels=channels,
