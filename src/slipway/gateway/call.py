@@ -9,10 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from slipway.access.leases import Account
 from slipway.domain.access import ApiKey
 from slipway.domain.errors import RequestInvalid, RequestTooLarge
 from slipway.domain.ids import SpanId, SubjectId, TraceId
-from slipway.gateway.account import Account
+from slipway.gateway.account import limit_lines, limits_left
 from slipway.gateway.canaries import Arm
 from slipway.gateway.metrics import Line
 from slipway.gateway.snapshot import Snapshot
@@ -203,13 +204,14 @@ class Call:
 
     def head_lines(self, status: int, content_type: bytes, length: int, more: list[tuple[bytes, bytes]]) -> bytes:
         """The headers of a whole response as lines, for who sends them past ASGI."""
-        if self.account is None and not (more or self.fallback) and self.release:
+        if not (more or self.fallback) and self.release:
             # As below, and as nearly always, in one go.
             self.status, self.responded = status, True
+            limits = b"" if self.account is None else limit_lines(self.account)
             return (
                 b"content-type: %b\r\nx-request-id: %b\r\nx-slipway-trace: %b\r\n"
-                b"x-slipway-release: %b\r\ncontent-length: %d\r\n"
-            ) % (content_type, self.request_id, self.trace.encode("ascii"), self.release.encode("ascii"), length)
+                b"x-slipway-release: %b\r\n%bcontent-length: %d\r\n"
+            ) % (content_type, self.request_id, self.trace.encode(), self.release.encode(), limits, length)
         pairs = self._head(status, content_type, [(b"content-length", b"%d" % length), *more])
         return b"".join([b"%b: %b\r\n" % pair for pair in pairs])
 
@@ -224,7 +226,7 @@ class Call:
         if self.release:
             headers.append((b"x-slipway-release", self.release.encode("ascii")))
         if self.account is not None:
-            headers += self.account.headers()
+            headers += limits_left(self.account)
         if self.fallback:
             headers.append((b"x-slipway-fallback", self.fallback.encode("ascii", "backslashreplace")))
         headers += more

@@ -17,7 +17,7 @@ from slipway.engines.base import Engine
 from slipway.engines.openai import OpenAI
 from slipway.models.choice import choose_engine
 from slipway.models.prices import price_in
-from slipway.tracing.cost import cost_of
+from slipway.tracing.cost import micros_of
 from slipway.upstream.client import Deadlines, Prepared
 from slipway.upstream.translated import ChatEngine
 from slipway.workspace import Workspace
@@ -61,10 +61,12 @@ class Target:
 
     def cost_micros(self, usage: Usage) -> int:
         """Millionths of a dollar; 0 where no price is known."""
-        if self.price is None:
-            return 0
-        cost = cost_of(usage, self.price)
-        return cost.money.micros if cost.known and cost.money.currency == "USD" else 0
+        return self.micros_of(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+
+    def micros_of(self, asked: int, wrote: int, cached: int = 0) -> int:
+        """The same, of input tokens, output tokens, and how many of the input were cached."""
+        price = self.price
+        return micros_of(price, asked, wrote, cached) if price is not None and price.currency == "USD" else 0
 
 
 def make_target(workspace: Workspace, release: Release) -> Target:

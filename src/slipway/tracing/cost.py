@@ -32,15 +32,20 @@ def cost_of(usage: Usage, price: Price | None) -> Cost:
     """
     if price is None:
         return Cost(Money(), False)
-    cached = min(usage.cached_tokens, usage.input_tokens)
+    micros = micros_of(price, usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+    return Cost(Money(micros=micros, currency=price.currency), True)
+
+
+def micros_of(price: Price, asked: int, wrote: int, cached: int = 0) -> int:
+    """Millionths of the price's currency for input tokens, output tokens and how many of the input were cached."""
+    cached = min(cached, asked)
     cached_price = price.cached_input_per_million
-    micros = (
-        (usage.input_tokens - cached) * price.input_per_million
-        + cached * (price.input_per_million if cached_price is None else cached_price)
-        + usage.output_tokens * price.output_per_million
-    )
     # Dollars per million tokens times tokens are millionths of a dollar.
-    return Cost(Money(micros=round(micros), currency=price.currency), True)
+    return round(
+        (asked - cached) * price.input_per_million
+        + cached * (price.input_per_million if cached_price is None else cached_price)
+        + wrote * price.output_per_million
+    )
 
 
 def catalog_price(engine_or_provider: str, model: str, day: date) -> Price | None:
