@@ -60,6 +60,7 @@ class Worker:
         except OverLimit:
             return False
         self.leases.settle(account, tokens=tokens, micros=micros)
+        self.leases.save()
         self.leases.release(account)
         return True
 
@@ -140,8 +141,8 @@ def test_headers_tell_the_tightest_of_the_limits(crew):
         requests, tokens = account.remaining()
         assert requests is not None
         assert tokens is not None
-        assert (requests.limit, requests.remaining) == (10**5, 10**5 - number)
-        assert (tokens.limit, tokens.remaining) == (10**8, 10**8 - 10 * number)
+        assert requests[:2] == (10**5, 10**5 - number)
+        assert tokens[:2] == (10**8, 10**8 - 10 * number)
         worker.leases.settle(account, tokens=10, micros=0)
 
 

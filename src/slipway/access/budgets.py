@@ -234,8 +234,8 @@ class Meter:
         self._counters.add(row, RESERVED, -micros)
         self._counters.sum_up(row)
 
-    def spend(self, holder: str, month: int, *, micros: int, tokens: int) -> None:
-        """Counts a request whose money was lent, among what this worker has not settled: it outlives the worker. Until
+    def spend(self, holder: str, month: int, *, requests: int, tokens: int, micros: int) -> None:
+        """Counts requests whose money was lent, among what this worker has not settled: it outlives the worker. Until
         the money is taken back, it stands for what was spent of it. `note` writes it down."""
         counters = self._counters
         words = counters.words
@@ -244,12 +244,12 @@ class Meter:
             if row is not None and words[row + PERIOD] == month:
                 own = row + EACH + counters.worker * UNSETTLED
                 words[own + MICROS] += micros
-                words[own + CALLS] += 1
+                words[own + CALLS] += requests
                 words[own + TOKENS_USED] += tokens
                 return
         with counters.locked() as words:
             row = self._row(words, holder, self.month_now())
-            for which, amount in ((MICROS, micros), (CALLS, 1), (TOKENS_USED, tokens)):
+            for which, amount in ((MICROS, micros), (CALLS, requests), (TOKENS_USED, tokens)):
                 counters.add(row, which, amount)
 
     # Rows --------------------------------------------------------------------------------------------------------

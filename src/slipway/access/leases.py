@@ -19,6 +19,8 @@ from slipway.domain.access import Limits
 from slipway.domain.errors import OverLimit
 
 Answer = TypeVar("Answer")
+LeftOver = tuple[int, int, int]
+"""As `Remaining`, which takes longer to make."""
 
 BLOCK = 256
 """Requests that a block is meant for."""
@@ -51,6 +53,9 @@ class Lease:
         "spent",
         "tokens",
         "tokens_left",
+        "unsaved",
+        "unsaved_micros",
+        "unsaved_tokens",
         "until",
     )
 
@@ -73,6 +78,8 @@ class Lease:
         """Money that is still counted as reserved, although it is spent."""
         self.new_requests = self.new_tokens = 0
         """What is to be written down, beside the money."""
+        self.unsaved = self.unsaved_tokens = self.unsaved_micros = 0
+        """Requests, tokens and money of them that would be lost with this process."""
         self.late: dict[int, int] = {}
         """Tokens to be corrected in other seconds."""
         self.running = 0
@@ -133,20 +140,20 @@ class Account:
         self.allowances, self.leases = (*self.allowances, allowance), (*self.leases, lease)
         self.limited = self.limited or lease.limited
 
-    def remaining(self) -> tuple[Remaining | None, Remaining | None]:
+    def remaining(self) -> tuple[LeftOver | None, LeftOver | None]:
         """What is left of the tightest limits of requests and of tokens a minute; None where there is no limit."""
         if self.asked or not self.limited:
             return self.left.get("requests"), self.left.get("tokens")
-        requests = tokens = None
+        requests: LeftOver | None = None
+        tokens: LeftOver | None = None
         for lease in self.leases:
-            limit = lease.limits.requests_per_minute
-            free = lease.requests_left + lease.requests
-            if limit is not None and (requests is None or free < requests.remaining):
-                requests = Remaining(limit, max(0, free), SECONDS)
-            limit = lease.limits.tokens_per_minute
-            free = lease.tokens_left + lease.tokens
-            if limit is not None and (tokens is None or free < tokens.remaining):
-                tokens = Remaining(limit, max(0, free), SECONDS)
+            limits = lease.limits
+            limit, free = limits.requests_per_minute, lease.requests_left + lease.requests
+            if limit is not None and (requests is None or free < requests[1]):
+                requests = limit, free, SECONDS
+            limit, free = limits.tokens_per_minute, lease.tokens_left + lease.tokens
+            if limit is not None and (tokens is None or free < tokens[1]):
+                tokens = limit, free if free > 0 else 0, SECONDS
         return requests, tokens
 
 
@@ -158,6 +165,7 @@ class Leases:
     ) -> None:
         self._limiter, self._meter, self._counters, self._clock = limiter, meter, counters, clock
         self._of: dict[tuple[str, Limits], Lease] = {}
+        self._unsaved: list[Lease] = []
 
     def of(self, allowance: Allowance) -> Lease:
         key = allowance.holder, allowance.limits
@@ -218,7 +226,7 @@ class Leases:
             account.left |= left
 
     def settle(self, account: Account, *, tokens: int, micros: int) -> None:
-        """Replaces what was set aside by what was used. A second time adds to it."""
+        """Replaces what was set aside by what was used. A second time adds to it. `save` makes it last."""
         if account.reserved >= 0:
             self._settle_in_blocks(account, tokens=tokens, micros=micros)
             return
@@ -229,10 +237,18 @@ class Leases:
             account.reservation = Reservation(account.allowances, 0, settled=account.settled)
         self._meter.settle(account.reservation, micros=micros, tokens=tokens)
 
+    def save(self) -> None:
+        """Returns when what `settle` counted outlives this process."""
+        if self._unsaved:
+            for lease in self._unsaved:
+                self._save(lease)
+            self._unsaved.clear()
+
     def release(self, account: Account) -> None:
         """Gives back what was set aside for a request that cost nothing; after `settle` it does nothing."""
         if account.reserved >= 0:
             self._settle_in_blocks(account, tokens=0, micros=0)
+            self.save()
             return
         reservation = account.reservation
         if reservation is not None and not reservation.settled:
@@ -266,9 +282,24 @@ class Leases:
             lease.new_requests += 1
             lease.new_tokens += tokens
             if lease.budgeted:
-                self._meter.spend(lease.holder, lease.month, micros=micros, tokens=tokens)
+                if not lease.unsaved:
+                    self._unsaved.append(lease)
+                lease.unsaved += 1
+                lease.unsaved_tokens += tokens
+                lease.unsaved_micros += micros
             if not lease.until:
                 self._give_back([lease], self._clock())
+
+    def _save(self, lease: Lease) -> None:
+        if lease.unsaved:
+            self._meter.spend(
+                lease.holder,
+                lease.month,
+                requests=lease.unsaved,
+                tokens=lease.unsaved_tokens,
+                micros=lease.unsaved_micros,
+            )
+            lease.unsaved = lease.unsaved_tokens = lease.unsaved_micros = 0
 
     # Blocks ------------------------------------------------------------------------------------------------------
 
@@ -299,6 +330,8 @@ class Leases:
     def _give_back(self, leases: Sequence[Lease], now: float) -> None:
         if not leases:
             return
+        for lease in leases:
+            self._save(lease)
         with self._counters.locked() as words:
             for lease in leases:
                 late, lease.late = lease.late, {}

@@ -23,6 +23,7 @@ from slipway.gateway.targets import Target
 
 FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"x-forwarded-host")
 MOST_HOSTS = 64
+MOST_SEEN = 1024
 BYTES_PER_TOKEN = 4
 PROMPT_TOKENS = 2000
 """What a release with its own prompt or documents adds to a question, roughly."""
@@ -44,6 +45,9 @@ class Admission:
         self._meter = meter
         self._leases = leases
         self._known_hosts: set[bytes] = set()
+        self._keys: Mapping[str, ApiKey] = {}
+        self._seen: dict[bytes, ApiKey] = {}
+        """Keys by the header that named them, of the keys that are known now."""
         self._settings: LimitsSettings | None = None
         self._person: Limits = UNLIMITED
         self._of_all: _Counted = (), ()
@@ -87,8 +91,12 @@ class Admission:
             self._leases.reserve(account, tokens=0, micros=0)
 
     def used(self, account: Account, *, tokens: int, micros: int) -> None:
-        """Counts what a call used, once it is known."""
+        """Counts what a call used, once it is known. It lasts from the next `save` on."""
         self._leases.settle(account, tokens=tokens, micros=micros)
+
+    def save(self) -> None:
+        """Returns when what was used is counted even if this process is killed."""
+        self._leases.save()
 
     def saved(self, micros: int) -> None:
         """Counts what an answer from the cache would have cost, under a holder of its own."""
@@ -116,8 +124,17 @@ class Admission:
             self._meter.flush()
 
     def _key(self, call: Call) -> ApiKey | None:
-        text = _bearer(call)
-        key = call.snapshot.keys.get(hash_key(text)) if text else None
+        keys, given = call.snapshot.keys, call.headers.get(b"authorization", b"")
+        if keys is not self._keys:
+            self._keys = keys
+            self._seen.clear()
+        key = self._seen.get(given)
+        if key is None:
+            text = _bearer(call)
+            key = keys.get(hash_key(text)) if text else None
+            # What says who is asking is hashed once; it stands in memory with the request anyway.
+            if key is not None and given[:7].lower() == b"bearer " and len(self._seen) < MOST_SEEN:
+                self._seen[given] = key
         if key is not None and (_for_good(key) or key.valid_at(datetime.now(UTC))):
             return key
         # Where keys are not asked for, clients still send something: the OpenAI client cannot do without.
@@ -198,11 +215,13 @@ def most_usage(target: Target, *, body: bytes, fields: Mapping[str, msgspec.Raw]
         asked += PROMPT_TOKENS
     if "input" in fields and "messages" not in fields:
         return asked, 0, asked
-    longest = _number(fields, "max_completion_tokens", MOST_TOKENS) or _number(fields, "max_tokens", MOST_TOKENS)
+    longest = None
+    if "max_tokens" in fields or "max_completion_tokens" in fields:
+        longest = _number(fields, "max_completion_tokens", MOST_TOKENS) or _number(fields, "max_tokens", MOST_TOKENS)
     release = target.release
     if release is not None and (longest is None or not target.plain):
         longest = release.decoding.max_tokens
-    answers = _number(fields, "n", MOST_ANSWERS) or 1
+    answers = (_number(fields, "n", MOST_ANSWERS) or 1) if "n" in fields else 1
     most = (longest or USUAL_ANSWER_TOKENS) * answers
     return asked, most, asked + most if longest else asked
 

@@ -100,6 +100,27 @@ class Exchange:
         return piece
 
 
+class Outbox:
+    """Requests that are written one after the other when all of a turn of the loop have been prepared: an engine on the
+    same machine is woken once for them, instead of once for each."""
+
+    __slots__ = ("_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[tuple[Connection, Exchange, bytes]] = []
+
+    def put(self, connection: Connection, exchange: Exchange, request: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._write_all)
+        self._waiting.append((connection, exchange, request))
+
+    def _write_all(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection, exchange, request in waiting:
+            connection.write(exchange, request)
+
+
 class Connection(asyncio.Protocol):
     """A connection of a pool. `on_free` is called when it can carry another request, `on_lost` when it is gone."""
 
@@ -116,6 +137,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_on_free",
         "_on_lost",
+        "_outbox",
         "_parser",
         "_paused",
         "_phase",
@@ -135,6 +157,7 @@ class Connection(asyncio.Protocol):
         origin: str,
         *,
         loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
         on_free: Callable[[Connection], None],
         on_lost: Callable[[Connection], None],
     ) -> None:
@@ -143,6 +166,7 @@ class Connection(asyncio.Protocol):
         self.used = 0
         self.free_since = 0.0
         self._loop = loop
+        self._outbox = outbox
         self._on_free = on_free
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -181,16 +205,23 @@ class Connection(asyncio.Protocol):
         self._total_at = FOREVER if deadlines.total_s is None else now + deadlines.total_s
         self._phase = "first byte"
         self._set_deadline(now, deadlines.first_byte_s)
+        self._large = len(body) >= LARGE
+        if not self._large:
+            self._outbox.put(self, exchange, head + body)
+        else:
+            self.write(exchange, head, body)
+        return exchange
+
+    def write(self, exchange: Exchange, *pieces: bytes) -> None:
+        """Writes a request, unless it is over by now."""
+        transport = self._transport
+        if self._exchange is not exchange or transport is None:
+            return
         try:
-            self._large = len(body) >= LARGE
-            if not self._large:
-                self._transport.write(head + body)
-            else:
-                self._transport.write(head)
-                self._transport.write(body)
+            for piece in pieces:
+                transport.write(piece)
         except RuntimeError as closed:  # it was closed, and we are told in a moment
             self._fail(ConnectionBroken(self.origin, str(closed), answered=False))
-        return exchange
 
     def put_back(self) -> None:
         """Back to the pool, after nothing was sent; one on which something was is closed."""
