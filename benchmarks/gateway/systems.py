@@ -201,7 +201,8 @@ def settle(pids: list[int]) -> None:
 
 def prepare(folder: Path, upstream: int) -> str:
     """An application with the channels `bench-MODEL`: plain releases of the upstream's models, without rails, and
-    `bench-railed`, the model `ok` behind three rails that each see the whole prompt. Returns the text of its API key, which is limited in everything that is counted at once, and far from its limits."""
+    `bench-railed`, the model `ok` behind three rails that each see the whole prompt. Returns the text of its API key,
+    which is limited in everything that is counted at once, and far from its limits."""
     (folder / "documents").mkdir(parents=True)
     (folder / "prompts").mkdir()
     (folder / "slipway.toml").write_text(SETTINGS.format(upstream=upstream))
