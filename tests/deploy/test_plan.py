@@ -187,7 +187,8 @@ def test_a_plan_of_a_trace_says_what_later_traffic_needs_and_a_headroom_plans_fo
     assert plan.chosen is not None
     assert plan.chosen.later_replicas > plan.chosen.replicas
     assert any(
-        f"1.4 times as many requests a second, as may come next, need {plan.chosen.later_replicas} replicas" in reason
+        f"{plan.chosen.later_growth:.2g} times as many requests a second, as may come next, need "
+        f"{plan.chosen.later_replicas} replicas" in reason
         for reason in plan.reasons
     )
     roomy = planned(headroom=0.4)

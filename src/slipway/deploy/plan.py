@@ -10,7 +10,6 @@ from pathlib import Path
 from slipway.decide.decision import dollars
 from slipway.decide.demand import NEEDED
 from slipway.decide.rents import own_prices
-from slipway.deploy.later import growth_of
 from slipway.deploy.plan_replay import Load as ReplayLoad
 from slipway.deploy.plan_replay import (
     idle_monthly,
@@ -148,7 +147,9 @@ def plan_hosting(
     chosen = held[0] if held else None
     if chosen is not None:
         later = later_replicas(chosen, shape, replayed, limits_of(demand), calibration)
-        held[0] = chosen = replace(chosen, later_replicas=later)
+        if later is not None:
+            chosen = replace(chosen, later_replicas=later.replicas, later_growth=later.growth)
+            held[0] = chosen
     reasons = _reasons(chosen, held, missed, demand, replayed, tried=len(options))
     if chosen is not None:
         reasons += _measure_first(chosen, shape, demand)
@@ -281,7 +282,7 @@ def _reasons(
         _why_so_many(chosen, demand, load),
     ]
     if chosen.later_replicas:
-        found.append(_later(chosen, load))
+        found.append(_later(chosen))
     if chosen.replicas == 1:
         found.append("One replica: while it restarts, nobody is answered. Two would cost twice as much.")
     if chosen.utilisation < 0.2:
@@ -309,9 +310,9 @@ def _why_so_many(chosen: PlanOption, demand: Demand, load: ReplayLoad) -> str:
     )
 
 
-def _later(chosen: PlanOption, load: ReplayLoad) -> str:
+def _later(chosen: PlanOption) -> str:
     """What the plan does not cover: it holds for the traffic that was given."""
-    growth = growth_of(load.traffic)
+    growth = chosen.later_growth
     if chosen.later_replicas == chosen.replicas:
         return f"Later traffic: the same replicas hold {growth:.2g} times as many requests a second."
     more = chosen.monthly / chosen.replicas * chosen.later_replicas

@@ -6,7 +6,7 @@ from math import ceil
 from time import process_time
 
 from slipway.deploy.calibration import points_to_measure
-from slipway.deploy.later import count_for_later
+from slipway.deploy.later import Later, count_for_later
 from slipway.deploy.replicas import Limits, ReplicaCount, count_replicas, throughput
 from slipway.deploy.simulation import Engine, engine_of, series, simulate
 from slipway.deploy.traffic import Traffic, invented
@@ -129,10 +129,10 @@ def idle_monthly(option: PlanOption) -> float:
 
 def later_replicas(
     option: PlanOption, shape: Architecture, load: Load, limits: Limits, calibration: Calibration
-) -> int:
-    """What later traffic may need of an option that was sized by a trace; 0 where no trace was replayed."""
+) -> Later | None:
+    """What later traffic may need of an option that was sized by a trace; None where no trace was replayed."""
     if load.invented or not option.replicas_by_rule:
-        return 0
+        return None
     engine = _engine(option, shape, load, calibration)
     return count_for_later(load.traffic, engine, limits, option.replicas)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from slipway.deploy.later import count_for_later, growth_of
+from slipway.deploy.later import count_for_later
 from slipway.deploy.points import PRECISION_NAMES, match_hardware, match_model
 from slipway.deploy.prediction import cache_tokens
 from slipway.deploy.replicas import Limits, ReplicaCount, count_replicas
@@ -72,7 +72,7 @@ def answer(
     turn: Router = "least load" if router == "least load" else "round robin"
     found = count_replicas(traffic, tables, limits, router=turn)
     later = count_for_later(traffic, tables, limits, found.replicas, router=turn)
-    return replace(found, later=later, growth=growth_of(traffic))
+    return replace(found, later=later.replicas, growth=later.growth)
 
 
 def _defaults(limits: LimitsMs) -> LimitsMs:

@@ -1,7 +1,8 @@
 """How many replicas hold a limit at the 99th percentile: the fewest for which a replay of the traffic does."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
 
 import numpy as np
@@ -11,6 +12,8 @@ from slipway.deploy.traffic import Traffic
 from slipway.domain.errors import InputError, NothingMeets
 
 MOST_REPLICAS = 4096
+ENDLESS = 1e12
+"""Tokens of a cache that is never full."""
 ALIGNMENTS = (0, 1)
 """A trace is replayed from its start and from its second request, so that a lucky distribution in turn is noticed."""
 LONGEST_WINDOW_S, WINDOWS = 300.0, 12
@@ -69,7 +72,8 @@ def count_replicas(
     """The fewest replicas whose replay holds the limits. Raises `NothingMeets` where no number does."""
     if all(limit is None for limit in (limits.first_s, limits.token_s, limits.end_to_end_s)):
         raise InputError("No limit was given. Name one of --ttft-ms, --tpot-ms, --end-to-end-ms.")
-    alone = simulate(_spread_out(traffic), engine, replicas=1, compiled=compiled)
+    # Nothing waits for another and every prefix that came before is kept: no number of replicas does better.
+    alone = simulate(_spread_out(traffic), replace(engine, cache_tokens=ENDLESS), replicas=1, compiled=compiled)
     if missed := limits.missed_by(alone):
         raise NothingMeets(f"No number of replicas holds the limits: with one request at a time {missed}.")
 
@@ -99,8 +103,29 @@ def count_replicas(
     )
 
 
+def fewest_for(
+    traffic: Traffic,
+    engine: Engine,
+    limits: Limits,
+    *,
+    router: Router = "round robin",
+    compiled: bool = True,
+    most: int = MOST_REPLICAS,
+) -> int | None:
+    """The fewest replicas, at most so many, that hold the limits in one replay; None where they do not."""
+    return fewest(
+        lambda number: limits.held_by(simulate(traffic, engine, replicas=number, router=router, compiled=compiled)),
+        most=most,
+    )
+
+
 def fewest(holds: Callable[[int], bool], *, most: int = MOST_REPLICAS) -> int | None:
-    """The least number that holds and whose next two hold as well: more replicas can by chance do worse in turn."""
+    """The least number that holds and whose next two hold as well: more replicas can by chance do worse in turn.
+
+    Where none up to twice the least that holds is followed so, as when every replica more keeps fewer prefixes, it is
+    the least. None where no number holds.
+    """
+    holds = cache(holds)
     high = 1
     while not holds(high):
         if high >= most:
@@ -110,11 +135,8 @@ def fewest(holds: Callable[[int], bool], *, most: int = MOST_REPLICAS) -> int | 
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
-    while high + 2 <= most and not (holds(high + 1) and holds(high + 2)):
-        high += 1
-        while high < most and not holds(high):
-            high += 1
-    return high
+    followed = (each for each in range(high, min(2 * high, most - 2) + 1) if all(map(holds, range(each, each + 3))))
+    return next(followed, high)
 
 
 def throughput(traffic: Traffic, engine: Engine) -> float:
@@ -129,10 +151,8 @@ def _alignments(traffic: Traffic) -> list[Traffic]:
 
 
 def _spread_out(traffic: Traffic) -> Traffic:
-    """Some of the requests so far apart that none waits for another."""
-    few = traffic.part(0, min(len(traffic), 500))
-    apart = np.arange(len(few), dtype=np.float64) * 1e5
-    return Traffic(apart, few.input_tokens, few.output_tokens)
+    """The requests so far apart that none waits for another."""
+    return replace(traffic, arrival_s=np.arange(len(traffic), dtype=np.float64) * 1e5)
 
 
 def _for_the_calmest(
@@ -149,8 +169,5 @@ def _for_the_calmest(
     if sizes[calmest] == 0:
         return 1
     part = traffic.part(int(starts[calmest]), int(starts[calmest + 1]))
-    found = fewest(
-        lambda number: limits.held_by(simulate(part, engine, replicas=number, router=router, compiled=compiled)),
-        most=most,
-    )
+    found = fewest_for(part, engine, limits, router=router, compiled=compiled, most=most)
     return min(most, found or most)

@@ -79,6 +79,12 @@ class Traffic:
             self.slowed,
         )
 
+    def windows(self, number: int) -> "list[Traffic]":
+        """Parts of equal time, in order; those in which nothing came are left out."""
+        edges = np.searchsorted(self.arrival_s, np.arange(1, number) * self.span_s / number)
+        bounds = [0, *(int(edge) for edge in edges), len(self)]
+        return [self.part(begin, end) for begin, end in itertools.pairwise(bounds) if end > begin]
+
     def busiest(self, most: int) -> "Traffic":
         """The consecutive requests, at most so many, that came in the shortest time."""
         if len(self) <= most:

@@ -173,6 +173,8 @@ class PlanOption:
     """What rate / throughput would have said; 0 where no traffic was replayed."""
     later_replicas: int = 0
     """What later traffic may need, which comes faster than the trace; 0 where no trace was given."""
+    later_growth: float = 1.0
+    """How many times faster later traffic is taken to come."""
     first_token_low_ms: float = 0.0
     first_token_high_ms: float = 0.0
     """An interval that holds 80 % of what is measured in like places."""
