@@ -235,6 +235,8 @@ def test_days_say_themselves_how_much_busier_one_is(engine: Engine) -> None:
     assert growth_of(days_of(100, 100, 180, 100), engine, limits, compiled=False) == pytest.approx(180 / 120, rel=0.01)
     even = days_of(100, 100, 100, 100, 100)
     assert growth_of(even, engine, limits, compiled=False) == pytest.approx(1.1), "no day is quite like the other"
+    gap = days_of(100, 0, 0, 0, 100)
+    assert growth_of(gap, engine, limits, compiled=False) == pytest.approx(1.1), "days without a record are not quiet"
     one = even.part(0, 100)
     assert growth_of(one, engine, limits, compiled=False) == STEADY_GROWTH, "one day says nothing of the next"
 

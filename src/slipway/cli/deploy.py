@@ -44,7 +44,7 @@ def plan(
 ) -> None:
     """Plan what to run on for [decide], and save the plan. Exit code 3: nothing holds the requirement.
 
-    In a folder without slipway.toml a --model and its traffic are enough; then nothing is saved.
+    In a folder without slipway.toml give a --model and its traffic; then nothing is saved.
     """
     from slipway.cli.watch import measured
     from slipway.config.reader import FILE_NAME
@@ -71,7 +71,7 @@ def plan(
         region=region,
         headroom=headroom,
     )
-    if model and not from_traces and folder.is_dir() and not (folder / FILE_NAME).exists():
+    if not from_traces and folder.is_dir() and not (folder / FILE_NAME).exists():
         made = plan_without_application(folder, model, hardware=hardware or [], asked=asked)
         typer.echo(f"Not saved: there is no {FILE_NAME} in {folder.resolve()}.", err=True)
     else:
@@ -291,6 +291,12 @@ def replicas(
             f"answer {one.end_to_end_s:,.1f} s; busy {one.busy:.0%}.\n"
             f"Later traffic: {one.growth:.2g} times as many requests a second, as may come next, need {one.later}. "
             "Plan for more, or less, with --headroom."
+            + (
+                f"\nLonger than the context of {model}: {one.beyond_context:,} of {one.requests:,} requests. An engine "
+                "refuses them; here they are answered."
+                if one.beyond_context
+                else ""
+            )
         ),
     )
 

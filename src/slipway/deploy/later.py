@@ -42,7 +42,8 @@ def growth_of(
     days = int(traffic.span_s // day_s)
     if days >= DAYS:
         counts, _ = np.histogram(traffic.arrival_s, bins=days, range=(0.0, days * day_s))
-        return max(LEAST_GROWTH, float(counts.max() / counts.mean()))
+        # A day on which nothing came was not recorded rather than quiet.
+        return max(LEAST_GROWTH, float(counts.max() / counts[counts > 0].mean()))
     found = [
         fewest_for(part.busiest(MOST_REPLAYED // QUARTERS), engine, limits, router=router, compiled=compiled)
         for part in traffic.windows(QUARTERS)

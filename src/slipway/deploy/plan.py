@@ -75,9 +75,14 @@ def plan_without_application(
 ) -> Plan:
     """Plans for a model in a folder without slipway.toml; nothing is saved, and nothing is written.
 
-    Raises `InputError` where traffic is lacking, `RequirementContradiction`, `NotFound`.
+    Raises `InputError` where the model or its traffic is lacking, `RequirementContradiction`, `NotFound`.
     """
     asked, nowhere = asked or Asked(), NoApplication(folder)
+    if not model:
+        raise InputError(
+            f"There is nothing to plan for: '{folder.resolve()}' holds no slipway.toml. Name a model and its traffic: "
+            "slipway deploy plan --model llama-3.1-8b --trace FILE. For an application: slipway init"
+        )
     lacking = [f"--{name.replace('_', '-')}" for name in NEEDED if getattr(asked, name) is None]
     if asked.trace is None and lacking:
         raise InputError(f"A plan for {model} needs its traffic: give {' and '.join(lacking)}, or --trace FILE.")
@@ -116,7 +121,10 @@ def plan_hosting(
     own_hourly: dict[str, float | None],
     asked: Asked | None = None,
 ) -> Plan:
-    """The plan for a model on accelerators; nothing is saved. Hardware without any price is left out, and named."""
+    """The plan for a model on accelerators; nothing is saved. Hardware without any price is left out, and named.
+
+    Raises `InputError` where none has one.
+    """
     asked = asked or Asked()
     load = Load.of(demand)
     replayed = load_of(demand, asked.traffic)
@@ -131,6 +139,9 @@ def plan_hosting(
             unpriced.append(hardware.name)
         else:
             priced.append((hardware, rent))
+    if not priced:
+        line = f"[hardware.{unpriced[0]}] with {'purchase' if asked.own_racks else 'on_demand'}"
+        raise InputError(f"No price is known for {', '.join(unpriced[:NAMED])}. Write it into prices.toml: {line}.")
     options: list[PlanOption] = []
     facts = []
     for hardware, rent in priced:

@@ -72,17 +72,25 @@ def answer(
     turn: Router = "least load" if router == "least load" else "round robin"
     found = count_replicas(traffic, tables, limits, router=turn)
     later = count_for_later(traffic, tables, limits, found.replicas, router=turn)
-    return replace(found, later=later.replicas, growth=later.growth)
+    tokens = traffic.input_tokens + traffic.output_tokens
+    beyond = int((tokens > shape.context).sum()) if shape.context else 0
+    return replace(found, later=later.replicas, growth=later.growth, beyond_context=beyond)
 
 
 def _defaults(limits: LimitsMs) -> LimitsMs:
     return (DEFAULT_FIRST_MS, DEFAULT_TOKEN_MS, None) if limits == (None, None, None) else limits
 
 
-def _refuse(limits: tuple[float | None, ...], *, share: float, rate: float, headroom: float, chunk: int) -> None:
+def _refuse(limits: LimitsMs, *, share: float, rate: float, headroom: float, chunk: int) -> None:
     for limit in limits:
         if limit is not None and not limit > 0:
             raise InputError(f"A limit of {limit:g} ms cannot be held. Give more than 0.")
+    first, _, whole = limits
+    if first is not None and whole is not None and first > whole:
+        raise InputError(
+            f"--ttft-ms {first:g} is longer than --end-to-end-ms {whole:g}: the first token comes before the whole "
+            "answer. Correct one of them."
+        )
     if not 0 < share < 1:
         raise InputError(f"A share of {share:g} makes no sense. Give one between 0 and 1, such as 0.99.")
     if not 0 <= rate < float("inf"):

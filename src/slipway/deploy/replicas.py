@@ -64,6 +64,8 @@ class ReplicaCount:
     later: int = 0
     """What later traffic may need, coming `growth` times as fast. 0: not asked for."""
     growth: float = 1.0
+    beyond_context: int = 0
+    """Requests that are longer than the model's context: an engine refuses them, the replay answers them."""
 
 
 def count_replicas(

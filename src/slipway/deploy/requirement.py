@@ -101,6 +101,8 @@ class Asked:
         changes = {name: value for name, value in given.items() if value is not None}
         traffic = self.traffic
         if traffic is not None:
+            if len(traffic) < 2:
+                raise InputError("A trace of one request shows no rate. Give one of a day, better of a week.")
             longest = int((traffic.input_tokens + traffic.output_tokens).max())
             demand = Demand(
                 requests_per_day=traffic.per_second * DAY_S,
