@@ -95,6 +95,8 @@ def test_replicas_are_counted_from_a_trace_and_nonsense_is_refused(tmp_path: Pat
         (["--devices", "3"], 2, "cannot be split over 3 devices"),
         (["--devices", "16"], 2, "A machine holds 8 x h100-sxm"),
         (["--ttft-ms", "0"], 2, "A limit of 0 ms"),
+        (["--ttft-p50-ms", "900", "--ttft-ms", "500"], 2, "half of the requests take no longer"),
+        (["--tpot-p50-ms", "0.1"], 3, "half of the tokens take"),
         (["--ttft-ms", "900", "--end-to-end-ms", "500"], 2, "the first token comes before the whole answer"),
         (["--tpot-ms", "0.1"], 3, "No number of replicas holds"),
         (["--model", "llama-3.1-405b"], 3, "does not fit on 4 x h100-sxm"),

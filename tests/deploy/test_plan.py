@@ -208,6 +208,20 @@ def test_hardware_that_nobody_sells_here_is_named_with_where_to_write_its_price(
             make_plan(workspace, model="llama-3.1-8b", hardware=["gaudi3"], asked=Asked(own_racks=own))
 
 
+def test_a_limit_on_half_of_the_requests_is_planned_for(workspace: Workspace) -> None:
+    load = {"requests_per_day": 2e6, "input_tokens": 1000.0, "output_tokens": 200.0, "first_token_ms": 800.0}
+
+    def planned(**more: float) -> Plan:
+        return make_plan(workspace, model="llama-3.1-70b", hardware=["h100-sxm"], asked=Asked(**load, **more))  # type: ignore[arg-type]
+
+    loose, tight = planned(), planned(token_p50_ms=15.0)
+    assert loose.chosen is not None
+    assert tight.chosen is not None
+    assert tight.chosen.monthly > loose.chosen.monthly
+    with pytest.raises(InputError, match="half of the requests take no longer than the slowest"):
+        planned(first_token_p50_ms=900.0)
+
+
 def test_a_trace_of_one_request_is_no_requirement(workspace: Workspace) -> None:
     one = invented(per_second=1.0, input_tokens=100, output_tokens=20, requests=1)
     with pytest.raises(InputError, match="one request shows no rate"):

@@ -173,6 +173,18 @@ def test_limits_that_no_number_holds_are_told(engine: Engine) -> None:
         count_replicas(requests((0.0, 10, 5)), engine, Limits())
 
 
+def test_a_limit_on_half_of_the_requests_is_held_as_well(engine: Engine) -> None:
+    traffic = invented(per_second=60.0, input_tokens=200, output_tokens=30, requests=900, seed=3)
+    slowest = count_replicas(traffic, engine, Limits(first_s=0.5), compiled=False)
+    half = Limits(first_s=0.5, first_p50_s=0.8 * slowest.first_p50_s)
+    both = count_replicas(traffic, engine, half, compiled=False)
+    assert both.replicas > slowest.replicas
+    assert both.first_p50_s <= 0.8 * slowest.first_p50_s
+    assert "half of the first tokens take" in half.missed_by(
+        simulate(traffic, engine, replicas=slowest.replicas, compiled=False)
+    )
+
+
 def test_a_prefix_that_is_kept_counts_when_a_limit_is_called_out_of_reach(engine: Engine) -> None:
     again = [(60.0 * number, 5120, 2) for number in range(400)]
     traffic = requests(*again, blocks=tuple(tuple(range(10)) for _ in again))

@@ -43,6 +43,10 @@ class Demand:
     """Tokens that an open model is tuned on, all epochs together, and dollars for the data."""
     traffic: Traffic | None = None
     """The trace that the numbers come from, where there is one."""
+    first_token_p50_ms: float | None = None
+    token_p50_ms: float | None = None
+    end_to_end_p50_ms: float | None = None
+    """Limits that half of the requests hold; the others hold for 99 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
