@@ -141,7 +141,17 @@ def test_a_timed_trace_becomes_points(tmp_path: Path) -> None:
     file = tmp_path / "trace.csv"
     rows = "".join(f"{number},1000,101,200,2200\n" for number in range(80))
     file.write_text("arrival_s,input_tokens,output_tokens,ttft_ms,duration_ms\n" + rows)
+    dated = "".join(f"2026-11-16T09:{at // 60:02d}:{at % 60:02d}Z;1000;101;0.2;2.2\n" for at in range(80))
+    other = tmp_path / "other.csv"
+    other.write_text("Time;prompt_tokens;completion_tokens;ttft_s;latency_s\n" + dated)
     points = read_measurements([file], PLACE)
+    again = read_measurements([other], PLACE)
+    assert [(one.first_s, one.token_s, one.protocol) for one in again] == [
+        (pytest.approx(one.first_s), pytest.approx(one.token_s), one.protocol) for one in points
+    ]
+    other.write_text("time,input_tokens,output_tokens,ttft_ms,duration_ms\n1,2,3,,9\n")
+    with pytest.raises(FileBroken, match="a request lacks a latency"):
+        read_measurements([other], PLACE)
     assert len(points) == 4
     assert points[0].token_s == pytest.approx(0.02)
     assert points[0].protocol.users == 2, "one request a second that takes 2.2 s"

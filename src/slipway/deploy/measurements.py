@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from slipway.decide.arrivals import OUTPUT_SHARE, Arrival, read_arrivals
 from slipway.deploy.points import Point, point_of, read_table
 from slipway.domain.errors import FileBroken, FileMissing, RowUnusable
 
@@ -59,13 +60,13 @@ def _points(file: Path, place: Place, folder: Path | None) -> Iterator[Point]:
 def _rows(file: Path) -> list[dict[str, str]]:
     if file.suffix.lower() == ".csv":
         rows = read_table(file)
-        if "arrival_s" in rows[0]:
+        columns = set(rows[0])
+        if {"ttft_ms", "tpot_ms"} <= columns:
+            return rows
+        if columns & set(FIRST) and columns & set(WHOLE):
             return _from_trace(file, rows)
-        if not {"ttft_ms", "tpot_ms"} <= set(rows[0]):
-            raise FileBroken(
-                file, "it holds no measured times", next_step="A table needs ttft_ms and tpot_ms, a trace arrival_s."
-            )
-        return rows
+        needed = f"A table needs ttft_ms and tpot_ms; a trace {FIRST[0]} and {WHOLE[0]} of each request."
+        raise FileBroken(file, "it holds no measured times", next_step=needed)
     return [row for read in _results(file) for row in _from_result(file, read)]
 
 
@@ -254,10 +255,10 @@ def _model_name(config: Mapping[str, Any]) -> str:
 def _from_trace(file: Path, rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """A trace whose requests were timed: parts of it become points, with as many users as Little's law says."""
     try:
-        timed = [_timed(row) for row in rows]
-    except (KeyError, ValueError, StopIteration) as wrong:
-        columns = f"Name the columns {FIRST[0]}, {WHOLE[0]}."
-        raise FileBroken(file, f"a request lacks a length or a latency ({wrong})", next_step=columns) from wrong
+        timed = [_timed(one, row) for one, row in zip(read_arrivals(file), rows, strict=True)]
+    except (ValueError, StopIteration) as wrong:
+        columns = f"Fill the columns {FIRST[0]}, {WHOLE[0]}."
+        raise FileBroken(file, f"a request lacks a latency ({wrong})", next_step=columns) from wrong
     timed = sorted(one for one in timed if one[2] > 1)
     if not timed:
         raise FileBroken(file, "no answer has more than one token")
@@ -277,14 +278,15 @@ def _from_trace(file: Path, rows: Sequence[Mapping[str, str]]) -> list[dict[str,
     return found
 
 
-def _timed(row: Mapping[str, str]) -> tuple[float, float, float, float, float]:
+def _timed(one: Arrival, row: Mapping[str, str]) -> tuple[float, float, float, float, float]:
     """(arrival, input, output, seconds to the first token, seconds of the whole answer) of one request."""
     first = next(name for name in FIRST if row.get(name))
     whole = next(name for name in WHOLE if row.get(name))
+    asked, said = one.lengths(OUTPUT_SHARE)
     return (
-        float(row["arrival_s"]),
-        float(row["input_tokens"]),
-        float(row["output_tokens"]),
+        one.at_s,
+        asked,
+        said,
         float(row[first]) / (1e3 if first.endswith("_ms") else 1),
         float(row[whole]) / (1e3 if whole.endswith("_ms") else 1),
     )
