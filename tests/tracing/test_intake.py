@@ -1,16 +1,21 @@
 """Spans and their log records in every order: the stored trace is the same."""
 
 import itertools
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from slipway.domain.ids import SpanId, TraceId
 from slipway.domain.trace import Span, SpanEvent
+from slipway.store.call_records import encode_call
 from slipway.store.journal import Journal
 from slipway.store.store import Store
 from slipway.tracing.ingest import drain
-from slipway.tracing.intake import decode_record, encode_events, take_in
+from slipway.tracing.intake import decode_record, encode_events, plain_call, take_in
 from slipway.tracing.recorder import encode_spans
 
 TRACE, SPAN, PARENT = TraceId(f"{7:032x}"), SpanId(f"{9:016x}"), SpanId(f"{8:016x}")
@@ -84,3 +89,45 @@ def test_odd_values_of_a_record_are_kept_as_text() -> None:
     spans, (back,) = decode_record(encode_events([odd]))
     assert spans == []
     assert back.attributes["big"] == str(2**70)
+
+
+RECORDS = (
+    encode_spans([a_span(SPAN, kind="chat", content={"messages": [{"role": "user", "text": "Why?"}]})]),
+    encode_events([event("gen_ai.user.message", 1, content="Why?")]),
+    bytes(encode_call((TRACE, SPAN, None, "chat", 1, 2, "shop", None, "", None, *("",) * 4, *(0,) * 5, "", {}, b"", ""))),
+)
+
+
+def damaged(record: tuple[bytes, Sequence[tuple[int, int]]]) -> bytes:
+    """The record with some of its bytes changed."""
+    changed = bytearray(record[0])
+    for at, byte in record[1]:
+        changed[at % len(changed)] = byte
+    return bytes(changed)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.tuples(
+            st.sampled_from(RECORDS), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4)
+        ).map(damaged),
+    )
+)
+@example(b"")
+@example(b"\x81\xa5event\x90")
+@example(b"\x91\x81\xa7content\x81\xa1a" + b"\x91" * 5000)
+@example(b"\xc1" + b"\x91" * 5000)
+def test_a_record_of_any_bytes_is_read_or_refused(payload: bytes) -> None:
+    if plain_call(payload) is None:
+        with suppress(ValueError):
+            decode_record(payload)
+
+
+def test_a_record_that_is_nested_too_deeply_holds_up_no_other(store: Store) -> None:
+    with Journal.open(store.journal_folder, worker="w") as journal:
+        journal.append(b"\x91\x81\xa7content\x81\xa1a" + b"\x91" * 5000)
+        journal.append(encode_spans([a_span(SPAN)]))
+    done = drain(store)
+    assert (done.spans, done.damaged) == (1, 1)

@@ -32,10 +32,10 @@ class Heading(NamedTuple):
 
 LINE = re.compile(r"[^\n]*\n?")
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(?P<text>[^\n]*?)[ \t]*#*[ \t]*$")
+HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+")
 ITEM = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?(?=\S)")
 ROW = re.compile(r"[ \t]*\|(?P<cells>.*)\|[ \t]*$")
-RULE = re.compile(r"[ \t]*(?:\|?[ \t]*:?-{3,}:?[ \t|:-]*|[=*_]{3,})[ \t]*$")
+RULE = re.compile(r"[ \t]*+(?:(?:\|[ \t]*+)?:?---[ \t|:-]*+|[=*_]{3,}+[ \t]*+)$")
 QUOTE = re.compile(r"(?:[ \t]*>[ \t]?)+")
 FRONT_MATTER = re.compile(r"---[ \t]*\n(?P<body>.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.S)
 INLINE_MARKS = re.compile(
@@ -70,8 +70,8 @@ def find_headings(text: str) -> list[Heading]:
                 fence = opened[1]
             elif opened[1].startswith(fence) and not line[0].strip().strip(fence[0]):
                 fence = ""
-        elif not fence and (found := HEADING.match(line[0])) and found["text"]:
-            headings.append(Heading(line.start(), line.end(), len(found[1]), found["text"]))
+        elif not fence and (found := _heading_in(line[0])) and found.text:
+            headings.append(Heading(line.start(), line.end(), found.level, found.text))
     return headings
 
 
@@ -109,14 +109,9 @@ def find_blocks(text: str) -> list[Block]:
         rest = line[offset:]
         if not rest.strip():
             close()
-        elif heading := HEADING.match(rest):
+        elif heading := _heading_in(rest):
             close()
-            blocks.append(
-                Block(
-                    "heading", start + offset + heading.start("text"), start + offset + heading.end("text"),
-                    len(heading[1]),
-                )
-            )  # fmt: skip
+            blocks.append(Block("heading", start + offset + heading.start, start + offset + heading.end, heading.level))
         elif RULE.match(rest):
             close()
             blocks.append(Block("rule", start, end))
@@ -158,6 +153,15 @@ def split_units(text: str) -> list[tuple[Span, BlockKind]]:
 def plain_text(text: str) -> str:
     """The text without Markdown's marks and link targets, for embedding; offsets are lost."""
     return INLINE_MARKS.sub(lambda mark: mark[1] or "", text)
+
+
+def _heading_in(line: str) -> Heading | None:
+    """The text of a heading line, without the signs that may close it, and where it stands in the line."""
+    found = HEADING.match(line)
+    if found is None:
+        return None
+    text = line[found.end() :].rstrip(" \t").rstrip("#").rstrip(" \t")
+    return Heading(found.end(), found.end() + len(text), len(found[1]), text)
 
 
 def _lines(text: str, position: int) -> Iterator[tuple[int, str]]:

@@ -306,9 +306,26 @@ def _after_digit(text: str, begin: int) -> tuple[str, int]:
     return _number(text, begin, shown, run.end())
 
 
+class _Before:
+    """What stands shortly before a place. It is read once for each kind of word, however many candidates begin there."""
+
+    __slots__ = ("_begin", "_known", "_text")
+
+    def __init__(self, text: str, begin: int) -> None:
+        self._text, self._begin = text, begin
+        self._known: dict[re.Pattern[str], bool] = {}
+
+    def says(self, words: re.Pattern[str]) -> bool:
+        known = self._known.get(words)
+        if known is None:
+            known = self._known[words] = _said(words, self._text, self._begin)
+        return known
+
+
 def _number(text: str, begin: int, shown: str, end: int) -> tuple[str, int]:
     """Cards, national numbers, passports and phones, longest candidate first."""
     digits = _digits(shown)
+    before = _Before(text, begin)
     if _SINGLES.search(shown):
         return "", end
     for candidate in _prefixes(text, begin):
@@ -316,7 +333,7 @@ def _number(text: str, begin: int, shown: str, end: int) -> tuple[str, int]:
         if certainty == "sure" or (certainty and _said_last(_ID_WORDS, _PHONE_WORDS, text, begin)):
             return "national_id", begin + len(candidate)
     extension = _EXTENSION.match(text, end)
-    if extension and _is_phone(shown, digits, text, begin):
+    if extension and _is_phone(shown, digits, before):
         return "phone", extension.end()
     if text[end : end + 1].isalpha() or text[end : end + 1] == "_":
         return "", _end_of_word(text, end)
@@ -329,11 +346,11 @@ def _number(text: str, begin: int, shown: str, end: int) -> tuple[str, int]:
             break
         if len(digits) > 19:
             pass
-        elif _is_card(candidate, digits, text, begin):
+        elif _is_card(candidate, digits, before):
             return "card", begin + len(candidate)
-        elif _is_phone(candidate, digits, text, begin):
+        elif _is_phone(candidate, digits, before):
             return "phone", begin + len(candidate)
-        elif 6 <= len(digits) <= 9 and digits == candidate and _said(_PASSPORT_WORDS, text, begin):
+        elif 6 <= len(digits) <= 9 and digits == candidate and before.says(_PASSPORT_WORDS):
             return "passport", begin + len(candidate)
         cut = max(candidate.rfind(" "), candidate.rfind("\u00a0"))
         if cut < 0 or _CARD_GROUPS.fullmatch(candidate):
@@ -345,7 +362,7 @@ def _number(text: str, begin: int, shown: str, end: int) -> tuple[str, int]:
     return "", begin + first_space.end()
 
 
-def _is_card(candidate: str, digits: str, text: str, begin: int) -> bool:
+def _is_card(candidate: str, digits: str, before: _Before) -> bool:
     """A number of a card scheme (ISO/IEC 7812 prefixes) with a right check digit."""
     size = len(digits)
     if not 12 <= size <= 19 or "." in candidate or "/" in candidate or not candidate[0].isdigit() or not luhn(digits):
@@ -368,10 +385,10 @@ def _is_card(candidate: str, digits: str, text: str, begin: int) -> bool:
     else:
         known = False
     # Maestro and some older ranges have no clear prefix: only where the text speaks of a card.
-    return known or _said(_CARD_WORDS, text, begin)
+    return known or before.says(_CARD_WORDS)
 
 
-def _is_phone(candidate: str, digits: str, text: str, begin: int) -> bool:
+def _is_phone(candidate: str, digits: str, before: _Before) -> bool:
     """A phone number: written internationally, in a known grouping, or after a word such as "phone"."""
     size = len(digits)
     if size > 15 or candidate.count("(") != candidate.count(")"):
@@ -382,11 +399,11 @@ def _is_phone(candidate: str, digits: str, text: str, begin: int) -> bool:
         return _BRACKETS.match(candidate) is not None and 7 <= size <= 13
     if _NORTH_AMERICA.fullmatch(candidate):
         return True
-    if _said(_OTHER_NUMBERS, text, begin):
+    if before.says(_OTHER_NUMBERS):
         return False
     if size > 13 or _THOUSANDS.fullmatch(candidate):
         return False
-    if _said(_PHONE_WORDS, text, begin):
+    if before.says(_PHONE_WORDS):
         return True
     if candidate[0] == "0" and candidate[1:2] not in ("", "0"):
         return (9 <= size <= 12) if candidate != digits else size in (10, 11)

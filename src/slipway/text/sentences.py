@@ -19,7 +19,8 @@ COMPANIES = "inc ltd co corp"
 ABBREVIATIONS = frozenset(f"{TITLES} {MONTHS} {SHORT_WORDS} {COMPANIES}".split())
 # These end a sentence before a capital letter all the same; behind the others stands a name that belongs to them.
 MAY_END = frozenset(f"{COMPANIES} al ext jr sr".split())
-TERMINATOR = re.compile(r"[.!?…]+[\"'”’)\]*_`]*(?=\s)|[。！？]+[」』”）]*")
+# Tried at the first sign of a run only: a page of dots is then read once, not once for each of them.
+TERMINATOR = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]*_`]*+(?=\s)|[。！？]+[」』”）]*")
 BLANK_LINE = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 LAST_WORD = re.compile(r"[\w.]+$")
 OPENERS = "\"'“‘«([*_`#-–—•"

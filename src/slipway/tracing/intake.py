@@ -16,7 +16,7 @@ from slipway.tracing.cost import PriceOf, catalog_price, with_cost
 from slipway.tracing.recorder import read_spans
 from slipway.wire.dialects.joining import join_events
 
-_EVENTS = 0x81
+_EVENTS = b"\x81"
 """First byte of a record of events: a mapping of one entry. Spans begin as a list does."""
 
 
@@ -31,16 +31,19 @@ def encode_events(events: Sequence[SpanEvent]) -> bytes:
 
 def plain_call(payload: bytes | memoryview) -> CallRow | None:
     """The call of a record that `take_in` takes as it is; None where `decode_record` has to read it."""
-    return read_plain(payload) if payload[0] == MARK[0] else None
+    return read_plain(payload) if payload[:1] == MARK else None
 
 
 def decode_record(payload: bytes | memoryview) -> tuple[list[Span], list[SpanEvent]]:
-    """Spans and log records of a journal record. Raises `ValueError` (of msgspec)."""
-    if payload[0] == MARK[0]:
-        return [read_call(payload)], []
-    if payload[0] == _EVENTS:
-        return [], _events.decode(payload)["events"]
-    return read_spans(payload), []
+    """Spans and log records of a journal record. Raises `ValueError` for anything else."""
+    try:
+        if payload[:1] == MARK:
+            return [read_call(payload)], []
+        if payload[:1] == _EVENTS:
+            return [], _events.decode(payload).events
+        return read_spans(payload), []
+    except RecursionError as wrong:
+        raise ValueError(f"a record that is nested too deeply: {wrong}") from wrong
 
 
 def take_in(
@@ -111,4 +114,10 @@ def _take_in(store: Store, batch: _Batch, price_of: PriceOf) -> int:
     return new
 
 
-_events = msgspec.msgpack.Decoder(dict[str, list[SpanEvent]])
+class _Told(msgspec.Struct):
+    """A record of events."""
+
+    events: list[SpanEvent]
+
+
+_events = msgspec.msgpack.Decoder(_Told)

@@ -134,7 +134,10 @@ class TranslatedEngine(ChatEngine):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
             raise invalid_body(wrong) from None
         model, stream = str(chat.get("model") or ""), bool(chat.get("stream"))
-        written = msgspec.json.encode(self.dialect.write_request(chat) | self.extra)
+        try:
+            written = msgspec.json.encode(self.dialect.write_request(chat) | self.extra)
+        except RecursionError as wrong:
+            raise invalid_body(wrong) from None
         prepared = self.prepare_chat(model, written, stream=stream)
         response = await http.send_prepared(
             prepared, extra=extra, body=written, deadlines=deadlines or self.deadlines, max_bytes=max_bytes

@@ -171,13 +171,19 @@ def list_in(fields: Mapping[str, Any], name: str, *, param: str = "") -> list[An
 
 
 def schema_of(chat: Chat) -> dict[str, Any] | None:
-    """The JSON Schema that the answer is to fit; `{}` where any JSON will do, None where it is free."""
+    """The JSON Schema that the answer is to fit; `{}` where any JSON will do, None where it is free.
+
+    Raises `RequestInvalid` where the schema is no object.
+    """
     wanted = chat.get("response_format")
     if not isinstance(wanted, dict) or wanted.get("type") in (None, "text"):
         return None
     if wanted.get("type") == "json_schema":
-        schema = wanted.get("json_schema")
-        return dict(schema.get("schema") or {}) if isinstance(schema, dict) else {}
+        named = wanted.get("json_schema")
+        schema = (named.get("schema") if isinstance(named, dict) else None) or {}
+        if not isinstance(schema, dict):
+            raise RequestInvalid("'response_format' is wrong: 'schema' is an object.", param="response_format")
+        return dict(schema)
     return {}
 
 

@@ -62,6 +62,8 @@ def read_embeddings(body: bytes) -> list[list[float]]:
 def _vector(embedding: list[float] | str) -> list[float]:
     if isinstance(embedding, str):
         packed = base64.b64decode(embedding)
+        if len(packed) % 4:
+            raise ValueError(f"an embedding of {len(packed)} bytes is no list of 4-byte numbers")
         return list(struct.unpack(f"<{len(packed) // 4}f", packed))
     return embedding
 

@@ -69,7 +69,7 @@ def error_text(body: bytes) -> str:
     page its text."""
     try:
         found: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = body[:LONGEST_PAGE].decode("utf-8", "replace")
         if text.lstrip()[:1] == "<":
             text = " ".join(unescape(TAGS.sub(" ", text)).split())

@@ -165,6 +165,8 @@ def _content(content: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str,
 
 
 def _output_text(output: Any) -> str:
+    if isinstance(output, list) and not all(isinstance(part, dict) for part in output):
+        raise RequestInvalid("What a function gives back is a text or a list of parts.", param="input")
     content = _content(output) if isinstance(output, list) else str(output)
     if not isinstance(content, str):
         raise RequestInvalid("What a function gives back must be text.", param="input")
