@@ -28,7 +28,7 @@ class FrameReader:
     __slots__ = ("_rest",)
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, piece: bytes) -> Iterator[tuple[dict[str, str], bytes]]:
         self._rest += piece
@@ -38,7 +38,8 @@ class FrameReader:
                 raise ValueError("a frame of the event stream is damaged")
             if len(self._rest) < total:
                 return
-            frame, self._rest = self._rest[:total], self._rest[total:]
+            frame = bytes(self._rest[:total])
+            del self._rest[:total]
             if zlib.crc32(frame[:-4]) != CRC.unpack(frame[-4:])[0]:
                 raise ValueError("a frame of the event stream is damaged")
             yield _headers(frame[12 : 12 + headers]), frame[12 + headers : -4]

@@ -1,9 +1,12 @@
 """Server-sent events: written one by one, parsed from pieces that end anywhere."""
 
+import re
 from collections.abc import Iterator
 
 DONE = b"data: [DONE]\n\n"
 LONGEST_EVENT = 8 * 1024 * 1024
+EMPTY_LINE = re.compile(rb"\n\n|\r\r|\n\r")
+"""Where an event may end; whether it does is seen once carriage returns are line feeds."""
 
 
 class EventTooLong(ValueError):
@@ -20,21 +23,30 @@ def write_event(data: bytes, *, name: str = "") -> bytes:
 class EventReader:
     """Collects pieces and hands out the data of each event once it is complete. Raises `EventTooLong`."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_last", "_length", "_pieces")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._keep(b"")
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """Data of every event that this piece completes, lines joined by line feeds; comments are passed over."""
-        text = self._rest + piece if self._rest else piece
+        text = piece
+        if self._pieces:
+            self._pieces.append(piece)
+            self._length += len(piece)
+            seam = self._last + piece
+            if EMPTY_LINE.search(seam) is None:
+                # Joined only once the event ends: one in a thousand pieces would be copied a thousand times.
+                self._last = seam[-2:]
+                self._check_length()
+                return
+            text = b"".join(self._pieces)
         if b"\r" in text:
             # A carriage return at the very end may be the first half of a CR LF.
             held = b"\r" if text.endswith(b"\r") else b""
             text = text[: len(text) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
-        *events, self._rest = text.split(b"\n\n")
-        if len(self._rest) > LONGEST_EVENT:
-            raise EventTooLong(f"an event of more than {LONGEST_EVENT} bytes")
+        *events, rest = text.split(b"\n\n")
+        self._keep(rest)
         for event in events:
             data = _data(event)
             if data is not None:
@@ -42,10 +54,20 @@ class EventReader:
 
     def close(self) -> Iterator[bytes]:
         """The last event where the stream ended without its empty line."""
-        rest, self._rest = self._rest, b""
-        data = _data(rest.rstrip(b"\r\n"))
+        rest = b"".join(self._pieces).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._keep(b"")
+        data = _data(rest.rstrip(b"\n"))
         if data is not None:
             yield data
+
+    def _keep(self, rest: bytes) -> None:
+        self._pieces = [rest] if rest else []
+        self._length, self._last = len(rest), rest[-2:]
+        self._check_length()
+
+    def _check_length(self) -> None:
+        if self._length > LONGEST_EVENT:
+            raise EventTooLong(f"an event of more than {LONGEST_EVENT} bytes")
 
 
 def _data(event: bytes) -> bytes | None:
