@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import zipfile
+from contextlib import suppress
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from slipway.retrieve.parsers.base import Parsed, Unparsable, parser_names, parsers
 
@@ -190,3 +193,21 @@ def test_entities_in_a_word_document_are_refused() -> None:
         archive.writestr("word/document.xml", '<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>')
     with pytest.raises(Unparsable, match="entities"):
         parse("docx", file.getvalue())
+
+
+WORD_FILE = make_docx(paragraph("Warranty", "Heading1") + paragraph(WORDS) + TABLE)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(WORD_FILE) - 1), st.integers(0, 255)), max_size=4))
+@example([(29, 2)])
+def test_a_damaged_word_file_is_read_or_named(changes: list[tuple[int, int]]) -> None:
+    damaged = bytearray(WORD_FILE)
+    for at, byte in changes:
+        damaged[at] = byte
+    with suppress(Unparsable):
+        assert parsers.make("docx", {}).parse(bytes(damaged)).format == "docx"
+
+
+def test_a_style_that_ends_in_a_raised_digit_is_no_heading() -> None:
+    assert parse("docx", make_docx(paragraph("Warranty", "Heading²"))).text == "Warranty\n"

@@ -1,13 +1,18 @@
 """Traffic from a CSV of two columns, of three, and from own traces."""
 
+import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from slipway.decide.arrivals import Arrival, read_arrivals, read_time
+from slipway.decide.arrivals import Arrival, parse_arrivals, read_arrivals, read_time
 from slipway.decide.traffic import measure_traffic, read_traces, read_traffic
 from slipway.deploy.traffic import read_traffic as deployed
+from slipway.deploy.traffic import traffic_of
 from slipway.domain.errors import FileBroken, FileMissing, InputError
 from slipway.domain.trace import Span
 from slipway.workspace import Workspace
@@ -180,3 +185,20 @@ def a_span(number: int, start: datetime) -> Span:
         input_tokens=120,
         output_tokens=30,
     )
+
+
+CELL = st.sampled_from(["1", "-1", "nan", "1e400", "1e300", "9" * 400, "2026-11-02", "9999-99-99", "x", "", '"'])
+TABLE = st.lists(st.lists(CELL, min_size=2, max_size=4).map(",".join), min_size=1, max_size=4).map("\n".join)
+FIELD = st.sampled_from([1, -1, 1e300, 2**70, None, "x", "5", [], [1], ["a"], {}, True])
+NAMED = st.dictionaries(st.sampled_from(["timestamp", "input_length", "output_length", "tokens", "hash_ids"]), FIELD)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TABLE | TABLE.map("time,tokens\n".__add__) | st.lists(NAMED.map(json.dumps), min_size=1).map("\n".join))
+@example('{"timestamp": ' + "[" * 5000)
+@example('{"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": 5}')
+@example("0,1e300\n1,5")
+def test_any_file_gives_requests_or_says_what_is_wrong(text: str) -> None:
+    with suppress(FileBroken):
+        traffic = traffic_of(parse_arrivals(text, Path("traffic")))
+        assert (traffic.input_tokens > 0).all()

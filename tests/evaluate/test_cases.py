@@ -1,13 +1,16 @@
 """Files become cases, and a wrong row is named by its line."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from slipway.domain.dataset import Case
 from slipway.domain.errors import DatasetEmpty, DatasetRowInvalid, FileBroken, FileMissing
-from slipway.evaluate.cases import read_cases
+from slipway.evaluate.cases import parse_cases, read_cases
 
 
 def write(folder: Path, text: str, name: str = "cases.jsonl") -> Path:
@@ -141,3 +144,20 @@ def test_files_that_hold_no_cases_say_so(tmp_path: Path) -> None:
     (tmp_path / "latin.jsonl").write_bytes('{"question": "wär?"}'.encode("latin-1"))
     with pytest.raises(FileBroken, match="not UTF-8"):
         read_cases(tmp_path / "latin.jsonl")
+
+
+ODD = st.sampled_from([None, 1, -1.5, True, "", "yes", [], ["a"], [1], [["d", 0, 1]], [["d", "x", None]], {}, {"a": 1}])
+BITS = st.sampled_from([b"question", b",", b'"', b"\n", b"\r\n", b"spans", b"a", b"\xff", b"\x00"])
+ROW = st.dictionaries(st.sampled_from(["id", "question", "expected", "answerable", "documents", "spans", "tags"]), ODD)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(ROW.map(json.dumps), max_size=3).map("\n".join).map(str.encode) | st.lists(BITS).map(b"".join),
+    st.sampled_from(["a.jsonl", "a.csv"]),
+)
+@example(b'{"question": ' + b"[" * 5000, "a.jsonl")
+@example(b'{"question": ' + b"9" * 5000 + b"}", "a.jsonl")
+def test_any_file_gives_cases_or_says_what_is_wrong(content: bytes, name: str) -> None:
+    with suppress(DatasetEmpty, DatasetRowInvalid, FileBroken):
+        parse_cases(content, Path(name))

@@ -1,12 +1,18 @@
 """The after rails on events of a stream, one by one."""
 
 import json
+from contextlib import suppress
+from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from slipway.domain.errors import Blocked
+from slipway.domain.errors import Blocked, RequestInvalid
 from slipway.domain.guardrail import Guardrails, RailSpec
 from slipway.gateway.guarding import GuardedStream, check_completion, check_messages
+from slipway.guard.checker import check
+from slipway.wire.errors import UNREADABLE
 
 REDACT = Guardrails(after=(RailSpec(name="personal_data", action="redact"),))
 BLOCK = Guardrails(after=(RailSpec(name="personal_data", action="block"),))
@@ -99,3 +105,69 @@ def test_tools_and_users_are_checked_the_system_is_trusted():
 )
 def test_an_answer_without_findings_keeps_every_byte(body):
     assert check_completion(body, REDACT)[0] is body
+
+
+SAID = st.lists(
+    st.sampled_from(["Write to ", "a@b.eu", "4111 1111 ", "1111 1111", ". ", " and ", "+49 (0)30 1234-5678", "我的"]),
+    max_size=9,
+).map("".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(SAID, SAID),
+    st.lists(st.integers(1, 9), min_size=1),
+    st.lists(st.integers(1, 300), min_size=1),
+    st.booleans(),
+)
+def test_however_two_choices_are_cut_each_reads_like_the_whole(
+    texts: tuple[str, str], characters: list[int], bytes_: list[int], in_parts: bool
+) -> None:
+    raw, at, turn = b"", [0, 0], 0
+    while any(at[index] < len(texts[index]) for index in (0, 1)):
+        index, size = turn % 2, characters[turn % len(characters)]
+        piece = texts[index][at[index] : at[index] + size]
+        raw += event((index, {"content": [{"type": "text", "text": piece}] if in_parts else piece}, None))
+        at[index], turn = at[index] + size, turn + 1
+    stream, out, begin, turn = GuardedStream(REDACT, hold_back=32), b"", 0, 0
+    while begin < len(raw):
+        size = bytes_[turn % len(bytes_)]
+        out, begin, turn = out + stream.feed(raw[begin : begin + size]), begin + size, turn + 1
+    said = {0: "", 1: ""}
+    for line in (out + stream.close()).split(b"\n\n"):
+        for choice in json.loads(line[6:])["choices"] if line else ():
+            content = choice["delta"]["content"]
+            said[choice["index"]] += content if isinstance(content, str) else "".join(part["text"] for part in content)
+    for index, text in enumerate(texts):
+        assert said[index] == check(text, REDACT.after, source="answer").text
+
+
+ODD = st.sampled_from([None, 1, -1, "", "x", [], [None], ["x"], [{"text": 5}], {}, {"a": 1}])
+DELTA = st.fixed_dictionaries({}, optional={"content": ODD, "role": ODD, "tool_calls": ODD}) | ODD
+CHOICE = (
+    st.fixed_dictionaries({}, optional={"index": ODD, "delta": DELTA, "message": DELTA, "finish_reason": ODD}) | ODD
+)
+BODY = st.fixed_dictionaries({}, optional={"choices": st.lists(CHOICE, max_size=2) | ODD, "usage": ODD}) | ODD
+
+
+@settings(max_examples=100, deadline=None)
+@given(BODY)
+@example({"choices": [1]})
+def test_what_an_engine_sends_is_checked_or_cannot_be_read(body: Any) -> None:
+    """Callers answer all of `UNREADABLE` with an error of the engine."""
+    raw = json.dumps(body).encode()
+    with suppress(*UNREADABLE):
+        check_completion(raw, REDACT)
+    with suppress(*UNREADABLE):
+        stream = GuardedStream(REDACT, hold_back=32)
+        stream.feed(b"data: %b\n\n" % raw)
+        stream.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.fixed_dictionaries({}, optional={"role": st.just("user") | ODD, "content": ODD}) | ODD) | ODD)
+@example("too deep")
+def test_messages_of_any_shape_are_checked_or_refused(messages: Any) -> None:
+    raw = b"[" * 5000 if messages == "too deep" else json.dumps(messages).encode()
+    with suppress(RequestInvalid):
+        check_messages(raw, REDACT)

@@ -111,3 +111,9 @@ def test_the_prompt_that_ships_passes_its_own_linter_and_can_be_filled() -> None
     messages = render(prompt, {"question": "Is it?", "passages": number_passages(passages)})
     assert ABSTENTION in messages[0].text
     assert "[1] A / B\nYes." in messages[1].text
+
+
+@pytest.mark.parametrize("value", ["!!bool x", "!!int x", "!!timestamp x", "2020-13-45", "&a [*a]", "? [a]"])
+def test_values_that_yaml_cannot_make_are_named(value: str) -> None:
+    with pytest.raises(PromptInvalid, match="front matter"):
+        parse_prompt(f"---\nvariables: {value}\n---\n# user\n\nHi", name="a", created_at=NOW)

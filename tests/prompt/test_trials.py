@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from slipway.domain.errors import FileBroken, FileMissing, NotFound, VariablesMissing
 from slipway.domain.model import Model
@@ -188,3 +191,26 @@ def test_a_diff_goes_word_by_word(before: str, after: str, pieces: list[tuple[st
     assert [(piece.kind, piece.text) for piece in found] == pieces
     assert "".join(piece.text for piece in found if piece.kind != "ins") == before
     assert "".join(piece.text for piece in found if piece.kind != "del") == after
+
+
+ODD = st.sampled_from([None, 1, -1.5, True, "x", "(", [], ["a"], [1], {}, {"type": "x"}, {"required": [{}]}])
+ASSERTED = st.fixed_dictionaries({"type": st.sampled_from([*TYPES, "not-regex"]) | ODD}, optional={"value": ODD})
+ROW = st.fixed_dictionaries(
+    {}, optional={"vars": ODD, "question": ODD, "expected": ODD, "assert": ODD | st.lists(ASSERTED, max_size=2)}
+)
+TAGGED = "tests:\n- vars: {question: x}\n  assert:\n  - {type: latency, value: %s}\n"
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ROW, max_size=2).map(json.dumps), st.sampled_from([".json", ".yaml"]))
+@example(json.dumps([{"vars": {"a": 1}, "assert": 5, "expected": "x"}]), ".json")
+@example(TAGGED % "!!bool x", ".yaml")
+@example(TAGGED % "!!timestamp x", ".yaml")
+@example(TAGGED % "2020-01-01", ".yaml")
+@example(TAGGED % "&a [*a]", ".yaml")
+@example('{"question": ' + "[" * 5000, ".jsonl")
+def test_any_file_gives_trials_or_says_what_is_wrong(tmp_path: Path, text: str, suffix: str) -> None:
+    path = tmp_path / f"cases{suffix}"
+    path.write_text(text)
+    with suppress(FileBroken):
+        assert all(isinstance(one.variables, dict) for one in read_cases(path).cases)

@@ -1,8 +1,13 @@
 """JSON Schemas of answers: what fits, what does not, and agreement with a full implementation."""
 
 import json
+import math
+from contextlib import suppress
+from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from slipway.text.json_schema import SchemaTooDeep, find_faults, parse_schema
@@ -125,3 +130,71 @@ def test_a_pattern_of_a_user_is_refused_when_it_could_take_for_ever(pattern: str
         return
     with pytest.raises(ValueError):
         compile_pattern(pattern)
+
+
+KEYWORDS = {
+    "type": ["object", "null"],
+    "properties": {"a": {"type": "string", "pattern": "^a", "maxLength": 3}, "b": {"multipleOf": 0.1, "maximum": 9}},
+    "items": {"$ref": "#/$defs/x"},
+    "prefixItems": [{"type": "integer"}],
+    "required": ["a"],
+    "enum": [1],
+    "dependentRequired": {"a": ["b"]},
+    "patternProperties": {"^z": {}},
+    "additionalProperties": {"type": "string"},
+    "minItems": 1,
+    "contains": {"const": 1},
+    "uniqueItems": True,
+    "anyOf": [{"type": "object"}],
+    "not": {},
+    "if": {},
+    "then": False,
+    "$defs": {"x": {"type": "number"}},
+}
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 10**30) | st.floats() | st.sampled_from(["", "^a", "(", "#/x", "#"]),
+    lambda inside: st.lists(inside, max_size=2) | st.dictionaries(st.sampled_from("abz"), inside, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(KEYWORDS)), VALUES, min_size=1, max_size=2), VALUES)
+@example({"required": [{}]}, {"a": 1})
+@example({"type": [["object"]]}, 1)
+@example({"properties": {"a": {"minLength": "x"}}}, {"a": "a"})
+@example({"properties": {"a": {"pattern": -1}}}, {"a": "a"})
+@example({"properties": {"b": {"multipleOf": 0.1}}}, {"b": 10**400})
+@example({"properties": {"b": {"multipleOf": 0.1}}}, {"b": math.inf})
+@example({"allOf": 1}, 1)
+def test_a_schema_of_any_shape_is_refused_or_checks_any_value(changes: dict[str, Any], value: Any) -> None:
+    with suppress(ValueError):
+        find_faults(value, parse_schema(json.dumps(KEYWORDS | changes)))
+
+
+SHAPES = [
+    pytest.param({"required": "a"}, r"\$: 'required' is a list of texts", id="required"),
+    pytest.param(
+        {"properties": {"a": {"minLength": "3"}}}, r"\$\.properties\.a: 'minLength' is a whole number", id="inside"
+    ),
+    pytest.param({"exclusiveMinimum": True}, "'exclusiveMinimum' is a number", id="as it was in draft 4"),
+    pytest.param({"anyOf": [1]}, r"\$\.anyOf\[0\]: a schema is an object", id="one of several"),
+    pytest.param({"$ref": "#/x", "x": 5}, "#/x: a schema is an object", id="what is referred to"),
+    pytest.param({"minimum": math.nan}, "NaN is not JSON", id="no number"),
+]
+
+
+@pytest.mark.parametrize(("schema", "reason"), SHAPES)
+def test_a_wrong_schema_is_told_with_its_place(schema: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_schema(json.dumps(schema))
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(ValueError, match="too deeply"):
+        parse_schema('{"not":' * 5000 + "{}" + "}" * 5000)
+
+
+def test_a_key_of_the_answer_may_be_called_like_a_keyword() -> None:
+    schema = parse_schema('{"properties": {"required": {"type": "boolean"}, "type": true}, "default": {"required": 1}}')
+    assert find_faults({"required": True, "type": 5}, schema) == []

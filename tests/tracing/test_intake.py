@@ -91,12 +91,14 @@ def test_odd_values_of_a_record_are_kept_as_text() -> None:
     assert back.attributes["big"] == str(2**70)
 
 
+CALL = (
+    *(TRACE, SPAN, None, "chat", 1, 2, "shop", None, "", None, "", "", "m", "m"),
+    *(0, 0, 0, 0, 0, "", {}, b"", "", False, 1),
+)
 RECORDS = (
     encode_spans([a_span(SPAN, kind="chat", content={"messages": [{"role": "user", "text": "Why?"}]})]),
     encode_events([event("gen_ai.user.message", 1, content="Why?")]),
-    bytes(
-        encode_call((TRACE, SPAN, None, "chat", 1, 2, "shop", None, "", None, *("",) * 4, *(0,) * 5, "", {}, b"", ""))
-    ),
+    bytes(encode_call(CALL)),
 )
 
 

@@ -28,7 +28,7 @@ def load_settings(folder: Path, *, environment: Mapping[str, str] | None = None)
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise NotAnApplication(folder) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+    except (ValueError, RecursionError) as wrong:
         raise ConfigError("", f"this is not valid TOML: {wrong}. Correct that line.", path=path) from wrong
     except OSError as wrong:
         raise ConfigError("", f"the file cannot be read ({wrong.strerror}).", path=path) from wrong
@@ -51,9 +51,12 @@ def _override(raw: dict[str, Any], environment: Mapping[str, str]) -> None:
         table, _, key = name.removeprefix("SLIPWAY_").lower().partition("__")
         try:
             parsed: Any = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             parsed = value
-        raw.setdefault(table, {})[key] = parsed
+        keys = raw.setdefault(table, {})
+        # A table that is none is told of by its own place in the file.
+        if isinstance(keys, dict):
+            keys[key] = parsed
 
 
 def _explain(message: str, path: object) -> ConfigError:

@@ -36,6 +36,8 @@ MILLISECONDS_WITH = "hash_ids"
 """Traces of Mooncake count milliseconds in a column that does not say so."""
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 EMPTY = "Write one line a request: time, tokens."
+MOST_TOKENS = 10**12
+"""Of one request; more is a time or a hash in the wrong column."""
 NAMES = "Name the columns time, input_tokens, output_tokens."
 DATES = "Write seconds, or dates such as 2026-11-16T09:00:00Z."
 WEB_LOG = "%d/%b/%Y:%H:%M:%S %z"
@@ -188,7 +190,7 @@ def _objects(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _json(path: Path, place: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as wrong:
+    except (ValueError, RecursionError) as wrong:
         raise FileBroken(path, f"{place or 'it'} is not JSON ({wrong})") from wrong
 
 
@@ -233,6 +235,8 @@ def _arrival(path: Path, place: str, cell: Callable[[Any], Any], columns: _Colum
         for key in (columns.input, columns.output, columns.total)
     )
     blocks = () if columns.blocks is None else cell(columns.blocks) or ()
+    if not isinstance(blocks, Sequence):
+        raise FileBroken(path, f"{place}: its hashes of blocks are no list")
     if asked is not None:
         return Arrival(at, asked, said, prompt_only=said is None, blocks=blocks)
     if total is None:
@@ -263,8 +267,8 @@ def _tokens(path: Path, place: str, written: Any) -> float | None:
         value = float("nan")
     if not isfinite(value):
         raise FileBroken(path, f"{place}: '{written}' is not a number of tokens")
-    if value < 0:
-        raise FileBroken(path, f"{place}: {written} tokens; a length has to be zero or more")
+    if not 0 <= value <= MOST_TOKENS:
+        raise FileBroken(path, f"{place}: {written} tokens; a length has to be zero or more, and below {MOST_TOKENS:,}")
     return value
 
 

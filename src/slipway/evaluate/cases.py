@@ -66,6 +66,8 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             row = json.loads(raw)
         except json.JSONDecodeError as wrong:
             raise DatasetRowInvalid(path, line, f"not JSON ({wrong.msg} at character {wrong.colno})") from wrong
+        except (ValueError, RecursionError) as wrong:
+            raise DatasetRowInvalid(path, line, f"not JSON that can be read ({wrong})") from wrong
         if not isinstance(row, dict):
             raise DatasetRowInvalid(path, line, 'not a JSON object such as {"question": "…"}')
         yield line, {key: value for key, value in row.items() if value is not None}

@@ -35,7 +35,7 @@ class Assertion:
 
     @property
     def name(self) -> str:
-        shown = "" if self.value is None else f" {json.dumps(self.value, ensure_ascii=False)}"
+        shown = "" if self.value is None else f" {_shown(self.value)}"
         return f"{'not-' if self.negated else ''}{self.type}{shown}"
 
 
@@ -46,6 +46,13 @@ class Observed:
     text: str
     seconds: float
     cost: float
+
+
+def _shown(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (RecursionError, TypeError, ValueError):
+        return "…"  # YAML can write what JSON cannot: a list that holds itself
 
 
 def holds(assertion: Assertion, observed: Observed) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from slipway.domain.dataset import Case
 from slipway.domain.errors import FileBroken, FileMissing
 from slipway.prompt.assertions import TYPES, Assertion, Observed, holds
+from slipway.prompt.files import UNREADABLE
 
 LARGEST_FILE = 20_000_000
 
@@ -70,8 +71,9 @@ def read_cases(path: Path) -> TrialCases:
 def _parse_line(path: Path, number: int, line: str) -> Any:
     try:
         return json.loads(line)
-    except json.JSONDecodeError as wrong:
-        raise FileBroken(path, f"line {number} is no JSON ({wrong.msg})", next_step="Correct that line.") from None
+    except (ValueError, RecursionError) as wrong:
+        reason = wrong.msg if isinstance(wrong, json.JSONDecodeError) else str(wrong)
+        raise FileBroken(path, f"line {number} is no JSON ({reason})", next_step="Correct that line.") from None
 
 
 def _parse_tests(path: Path, text: str) -> list[Any]:
@@ -79,7 +81,7 @@ def _parse_tests(path: Path, text: str) -> list[Any]:
 
     try:
         whole = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as wrong:
+    except (yaml.YAMLError, *UNREADABLE) as wrong:
         raise FileBroken(path, f"it is no YAML or JSON ({wrong})") from None
     tests = whole.get("tests") if isinstance(whole, dict) else whole
     if not isinstance(tests, list):
@@ -94,10 +96,10 @@ def _case(path: Path, number: int, row: Any, left_out: list[str]) -> TrialCase:
     if not isinstance(variables, dict) or not variables:
         raise FileBroken(path, f"case {number} has neither vars nor question", next_step="Correct that case.")
     asserted = row.get("assert") or []
-    if row.get("expected"):
-        asserted = [*asserted, {"type": "icontains", "value": row["expected"]}]
     if not isinstance(asserted, list):
         raise FileBroken(path, f"case {number}: assert is no list", next_step="Correct that case.")
+    if row.get("expected"):
+        asserted = [*asserted, {"type": "icontains", "value": row["expected"]}]
     found = [_assertion(item, left_out) for item in asserted]
     for assertion in found:
         try:

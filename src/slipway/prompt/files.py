@@ -34,6 +34,8 @@ from slipway.prompt.template import variables_of
 
 LARGEST_FILE = 1_000_000
 LARGEST_FRONT_MATTER = 100_000
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What PyYAML lets out beside its own errors: whatever a value makes it trip over, such as `!!bool maybe`."""
 _SECTION = re.compile(r"^# (system|user)[ \t]*$", re.M)
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.S | re.M)
 
@@ -146,7 +148,7 @@ def _read_front_matter(text: str) -> FrontMatter:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise PromptInvalid("front matter", "YAML aliases (*name) are not allowed")
         raw = yaml.safe_load(text) or {}
-    except (yaml.YAMLError, ValueError, RecursionError) as wrong:
+    except (yaml.YAMLError, *UNREADABLE) as wrong:
         mark = getattr(wrong, "problem_mark", None)
         where = f"front matter, line {mark.line + 2}" if mark else "front matter"
         raise PromptInvalid(where, getattr(wrong, "problem", None) or "it is not valid YAML") from wrong

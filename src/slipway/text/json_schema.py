@@ -9,6 +9,7 @@ standard allows.
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from slipway.text.patterns import LONGEST_TEXT, compile_pattern
@@ -32,9 +33,13 @@ class SchemaTooDeep(ValueError):
 
 def parse_schema(text: str) -> Mapping[str, Json] | bool:
     """The schema in a text. Raises `ValueError` when it is no JSON, no schema, or refers to what is not there."""
-    schema = json.loads(text)
+    try:
+        schema = json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(schema, dict | bool):
         raise ValueError("a JSON Schema is an object, true or false")
+    _check_keywords(schema)
     for key, text_of in _texts(schema):
         if key == "$ref":
             _resolve(schema, text_of)
@@ -45,12 +50,82 @@ def parse_schema(text: str) -> Mapping[str, Json] | bool:
 
 def find_faults(value: Json, schema: Mapping[str, Json] | bool, *, most: int = 10) -> list[Fault]:
     """The first faults of a value, at most `most`; empty when it fits. Raises `SchemaTooDeep`."""
-    found: list[Fault] = []
-    for fault in _Check(schema).check(value, schema, "$", 0):
-        found.append(fault)
-        if len(found) >= most:
-            break
-    return found
+    try:
+        return list(islice(_Check(schema).check(value, schema, "$", 0), most))
+    except RecursionError:
+        raise SchemaTooDeep("the value is nested too deeply") from None
+
+
+def _check_keywords(root: Json) -> None:
+    """Raises `ValueError` for the first keyword whose value has another form than the standard gives it."""
+    waiting, seen = [(root, "$")], set()
+    while waiting:
+        schema, place = waiting.pop()
+        if id(schema) in seen or isinstance(schema, bool):
+            continue
+        seen.add(id(schema))
+        if not isinstance(schema, dict):
+            raise ValueError(f"{place}: a schema is an object, true or false")
+        for key, value in schema.items():
+            form = FORMS.get(key)
+            if form is None:
+                continue
+            fits, told = FORM[form]
+            if not fits(value):
+                raise ValueError(f"{place}: '{key}' is {told}")
+            match form:
+                case "schema":
+                    waiting.append((value, f"{place}.{key}"))
+                case "schemas":
+                    waiting += [(one, f"{place}.{key}[{number}]") for number, one in enumerate(value)]
+                case "named schemas":
+                    waiting += [(one, f"{place}.{key}.{name}") for name, one in value.items()]
+                case "reference":
+                    waiting.append((_resolve(root, value), value))
+
+
+def _is_texts(value: Json) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+FORM: dict[str, tuple[Callable[[Json], bool], str]] = {
+    "number": (lambda value: TYPES["number"](value), "a number"),
+    "count": (lambda value: TYPES["integer"](value) and value >= 0, "a whole number from 0 on"),
+    "text": (lambda value: isinstance(value, str), "a text"),
+    "reference": (lambda value: isinstance(value, str), "a text"),
+    "list": (lambda value: isinstance(value, list), "a list"),
+    "texts": (_is_texts, "a list of texts"),
+    "type": (lambda value: isinstance(value, str) or _is_texts(value), "the name of a type or a list of names"),
+    "schema": (lambda value: isinstance(value, dict | bool), "a schema: an object, true or false"),
+    "schemas": (lambda value: isinstance(value, list), "a list of schemas"),
+    "named schemas": (lambda value: isinstance(value, dict), "an object of schemas"),
+    "named texts": (
+        lambda value: isinstance(value, dict) and all(map(_is_texts, value.values())),
+        "an object of lists of texts",
+    ),
+}
+"""What a keyword may hold, and how that is called."""
+FORMS = {
+    key: form
+    for form, keys in {
+        "number": "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf",
+        "count": "minLength maxLength minItems maxItems minProperties maxProperties",
+        "text": "pattern",
+        "reference": "$ref",
+        "list": "enum",
+        "texts": "required",
+        "type": "type",
+        "schema": "items contains not if then else additionalProperties",
+        "schemas": "allOf anyOf oneOf prefixItems",
+        "named schemas": "properties patternProperties $defs definitions",
+        "named texts": "dependentRequired",
+    }.items()
+    for key in keys.split()
+}
+
+
+def _no_constant(name: str) -> Json:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _texts(schema: Json) -> Iterator[tuple[str, str]]:
@@ -154,7 +229,7 @@ class _Check:
             yield Fault(place, f"is {value}, not more than {schema['exclusiveMinimum']}")
         if "exclusiveMaximum" in schema and value >= schema["exclusiveMaximum"]:
             yield Fault(place, f"is {value}, not less than {schema['exclusiveMaximum']}")
-        if (step := schema.get("multipleOf")) and abs(value / step - round(value / step)) > 1e-9:
+        if (step := schema.get("multipleOf")) and not _is_multiple(value, step):
             yield Fault(place, f"is {value}, not a multiple of {step}")
 
     def _array(self, value: list[Json], schema: Mapping[str, Json], place: str, depth: int) -> Iterator[Fault]:
@@ -219,6 +294,16 @@ class _Check:
 
 def _found(pattern: str, text: str) -> bool:
     return compile_pattern(pattern).search(text[:LONGEST_TEXT]) is not None
+
+
+def _is_multiple(value: float, step: float) -> bool:
+    """To nine digits behind the point, as 0.3 is a multiple of 0.1 to a reader."""
+    if isinstance(value, int) and isinstance(step, int):
+        return value % step == 0
+    try:
+        return abs(value / step - round(value / step)) <= 1e-9
+    except OverflowError:
+        return False
 
 
 def _equal(first: Json, second: Json) -> bool:

@@ -307,7 +307,7 @@ def _after_digit(text: str, begin: int) -> tuple[str, int]:
 
 
 class _Before:
-    """What stands shortly before a place. It is read once for each kind of word, however many candidates begin there."""
+    """What stands shortly before a place; it is read once for each kind of word, however many candidates there are."""
 
     __slots__ = ("_begin", "_known", "_text")
 

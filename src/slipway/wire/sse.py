@@ -26,7 +26,8 @@ class EventReader:
     __slots__ = ("_last", "_length", "_pieces")
 
     def __init__(self) -> None:
-        self._keep(b"")
+        self._pieces: list[bytes] = []
+        self._length, self._last = 0, b""
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """Data of every event that this piece completes, lines joined by line feeds; comments are passed over."""

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import ClassVar
 from xml.etree import ElementTree
@@ -28,7 +29,8 @@ class Docx:
                 properties = (
                     self._read(archive, "docProps/core.xml") if "docProps/core.xml" in archive.namelist() else b""
                 )
-        except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, EOFError) as wrong:
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError, ValueError) as wrong:
+            # What zipfile lets out of an archive that is damaged.
             raise Unparsable("it is no valid Word document") from wrong
         root = _parse_xml(body).find(f"{WORD}body")
         if root is None:
@@ -68,7 +70,7 @@ def _block(node: ElementTree.Element) -> str:
     text = _words(node)
     style = node.find(f"{WORD}pPr/{WORD}pStyle")
     name = (style.get(f"{WORD}val") or "") if style is not None else ""
-    if text and name.lower().startswith("heading") and name[-1:].isdigit():
+    if text and name.lower().startswith("heading") and name[-1:].isdecimal():
         return f"{'#' * min(int(name[-1]) or 1, 6)} {text}"
     if text and name.lower() == "title":
         return f"# {text}"
