@@ -34,10 +34,12 @@ def request_bytes(
     text = " ".join(words)[:characters]
     fields = {"model": model, "messages": [{"role": "user", "content": text}]}
     body = json.dumps(fields | ({"stream": True} if stream else {})).encode()
+    if not any(line.startswith("authorization:") for line in headers):
+        headers = ["authorization: Bearer none", *headers]
     more = "".join(line + "\r\n" for line in headers)
     head = (
         f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\n"
-        f"authorization: Bearer none\r\n{more}content-length: {len(body)}\r\n\r\n"
+        f"{more}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

@@ -66,6 +66,11 @@ after = []
 [engines.mock]
 kind = "openai"
 base_url = "http://127.0.0.1:{upstream}/v1"
+[server]
+require_keys = true
+[prices.mock]
+input = 0.2
+output = 0.6
 """
 
 
@@ -193,11 +198,14 @@ def settle(pids: list[int]) -> None:
             return
 
 
-def prepare(folder: Path, upstream: int) -> None:
-    """An application with the channels `bench-MODEL`: plain releases of the upstream's models, without rails."""
+def prepare(folder: Path, upstream: int) -> str:
+    """An application with the channels `bench-MODEL`: plain releases of the upstream's models, without rails. Returns
+    the text of its API key, which is limited in everything that is counted at once, and far from its limits."""
     (folder / "documents").mkdir(parents=True)
     (folder / "prompts").mkdir()
     (folder / "slipway.toml").write_text(SETTINGS.format(upstream=upstream))
+    from slipway.access.keys import create_key
+    from slipway.domain.access import Limits
     from slipway.release.channels import promote
     from slipway.release.parts import cut_plain_release
     from slipway.workspace import open_workspace
@@ -205,6 +213,8 @@ def prepare(folder: Path, upstream: int) -> None:
     with open_workspace(folder) as workspace:
         for model in MODELS:
             promote(workspace, cut_plain_release(workspace, engine="mock", model=model), f"bench-{model}", force=True)
+        limits = Limits(requests_per_minute=10**8, tokens_per_minute=10**11, monthly_budget_micros=10**13)
+        return create_key(workspace.store, "bench", limits=limits)[1]
 
 
 @contextmanager
@@ -221,13 +231,13 @@ def upstream_and_folder(stack: ExitStack) -> Iterator[tuple[int, Path]]:
 def start_slipway(
     stack: ExitStack, folder: Path, upstream: int, *, options: Sequence[str] = (), pinned: bool = True
 ) -> System:
-    prepare(folder, upstream)
+    key = prepare(folder, upstream)
     command = [sys.executable, "-m", "slipway.cli.main", "serve", "--dir", str(folder), "--port", "0"]
     command += ["--no-pages", "--json", *options]
     served = stack.enter_context(process(pin(command, 0) if pinned else command, stdout=subprocess.PIPE))
     assert served.stdout is not None
     url = json.loads(served.stdout.readline())["endpoint"] + "/chat/completions"
-    return System(url, served.pid, ingests=True, channels=True)
+    return System(url, served.pid, (f"authorization: Bearer {key}",), ingests=True, channels=True)
 
 
 def start_nginx(stack: ExitStack, folder: Path, upstream: int) -> System:

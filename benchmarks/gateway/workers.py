@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from load import PROMPT  # noqa: E402
 from machine import Figure, print_table  # noqa: E402
-from systems import free_port, measure, process, start_slipway, upstream_and_folder, wait_for  # noqa: E402
+from systems import System, free_port, measure, process, start_slipway, upstream_and_folder, wait_for  # noqa: E402
 
 ALWAYS = """
 daemon off; worker_processes 1; pid {folder}/always.pid; error_log stderr crit;
@@ -40,7 +40,6 @@ http {{
 SCRIPT = """
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
-wrk.headers["authorization"] = "Bearer none"
 wrk.body = [[{body}]]
 """
 CONNECTIONS = 64
@@ -67,8 +66,8 @@ def workers_figure(seconds: float, rounds: int = 1) -> Figure:
                     options = ("--workers", str(workers))
                     system = start_slipway(inner, place, upstream, options=options, pinned=False)
                     if with_wrk:
-                        _wrk(folder, system.url, 1.0)
-                        found = _wrk(folder, system.url, seconds)
+                        _wrk(folder, system, 1.0)
+                        found = _wrk(folder, system, seconds)
                     else:
                         measure(system, seconds=0.5)
                         found = measure(system, seconds=seconds, connections=CONNECTIONS)["per_second"]
@@ -98,10 +97,11 @@ def _question(model: str) -> str:
     return json.dumps({"model": model, "messages": [{"role": "user", "content": PROMPT[:600]}]})
 
 
-def _wrk(folder: Path, url: str, seconds: float) -> float:
+def _wrk(folder: Path, system: System, seconds: float) -> float:
     """Requests a second. Ends the benchmark where one failed."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(folder / "ask.lua"), url]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(folder / "ask.lua")]
+    command += [part for line in system.headers for part in ("-H", line)]
+    told = subprocess.run([*command, system.url], check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in told or "Socket errors" in told:
         raise SystemExit(told)
     found = re.search(r"Requests/sec:\s+([\d.]+)", told)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select, true
 
 from slipway.domain.errors import QueryInvalid
 from slipway.domain.feedback import Feedback
@@ -28,7 +29,9 @@ from slipway.domain.trace_filter import (
     Says,
     Scored,
 )
+from slipway.store.schema import trace
 from slipway.store.store import Store
+from slipway.store.trace_query import condition
 from slipway.store.words import query_words, words_of
 from slipway.text.filters import UNITS, write_filter
 
@@ -283,3 +286,24 @@ def test_the_age_counts_from_now(store: Store, make_span: MakeSpan) -> None:
         store.traces.add([make_span(number, start_ns=began)])
     assert [int(row.id, 16) for row in store.traces.list(query="age < 1h").rows] == [1]
     assert [int(row.id, 16) for row in store.traces.list(query="age >= 1h").rows] == [2]
+
+
+# Postgres plans by what is in the table.
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("status = error", "ix_trace_project_status_started_ns"),
+        ("status = blocked", "ix_trace_project_status_started_ns"),
+        ("session = s1", "ix_trace_project_session_started_ns"),
+        ("subject = anna", "ix_trace_project_subject_started_ns"),
+        ("status = ok", "ix_trace_project_started_ns"),
+    ],
+)
+def test_a_filter_reads_the_index_that_holds_what_it_asks_for(store: Store, query: str, index: str) -> None:
+    where = condition(query, project="lamps", holding=lambda _: true())
+    statement = select(trace.c.id).where(trace.c.project == "lamps", where).order_by(trace.c.started_ns.desc()).limit(9)
+    with store.database.engine.connect() as connection:
+        compiled = statement.compile(connection, compile_kwargs={"literal_binds": True})
+        plan = " ".join(row.detail for row in connection.exec_driver_sql(f"explain query plan {compiled}"))
+    assert f"USING INDEX {index} " in plan or f"USING COVERING INDEX {index} " in plan, plan

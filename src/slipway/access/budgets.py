@@ -25,7 +25,7 @@ from slipway.access.counters import (
     Left,
 )
 from slipway.access.keys import utc_now
-from slipway.access.limits import Allowance
+from slipway.access.limits import NO_LIMIT, Allowance
 from slipway.domain.access import Limits, Spending
 from slipway.domain.errors import OverLimit
 from slipway.domain.money import Money
@@ -87,7 +87,7 @@ class Meter:
         Raises `OverLimit` when a month's budget is used up or too little is left of it; then nothing is counted.
         """
         limited = [one for one in allowances if has_month(one.limits)]
-        month = self._month_now()
+        month = self.month_now()
         if limited:
             self.catch_up()
             with self._counters.locked() as words:
@@ -105,7 +105,7 @@ class Meter:
         """Replaces what was set aside by what the request really cost. A second time adds to it."""
         reserved = 0 if reservation.settled else reservation.micros
         reservation.settled = True
-        month = self._month_now()
+        month = self.month_now()
         for one in reservation.allowances:
             if has_month(one.limits):
                 with self._counters.locked() as words:
@@ -120,9 +120,9 @@ class Meter:
         if not reservation.settled:
             self.settle(reservation, micros=0)
 
-    def note(self, holder: str, *, requests: int, micros: int) -> None:
-        """Counts something that nobody is limited in."""
-        self._wait(holder, self._month_now(), requests=requests, micros=micros)
+    def note(self, holder: str, *, requests: int, micros: int, tokens: int = 0, month: int = 0) -> None:
+        """Writes down, with the next `flush`, what nobody is limited in, or what `spend` has counted."""
+        self._wait(holder, month or self.month_now(), requests=requests, tokens=tokens, micros=micros)
 
     def holder_of(self, subject: str) -> str:
         """What a person is counted under: a pseudonym, so that the sums name nobody."""
@@ -131,7 +131,7 @@ class Meter:
     def used(self, holder: str) -> Spending:
         """This month's use by one holder: what the store knows, and what this process has not written down."""
         self.catch_up()
-        month = self._month_now()
+        month = self.month_now()
         with self._lock:
             known = self._known.get(holder) if self._month == month else None
             waiting = self._waiting.get((holder, month), NOTHING)
@@ -140,7 +140,7 @@ class Meter:
 
     def catch_up(self) -> None:
         """Writes down and reads again when `flush_s` have passed or the month has changed."""
-        late = self._month != self._month_now() or self._clock() - self._flushed_at >= self.flush_s
+        late = self._month != self.month_now() or self._clock() - self._flushed_at >= self.flush_s
         if late and self._flushing.acquire(blocking=False):
             try:
                 self._flush()
@@ -162,7 +162,7 @@ class Meter:
             self._write_down()
 
     def _write_down(self) -> None:
-        month = self._month_now()
+        month = self.month_now()
         if self._batch is None:
             with self._lock:
                 if not self._writing:
@@ -185,7 +185,7 @@ class Meter:
     def _take_over(self) -> None:
         """What workers that died had not written down, or nobody knows whether they had."""
         self._wait_for(self._counters.beat())
-        month = self._month_now()
+        month = self.month_now()
         for orphan in self._counters.orphans():
             rows = [
                 Spending(
@@ -209,6 +209,48 @@ class Meter:
         for part in parts:
             if part.period:
                 self._wait(part.holder, part.period, requests=part.requests, tokens=part.tokens, micros=part.micros)
+
+    # For leases ------------------------------------------------------------------------------------------------
+
+    def room(self, words: memoryview, allowance: Allowance, month: int) -> int:
+        """Money that is left of a month's budget; less than nothing where requests are counted one by one. Under the
+        lock of the table, as the next two."""
+        limits = allowance.limits
+        if limits.monthly_requests is not None:
+            return -1
+        if limits.monthly_budget_micros is None:
+            return NO_LIMIT
+        row = self._row(words, allowance.holder, month)
+        used = words[row + KNOWN] + words[row + ALL + MICROS] + words[row + ALL + RESERVED]
+        return max(0, limits.monthly_budget_micros - used)
+
+    def lend(self, words: memoryview, holder: str, month: int, micros: int) -> None:
+        """Reserves money that there is room for."""
+        self._counters.add(self._row(words, holder, month), RESERVED, micros)
+
+    def take_back(self, words: memoryview, holder: str, micros: int) -> None:
+        """Ends the reservation of money, be it that it was spent or that it was not. What was spent counts for all."""
+        row = self._row(words, holder, self.month_now())
+        self._counters.add(row, RESERVED, -micros)
+        self._counters.sum_up(row)
+
+    def spend(self, holder: str, month: int, *, requests: int, tokens: int, micros: int) -> None:
+        """Counts requests whose money was lent, among what this worker has not settled: it outlives the worker. Until
+        the money is taken back, it stands for what was spent of it. `note` writes it down."""
+        counters = self._counters
+        words = counters.words
+        with counters.own:
+            row = counters.known_row(holder)
+            if row is not None and words[row + PERIOD] == month:
+                own = row + EACH + counters.worker * UNSETTLED
+                words[own + MICROS] += micros
+                words[own + CALLS] += requests
+                words[own + TOKENS_USED] += tokens
+                return
+        with counters.locked() as words:
+            row = self._row(words, holder, self.month_now())
+            for which, amount in ((MICROS, micros), (CALLS, requests), (TOKENS_USED, tokens)):
+                counters.add(row, which, amount)
 
     # Rows --------------------------------------------------------------------------------------------------------
 
@@ -247,16 +289,16 @@ class Meter:
             spent = words[row + KNOWN] + words[row + ALL + MICROS]
             reserved = words[row + ALL + RESERVED]
             if spent >= budget:
-                raise OverLimit(f"The monthly budget of {one.whose}", retry_after_s=self._rest_of_month_s())
+                raise OverLimit(f"The monthly budget of {one.whose}", retry_after_s=self.rest_of_month_s())
             if spent + reserved + micros > budget:
                 left, most = Money(micros=budget - spent - reserved), Money(micros=micros)
                 raise OverLimit(
                     f"The monthly budget of {one.whose}",
                     why=f"has {left} left, and this request may cost {most}; a smaller max_tokens reserves less",
-                    retry_after_s=1 if reserved else self._rest_of_month_s(),
+                    retry_after_s=1 if reserved else self.rest_of_month_s(),
                 )
         if requests is not None and words[row + KNOWN_REQUESTS] + words[row + ALL + CALLS] >= requests:
-            raise OverLimit(f"The {requests} requests a month of {one.whose}", retry_after_s=self._rest_of_month_s())
+            raise OverLimit(f"The {requests} requests a month of {one.whose}", retry_after_s=self.rest_of_month_s())
 
     def _wait(self, holder: str, month: int, *, requests: int = 0, tokens: int = 0, micros: int = 0) -> None:
         with self._lock:
@@ -267,13 +309,13 @@ class Meter:
             sums[1] += tokens
             sums[2] += micros
 
-    def _month_now(self) -> int:
+    def month_now(self) -> int:
         now = self._now()
         if now.tzinfo is not UTC:
             now = now.astimezone(UTC)
         return now.year * 100 + now.month
 
-    def _rest_of_month_s(self) -> float:
+    def rest_of_month_s(self) -> float:
         now = self._now().astimezone(UTC)
         first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         return ((first + timedelta(days=32)).replace(day=1) - now).total_seconds()

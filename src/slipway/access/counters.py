@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,7 +105,9 @@ class Counters:
             self._map = mmap.mmap(self._file, size)
         self._shared = self._file >= 0 and fcntl is not None
         self.words = memoryview(self._map).cast("q")
-        self._thread = threading.Lock()
+        self._thread = self.own = threading.Lock()
+        """Held while this worker adds to its own unsettled numbers, which no other one changes while it lives. The sums
+        over all workers follow with `sum_up`."""
         self._rows: dict[str, int] = {}
         self._left: list[Left] = []
         self._batches = 0
@@ -158,6 +161,19 @@ class Counters:
         self._rows[holder] = at
         self.words[at + NAME_WORDS] = int(self._clock())
         return at
+
+    def known_row(self, holder: str) -> int | None:
+        """As `row`, where this process has used it before and nobody was given it since. Under `own` at least."""
+        found = self._rows.get(holder)
+        if found is None or self._map[found * WORD : found * WORD + LONGEST_HOLDER] != _name(holder):
+            return None
+        return found
+
+    def sum_up(self, row: int) -> None:
+        """Counts anew what all workers have not settled. Under `locked`."""
+        begin, end = row + EACH, row + EACH + WORKERS * UNSETTLED
+        for which in range(UNSETTLED):
+            self.words[row + ALL + which] = sum(self.words[begin + which : end : UNSETTLED])
 
     def add(self, row: int, which: int, amount: int) -> None:
         """Adds to one of the unsettled numbers of this worker, never below zero. Under `locked`."""
@@ -288,6 +304,8 @@ class Counters:
             else:
                 self._inherit(place)
                 self._free(place)
+            for row in self._used():
+                self.sum_up(row)
         return alive
 
     def _lives(self, place: int) -> bool:
@@ -348,6 +366,7 @@ def _place(worker: int) -> int:
     return 3 + worker * PLACE
 
 
+@lru_cache(maxsize=4096)
 def _name(holder: str) -> bytes:
     name = holder.encode()
     if len(name) > LONGEST_HOLDER:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ from slipway.domain.access import Limits
 from slipway.domain.errors import OverLimit
 
 UNLIMITED = Limits()
+NO_LIMIT = 1 << 62
+"""What is left where nothing is limited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +105,53 @@ class RateLimiter:
                 elif tokens > taken:
                     _add(words, window, now, tokens - taken)
 
+    # For leases, under the lock of the table ---------------------------------------------------------------------
+
+    def room(self, words: memoryview, allowance: Allowance, now: int) -> tuple[int, int]:
+        """Requests and tokens that are left of the minute's limits."""
+        left = [NO_LIMIT, NO_LIMIT]
+        for place, (start, limit) in enumerate(_windows(allowance.limits)):
+            if limit is not None:
+                left[place] = limit - _advance(words, self._counters.row(allowance.holder) + start, now)
+        return left[0], left[1]
+
+    def lend(self, words: memoryview, allowance: Allowance, now: int, *, requests: int, tokens: int) -> None:
+        """Counts requests and tokens that there is room for."""
+        for (start, limit), amount in zip(_windows(allowance.limits), (requests, tokens), strict=True):
+            if limit is not None:
+                _add(words, self._counters.row(allowance.holder) + start, now, amount)
+
+    def take_back(
+        self,
+        words: memoryview,
+        allowance: Allowance,
+        now: int,
+        *,
+        requests: Mapping[int, int],
+        tokens: Mapping[int, int],
+    ) -> None:
+        """Corrects what was counted in some seconds by what is to be added there."""
+        for (start, limit), amounts in zip(_windows(allowance.limits), (requests, tokens), strict=True):
+            if limit is None:
+                continue
+            window = self._counters.row(allowance.holder) + start
+            _advance(words, window, now)
+            for second, amount in amounts.items():
+                if now - second < SECONDS:
+                    # The row may have been given away meanwhile: nothing is taken off that was not counted here.
+                    _add(words, window, second, max(amount, -words[window + 2 + second % SECONDS]))
+                elif amount > 0:
+                    _add(words, window, now, amount)
+
     def remaining(self, allowances: Sequence[Allowance]) -> dict[str, Remaining]:
         """What is left of the tightest limits, of `requests` and of `tokens`."""
         left: dict[str, Remaining] = {}
         self.take(allowances, left=left)
         return left
+
+
+def _windows(limits: Limits) -> tuple[tuple[int, int | None], tuple[int, int | None]]:
+    return (REQUESTS, limits.requests_per_minute), (TOKENS, limits.tokens_per_minute)
 
 
 def _advance(words: memoryview, window: int, now: int) -> int:

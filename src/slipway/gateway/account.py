@@ -1,32 +1,27 @@
-"""Whose limits and budgets one request is counted under, and what was set aside for it."""
+"""What clients are told of their limits: `x-ratelimit-…`, as clients of OpenAI read them."""
 
 from __future__ import annotations
 
-from slipway.access.budgets import Reservation
-from slipway.access.limits import Allowance, Remaining
+from slipway.access.leases import Account
 
 
-class Account:
-    """The allowances of one request: those of its key, its person and the project."""
+def limit_lines(account: Account) -> bytes:
+    """The headers as lines that end in CR LF."""
+    requests, tokens = account.remaining()
+    lines = b""
+    if requests is not None:
+        lines = (
+            b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n"
+            b"x-ratelimit-reset-requests: %ds\r\n"
+        ) % requests
+    if tokens is not None:
+        lines += (
+            b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %ds\r\n"
+        ) % tokens
+    return lines
 
-    __slots__ = ("allowances", "left", "limited", "reservation", "taken", "taken_at")
 
-    def __init__(self, allowances: list[Allowance]) -> None:
-        self.allowances = allowances
-        self.limited = any(one.limited for one in allowances)
-        self.left: dict[str, Remaining] = {}
-        """What is left of the minute's `requests` and `tokens`."""
-        self.reservation: Reservation | None = None
-        self.taken = 0
-        """Tokens counted beforehand, in the second `taken_at`."""
-        self.taken_at = 0
-
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """`x-ratelimit-…`, as clients of OpenAI read them."""
-        headers = []
-        for what, one in self.left.items():
-            name = what.encode("ascii")
-            headers.append((b"x-ratelimit-limit-" + name, b"%d" % one.limit))
-            headers.append((b"x-ratelimit-remaining-" + name, b"%d" % one.remaining))
-            headers.append((b"x-ratelimit-reset-" + name, b"%ds" % one.reset_s))
-        return headers
+def limits_left(account: Account) -> list[tuple[bytes, bytes]]:
+    """The same, each as a pair."""
+    pairs = (line.partition(b": ") for line in limit_lines(account).split(b"\r\n")[:-1])
+    return [(name, value) for name, _, value in pairs]

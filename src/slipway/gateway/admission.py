@@ -10,20 +10,20 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from slipway.access.budgets import CACHE_HOLDER, Meter, Reservation
+from slipway.access.budgets import CACHE_HOLDER, Meter
 from slipway.access.keys import hash_key
-from slipway.access.limits import UNLIMITED, Allowance, RateLimiter, Remaining
+from slipway.access.leases import Account, Lease, Leases
+from slipway.access.limits import UNLIMITED, Allowance
 from slipway.config.settings import LimitSettings, LimitsSettings
 from slipway.domain.access import ApiKey, Limits, Scope
 from slipway.domain.errors import AccessDenied, ForeignSite, OverLimit, ScopeMissing
-from slipway.domain.message import Usage
-from slipway.gateway.account import Account
 from slipway.gateway.call import Call
 from slipway.gateway.snapshot import Snapshot
 from slipway.gateway.targets import Target
 
 FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"x-forwarded-host")
 MOST_HOSTS = 64
+MOST_SEEN = 1024
 BYTES_PER_TOKEN = 4
 PROMPT_TOKENS = 2000
 """What a release with its own prompt or documents adds to a question, roughly."""
@@ -31,7 +31,7 @@ USUAL_ANSWER_TOKENS = 1024
 """What is set aside for an answer whose length nobody limits."""
 MOST_TOKENS, MOST_ANSWERS = 100_000_000, 1000
 """More than any engine gives: numbers beyond that are counted as these, since counters are not without end."""
-NO_USAGE = Usage()
+_Counted = tuple[tuple[Allowance, ...], tuple[Lease, ...]]
 
 
 class Admission:
@@ -40,14 +40,18 @@ class Admission:
     What was used in a month is written down by `settle_up`, from a thread.
     """
 
-    def __init__(self, *, required: bool, limiter: RateLimiter, meter: Meter) -> None:
+    def __init__(self, *, required: bool, meter: Meter, leases: Leases) -> None:
         self.required = required
-        self._limiter = limiter
         self._meter = meter
+        self._leases = leases
         self._known_hosts: set[bytes] = set()
+        self._keys: Mapping[str, ApiKey] = {}
+        self._seen: dict[bytes, ApiKey] = {}
+        """Keys by the header that named them, of the keys that are known now."""
         self._settings: LimitsSettings | None = None
         self._person: Limits = UNLIMITED
-        self._project: Allowance | None = None
+        self._of_all: _Counted = (), ()
+        self._of_keys: dict[str, tuple[ApiKey, _Counted]] = {}
 
     def admit(self, call: Call, scope: Scope) -> None:
         """Raises `AccessDenied` (401), `ScopeMissing` and `ForeignSite` (403), `OverLimit` (429)."""
@@ -62,19 +66,10 @@ class Admission:
             return
         if call.snapshot.workspace.settings.limits is not self._settings:
             self._read(call.snapshot.workspace.settings.limits)
-        allowances = []
-        if key is not None:
-            allowances.append(Allowance(holder=key.holder, whose=f"key '{key.name}'", limits=key.limits))
-        if self._project is not None:
-            allowances.append(self._project)
+        allowances, leases = self._of_key(key) if key is not None else self._of_all
         if allowances or self._person is not UNLIMITED:
-            account = call.account = Account(allowances)
-            if account.limited:
-                left: dict[str, Remaining] = {}
-                try:
-                    self._limiter.take(allowances, requests=1, left=left)
-                finally:
-                    account.left = left
+            account = call.account = Account(allowances, leases)
+            self._leases.enter(account, allowances, leases)
 
     def reserve(self, call: Call, target: Target, *, body: bytes, fields: Mapping[str, msgspec.Raw]) -> None:
         """Sets aside what the call may cost at most, now that it is known who asks which model for what.
@@ -85,28 +80,23 @@ class Admission:
         if account is None:
             return
         if self._person is not UNLIMITED and call.subject is not None:
-            person = Allowance(holder=self._meter.holder_of(call.subject), whose="this person", limits=self._person)
-            account.allowances = [*account.allowances, person]
-            account.limited = True
-            self._limiter.take([person], requests=1)
-        most, tokens = most_usage(target, body=body, fields=fields) if account.limited else (NO_USAGE, 0)
-        account.reservation = self._meter.reserve(account.allowances, target.cost_micros(most))
+            holder = self._meter.holder_of(call.subject)
+            allowance, lease = self._with_lease(Allowance(holder=holder, whose="this person", limits=self._person))
+            account.add(allowance, lease)
+            self._leases.enter(account, (allowance,), (lease,))
         if account.limited:
-            left: dict[str, Remaining] = {}
-            try:
-                account.taken_at = self._limiter.take(account.allowances, tokens=tokens, left=left)
-            finally:
-                account.left |= left
-            account.taken = tokens
+            asked, longest, tokens = most_usage(target, body=body, fields=fields)
+            self._leases.reserve(account, tokens=tokens, micros=target.micros_of(asked, longest))
+        else:
+            self._leases.reserve(account, tokens=0, micros=0)
 
     def used(self, account: Account, *, tokens: int, micros: int) -> None:
-        """Counts what a call used, once it is known."""
-        if account.limited:
-            self._limiter.correct(account.allowances, tokens=tokens, taken=account.taken, at=account.taken_at)
-            account.taken = tokens
-        if account.reservation is None:
-            account.reservation = Reservation(account.allowances, 0)
-        self._meter.settle(account.reservation, micros=micros, tokens=tokens)
+        """Counts what a call used, once it is known. It lasts from the next `save` on."""
+        self._leases.settle(account, tokens=tokens, micros=micros)
+
+    def save(self) -> None:
+        """Returns when what was used is counted even if this process is killed."""
+        self._leases.save()
 
     def saved(self, micros: int) -> None:
         """Counts what an answer from the cache would have cost, under a holder of its own."""
@@ -114,11 +104,15 @@ class Admission:
 
     def finish(self, account: Account) -> None:
         """Gives back what was set aside for a call that cost nothing in the end."""
-        reservation = account.reservation
-        if reservation is not None and not reservation.settled:
-            self._meter.release(reservation)
-            if account.limited:
-                self._limiter.correct(account.allowances, tokens=0, taken=account.taken, at=account.taken_at)
+        self._leases.release(account)
+
+    def tick(self) -> None:
+        """Gives back to the other workers what nobody needed here. Once a second or so, where calls are let in."""
+        self._leases.tick()
+
+    def close(self) -> None:
+        """Gives all of it back: no more calls are let in."""
+        self._leases.close()
 
     def settle_up(self, snapshot: Snapshot) -> None:
         """Writes down what was used and reads what others wrote, where there is anything to count.
@@ -130,9 +124,18 @@ class Admission:
             self._meter.flush()
 
     def _key(self, call: Call) -> ApiKey | None:
-        text = _bearer(call)
-        key = call.snapshot.keys.get(hash_key(text)) if text else None
-        if key is not None and key.valid_at(datetime.now(UTC)):
+        keys, given = call.snapshot.keys, call.headers.get(b"authorization", b"")
+        if keys is not self._keys:
+            self._keys = keys
+            self._seen.clear()
+        key = self._seen.get(given)
+        if key is None:
+            text = _bearer(call)
+            key = keys.get(hash_key(text)) if text else None
+            # What says who is asking is hashed once; it stands in memory with the request anyway.
+            if key is not None and given[:7].lower() == b"bearer " and len(self._seen) < MOST_SEEN:
+                self._seen[given] = key
+        if key is not None and (_for_good(key) or key.valid_at(datetime.now(UTC))):
             return key
         # Where keys are not asked for, clients still send something: the OpenAI client cannot do without.
         if self.required:
@@ -145,10 +148,25 @@ class Admission:
     def _read(self, settings: LimitsSettings) -> None:
         person, project = limits_of(settings.person), limits_of(settings.project)
         self._person = UNLIMITED if person == UNLIMITED else person
-        self._project = None
+        self._of_all = (), ()
         if project != UNLIMITED:
-            self._project = Allowance(holder="project", whose="the project", limits=project)
+            allowance, lease = self._with_lease(Allowance(holder="project", whose="the project", limits=project))
+            self._of_all = (allowance,), (lease,)
+        self._of_keys.clear()
         self._settings = settings
+
+    def _of_key(self, key: ApiKey) -> _Counted:
+        """Whose limits the requests of a key are counted under."""
+        found = self._of_keys.get(key.id)
+        if found is None or found[0] is not key:
+            whose = f"key '{key.name}'"
+            allowance, lease = self._with_lease(Allowance(holder=key.holder, whose=whose, limits=key.limits))
+            allowances, leases = self._of_all
+            found = self._of_keys[key.id] = key, ((allowance, *allowances), (lease, *leases))
+        return found[1]
+
+    def _with_lease(self, allowance: Allowance) -> tuple[Allowance, Lease]:
+        return allowance, self._leases.of(allowance)
 
     def _refuse_foreign_sites(self, call: Call) -> None:
         """Keeps out what a browser was lured into sending: where nobody needs a key, being on this machine is one.
@@ -170,6 +188,11 @@ class Admission:
             self._known_hosts.add(host)
 
 
+def _for_good(key: ApiKey) -> bool:
+    """Whether a key is neither revoked nor ever expires: then nobody has to look at the clock."""
+    return key.expires_at is None and key.revoked_at is None
+
+
 def limits_of(settings: LimitSettings) -> Limits:
     """Limits as slipway.toml writes them."""
     budget = settings.monthly_budget
@@ -181,31 +204,36 @@ def limits_of(settings: LimitSettings) -> Limits:
     )
 
 
-def most_usage(target: Target, *, body: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[Usage, int]:
-    """What a request may use at most: its own length, and the longest answer that it or the release allows.
+def most_usage(target: Target, *, body: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[int, int, int]:
+    """Tokens that a request may use at most: its own length, and the longest answer that it or the release allows.
 
-    Second, the tokens of that which somebody named: an answer whose length nobody limits is set aside in money at a
+    Third, the tokens of that which somebody named: an answer whose length nobody limits is set aside in money at a
     usual length, but counts among the tokens of a minute only when it is there.
     """
     asked = -(-len(body) // BYTES_PER_TOKEN)
     if not target.plain:
         asked += PROMPT_TOKENS
     if "input" in fields and "messages" not in fields:
-        return Usage(input_tokens=asked, estimated=True), asked
-    longest = _number(fields, "max_completion_tokens", MOST_TOKENS) or _number(fields, "max_tokens", MOST_TOKENS)
+        return asked, 0, asked
+    longest = None
+    if "max_tokens" in fields or "max_completion_tokens" in fields:
+        longest = _number(fields, "max_completion_tokens", MOST_TOKENS) or _number(fields, "max_tokens", MOST_TOKENS)
     release = target.release
     if release is not None and (longest is None or not target.plain):
         longest = release.decoding.max_tokens
-    answers = _number(fields, "n", MOST_ANSWERS) or 1
-    most = Usage(input_tokens=asked, output_tokens=(longest or USUAL_ANSWER_TOKENS) * answers, estimated=True)
-    return most, most.total_tokens if longest else asked
+    answers = (_number(fields, "n", MOST_ANSWERS) or 1) if "n" in fields else 1
+    most = (longest or USUAL_ANSWER_TOKENS) * answers
+    return asked, most, asked + most if longest else asked
 
 
 def _number(fields: Mapping[str, msgspec.Raw], name: str, most: int) -> int | None:
     """A count from 1 on, `most` where it is more. What is none counts as not said, and the engine says what is wrong
     with it: below nothing it would make room where others are counted."""
+    given = fields.get(name)
+    if given is None:
+        return None
     try:
-        number = msgspec.json.decode(fields[name], type=int | None) if name in fields else None
+        number = _count.decode(given)
     except ValueError:
         return None
     return min(number, most) if number is not None and number > 0 else None
@@ -243,3 +271,6 @@ def _name(host: bytes) -> str:
     """`127.0.0.1:8080` or `[::1]:8080` without its port and brackets."""
     name, colon, port = host.decode("latin-1").rpartition(":")
     return (name if colon and port.isdigit() else host.decode("latin-1")).strip("[]").lower()
+
+
+_count: msgspec.json.Decoder[int | None] = msgspec.json.Decoder(int | None)

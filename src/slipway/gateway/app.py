@@ -15,6 +15,7 @@ import msgspec
 
 from slipway.access.budgets import Meter
 from slipway.access.counters import Counters
+from slipway.access.leases import Leases
 from slipway.access.limits import RateLimiter
 from slipway.domain.access import Scope as KeyScope
 from slipway.domain.errors import EngineResting, OverLimit, RequestTooLarge, SlipwayError
@@ -106,11 +107,9 @@ class Gateway:
         counters = self._counters = Counters(
             workspace.state / "workers" / "limits", worker=int(worker) if worker.isdigit() else 0
         )
-        admission = Admission(
-            required=keys_required,
-            limiter=RateLimiter(counters),
-            meter=Meter(workspace.store, counters, flush_s=float("inf")),
-        )
+        meter = Meter(workspace.store, counters, flush_s=float("inf"))
+        leases = Leases(RateLimiter(counters), meter, counters)
+        admission = Admission(required=keys_required, meter=meter, leases=leases)
         self._services = Services(
             http=workspace.http,
             admission=admission,
@@ -201,6 +200,7 @@ class Gateway:
         if self.express is not None:
             self.express.stop()
         await self._services.shadows.stop()
+        self._services.admission.close()
         await asyncio.to_thread(self._watcher.stop)
         self._journal.close()
         self._shared.remove()
@@ -350,7 +350,8 @@ class Gateway:
     # Clients that leave ---------------------------------------------------------------------------------------------
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Starts to watch the clients of calls that have run for a while."""
+        """Starts to watch the clients of calls that have run for a while; what was set aside for nobody goes back."""
+        self._services.admission.tick()
         now = time.perf_counter()
         for call in self._running:
             if not call.watched and call.read and now - call.started > LOOK_EVERY_S:

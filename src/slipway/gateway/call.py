@@ -9,10 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from slipway.access.leases import Account
 from slipway.domain.access import ApiKey
 from slipway.domain.errors import RequestInvalid, RequestTooLarge
 from slipway.domain.ids import SpanId, SubjectId, TraceId
-from slipway.gateway.account import Account
+from slipway.gateway.account import limit_lines, limits_left
 from slipway.gateway.canaries import Arm
 from slipway.gateway.metrics import Line
 from slipway.gateway.snapshot import Snapshot
@@ -28,13 +29,18 @@ DRAIN_BYTES = 256 * 1024 * 1024
 DRAIN_S = 10.0
 
 
+AT_ONCE = 64
 _ids: list[tuple[TraceId, SpanId]] = []
 
 
 def _more_ids() -> tuple[TraceId, SpanId]:
-    """Ids for a trace and its first span. The kernel is asked once for many: that costs as much as for one."""
-    chance = os.urandom(24 * 64).hex()
-    _ids.extend((TraceId(chance[at : at + 32]), SpanId(chance[at + 32 : at + 48])) for at in range(0, len(chance), 48))
+    """Ids for a trace and its first span, as `new_trace_id` and `new_span_id` make them. The kernel is asked once for
+    many: that costs as much as for one."""
+    chance = os.urandom(18 * AT_ONCE).hex()
+    now = f"{time.time_ns() // 1_000_000:012x}"
+    _ids.extend(
+        (TraceId(now + chance[at : at + 20]), SpanId(chance[at + 20 : at + 36])) for at in range(0, len(chance), 36)
+    )
     return _ids.pop()
 
 
@@ -203,13 +209,14 @@ class Call:
 
     def head_lines(self, status: int, content_type: bytes, length: int, more: list[tuple[bytes, bytes]]) -> bytes:
         """The headers of a whole response as lines, for who sends them past ASGI."""
-        if self.account is None and not (more or self.fallback) and self.release:
+        if not (more or self.fallback) and self.release:
             # As below, and as nearly always, in one go.
             self.status, self.responded = status, True
+            limits = b"" if self.account is None else limit_lines(self.account)
             return (
                 b"content-type: %b\r\nx-request-id: %b\r\nx-slipway-trace: %b\r\n"
-                b"x-slipway-release: %b\r\ncontent-length: %d\r\n"
-            ) % (content_type, self.request_id, self.trace.encode("ascii"), self.release.encode("ascii"), length)
+                b"x-slipway-release: %b\r\n%bcontent-length: %d\r\n"
+            ) % (content_type, self.request_id, self.trace.encode(), self.release.encode(), limits, length)
         pairs = self._head(status, content_type, [(b"content-length", b"%d" % length), *more])
         return b"".join([b"%b: %b\r\n" % pair for pair in pairs])
 
@@ -224,7 +231,7 @@ class Call:
         if self.release:
             headers.append((b"x-slipway-release", self.release.encode("ascii")))
         if self.account is not None:
-            headers += self.account.headers()
+            headers += limits_left(self.account)
         if self.fallback:
             headers.append((b"x-slipway-fallback", self.fallback.encode("ascii", "backslashreplace")))
         headers += more

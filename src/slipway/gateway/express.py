@@ -149,11 +149,14 @@ class Express:
         except Exception:
             # Whatever it was, those who wait for their answers are no part of it.
             log.exception("traces could not be written")
+        # One after the other, so that clients on the same machine are woken once for all of them.
         for passing, headers, body in done:
             try:
                 passing.send(headers, body)
             except Exception:
                 log.exception("an answer could not be sent")
+        for passing, _, _ in done:
+            passing.finish()
 
 
 class Passing:
@@ -236,11 +239,11 @@ class Passing:
         self._go_on(partial(_raise, wrong))
 
     def send(self, headers: bytes, body: bytes) -> None:
-        try:
-            self._client.answer(200, headers, body)
-        finally:
-            self._express.leave(self)
-            self._express.finish(self._call)
+        self._client.answer(200, headers, body)
+
+    def finish(self) -> None:
+        self._express.leave(self)
+        self._express.finish(self._call)
 
     def left(self) -> None:
         """The client is gone: the engine's work is cancelled."""

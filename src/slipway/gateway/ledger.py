@@ -217,7 +217,7 @@ class Ledger:
         """
         call.recorded = True
         cost = target.cost_micros(usage)
-        self.count(call, usage, cost)
+        self._count(call, usage, cost)
         keep = self._keep_content and not self._short_of_room
         if self._short_of_room:
             self.counts.bodies_shed += 1
@@ -259,6 +259,7 @@ class Ledger:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
+        self._admission.save()
         try:
             self._journal.append_all(waiting)
         except (SlipwayError, OSError):
@@ -274,6 +275,11 @@ class Ledger:
             self._lost(wrong)
 
     def count(self, call: Call, usage: Usage, cost_micros: int) -> None:
+        """Counts what a call used, for good."""
+        self._count(call, usage, cost_micros)
+        self._admission.save()
+
+    def _count(self, call: Call, usage: Usage, cost_micros: int) -> None:
         line = call.line = call.line or self.counts.line(call.path, call.channel, call.release)
         line.input_tokens += usage.input_tokens
         line.output_tokens += usage.output_tokens

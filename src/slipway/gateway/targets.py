@@ -10,14 +10,13 @@ from slipway.config.settings import Settings
 from slipway.domain.errors import SlipwayError
 from slipway.domain.guardrail import Guardrails
 from slipway.domain.message import Usage
-from slipway.domain.model import Price
 from slipway.domain.release import Release
 from slipway.engines.anthropic import Anthropic
 from slipway.engines.base import Engine
 from slipway.engines.openai import OpenAI
 from slipway.models.choice import choose_engine
 from slipway.models.prices import price_in
-from slipway.tracing.cost import cost_of
+from slipway.tracing.cost import Rates, micros_at, rates_of
 from slipway.upstream.client import Deadlines, Prepared
 from slipway.upstream.translated import ChatEngine
 from slipway.workspace import Workspace
@@ -43,7 +42,8 @@ class Target:
     """The engine itself where it speaks another API than OpenAI's."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     guardrails: Guardrails = NO_RAILS
-    price: Price | None = None
+    rates: Rates | None = None
+    """Its price in dollars, where one is known."""
     address: str = ""
     """Where the engine is, for breakers; empty for one that does not speak HTTP."""
     broken: SlipwayError | None = None
@@ -61,10 +61,11 @@ class Target:
 
     def cost_micros(self, usage: Usage) -> int:
         """Millionths of a dollar; 0 where no price is known."""
-        if self.price is None:
-            return 0
-        cost = cost_of(usage, self.price)
-        return cost.money.micros if cost.known and cost.money.currency == "USD" else 0
+        return self.micros_of(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+
+    def micros_of(self, asked: int, wrote: int, cached: int = 0) -> int:
+        """The same, of input tokens, output tokens, and how many of the input were cached."""
+        return 0 if self.rates is None else micros_at(self.rates, asked, wrote, cached)
 
 
 def make_target(workspace: Workspace, release: Release) -> Target:
@@ -115,6 +116,7 @@ def _target(
             broken = wrong
     direct = isinstance(engine, OpenAI) and bool(endpoints.get("chat/completions"))
     base_url = engine.base_url if isinstance(engine, OpenAI | ChatEngine) else ""
+    price = price_in(settings, engine_name, model, base_url=base_url)
     return Target(
         release=release,
         engine=engine_name,
@@ -124,7 +126,7 @@ def _target(
         translator=engine if isinstance(engine, ChatEngine) else None,
         deadlines=engine.deadlines if isinstance(engine, OpenAI | ChatEngine) else Deadlines(),
         guardrails=release.guardrails if release else NO_RAILS,
-        price=price_in(settings, engine_name, model, base_url=base_url),
+        rates=rates_of(price) if price is not None and price.currency == "USD" else None,
         address=base_url,
         broken=broken,
         direct=direct,

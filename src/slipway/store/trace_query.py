@@ -14,6 +14,7 @@ from sqlalchemy import (
     cast,
     exists,
     false,
+    literal_column,
     not_,
     or_,
     select,
@@ -52,6 +53,8 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+USUAL = {"status": "ok", "session": ""}
+"""Values that most traces have: they stand in no index."""
 LATENCY = trace.c.ended_ns - trace.c.started_ns
 COLUMNS: dict[str, ColumnElement[Any]] = {
     **{
@@ -284,7 +287,13 @@ def _text(column: ColumnElement[Any], field: str, sign: str, value: str) -> Colu
     else:
         held = column == value
     # Nobody is not somebody: without this, `not` would leave out what has no value at all.
-    return and_(column.is_not(None), held) if field == "subject" else held
+    if field == "subject":
+        return and_(column.is_not(None), held)
+    usual = USUAL.get(field)
+    if usual is not None and sign == "=" and value != usual:
+        # It follows from the value, but a database uses an index of some rows only where it is said.
+        return and_(column != literal_column(f"'{usual}'"), held)
+    return held
 
 
 def _number(column: ColumnElement[Any], sign: str, value: float) -> ColumnElement[bool]:

@@ -15,6 +15,8 @@ PriceOf = Callable[[str, str, date], Price | None]
 """(engine or provider, model, day) to the price of that day, or None when nobody knows it."""
 
 
+Rates = tuple[float, float, float]
+"""Prices of input, cached input and output tokens: dollars per million, which is millionths of a dollar per token."""
 DAY_NS = 86_400 * 10**9
 
 
@@ -32,15 +34,22 @@ def cost_of(usage: Usage, price: Price | None) -> Cost:
     """
     if price is None:
         return Cost(Money(), False)
-    cached = min(usage.cached_tokens, usage.input_tokens)
-    cached_price = price.cached_input_per_million
-    micros = (
-        (usage.input_tokens - cached) * price.input_per_million
-        + cached * (price.input_per_million if cached_price is None else cached_price)
-        + usage.output_tokens * price.output_per_million
-    )
-    # Dollars per million tokens times tokens are millionths of a dollar.
-    return Cost(Money(micros=round(micros), currency=price.currency), True)
+    micros = micros_at(rates_of(price), usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+    return Cost(Money(micros=micros, currency=price.currency), True)
+
+
+def rates_of(price: Price) -> Rates:
+    cached = price.cached_input_per_million
+    return price.input_per_million, price.input_per_million if cached is None else cached, price.output_per_million
+
+
+def micros_at(rates: Rates, asked: int, wrote: int, cached: int = 0) -> int:
+    """Millionths for input tokens, output tokens and how many of the input were cached."""
+    fresh, kept, out = rates
+    if cached:
+        cached = min(cached, asked)
+        return round((asked - cached) * fresh + cached * kept + wrote * out)
+    return round(asked * fresh + wrote * out)
 
 
 def catalog_price(engine_or_provider: str, model: str, day: date) -> Price | None:

@@ -10,6 +10,7 @@ import httptools
 
 from slipway.domain.errors import ConnectionBroken, ResponseGarbled, ResponseTooLarge, UpstreamError, UpstreamTimeout
 from slipway.upstream.deadlines import Deadlines
+from slipway.wire.known_head import MOST_IN_VAIN, KnownHead
 
 PAUSE_ABOVE = 256 * 1024
 HEADERS_LIMIT = 64 * 1024
@@ -99,6 +100,27 @@ class Exchange:
         return piece
 
 
+class Outbox:
+    """Requests that are written one after the other when all of a turn of the loop have been prepared: an engine on the
+    same machine is woken once for them, instead of once for each."""
+
+    __slots__ = ("_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[tuple[Connection, Exchange, bytes]] = []
+
+    def put(self, connection: Connection, exchange: Exchange, request: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._write_all)
+        self._waiting.append((connection, exchange, request))
+
+    def _write_all(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection, exchange, request in waiting:
+            connection.write(exchange, request)
+
+
 class Connection(asyncio.Protocol):
     """A connection of a pool. `on_free` is called when it can carry another request, `on_lost` when it is gone."""
 
@@ -109,10 +131,13 @@ class Connection(asyncio.Protocol):
         "_exchange",
         "_header_bytes",
         "_heading",
+        "_in_vain",
+        "_known",
         "_large",
         "_loop",
         "_on_free",
         "_on_lost",
+        "_outbox",
         "_parser",
         "_paused",
         "_phase",
@@ -132,6 +157,7 @@ class Connection(asyncio.Protocol):
         origin: str,
         *,
         loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
         on_free: Callable[[Connection], None],
         on_lost: Callable[[Connection], None],
     ) -> None:
@@ -140,6 +166,7 @@ class Connection(asyncio.Protocol):
         self.used = 0
         self.free_since = 0.0
         self._loop = loop
+        self._outbox = outbox
         self._on_free = on_free
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -150,6 +177,10 @@ class Connection(asyncio.Protocol):
         self._at_end = False
         self._header_bytes = 0
         self._heading: list[Header] | None = None
+        self._known: KnownHead | None = None
+        """The head of the last good answer, if it came whole."""
+        self._in_vain = 0
+        """Heads that were kept since one was known again."""
         self._large = False
         self._deadlines = Deadlines()
         self._phase = "first byte"
@@ -174,16 +205,23 @@ class Connection(asyncio.Protocol):
         self._total_at = FOREVER if deadlines.total_s is None else now + deadlines.total_s
         self._phase = "first byte"
         self._set_deadline(now, deadlines.first_byte_s)
+        self._large = len(body) >= LARGE
+        if not self._large:
+            self._outbox.put(self, exchange, head + body)
+        else:
+            self.write(exchange, head, body)
+        return exchange
+
+    def write(self, exchange: Exchange, *pieces: bytes) -> None:
+        """Writes a request, unless it is over by now."""
+        transport = self._transport
+        if self._exchange is not exchange or transport is None:
+            return
         try:
-            self._large = len(body) >= LARGE
-            if not self._large:
-                self._transport.write(head + body)
-            else:
-                self._transport.write(head)
-                self._transport.write(body)
+            for piece in pieces:
+                transport.write(piece)
         except RuntimeError as closed:  # it was closed, and we are told in a moment
             self._fail(ConnectionBroken(self.origin, str(closed), answered=False))
-        return exchange
 
     def put_back(self) -> None:
         """Back to the pool, after nothing was sent; one on which something was is closed."""
@@ -264,6 +302,9 @@ class Connection(asyncio.Protocol):
             # Bytes that nobody asked for: whatever they are, this connection cannot be trusted with another request.
             self.abort()
             return
+        first = not exchange.started and not self._header_bytes
+        if first and self._known is not None and self._come_known(self._known, exchange, data):
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -286,6 +327,9 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
                 exchange.tell()
         if exchange.done:
+            if first and exchange.status == 200 and exchange.error is None and self._in_vain < MOST_IN_VAIN:
+                self._known = KnownHead.of(data, exchange.headers)
+                self._in_vain += 1
             exchange.wake()
             exchange.tell()
         elif exchange.started:
@@ -294,6 +338,24 @@ class Connection(asyncio.Protocol):
             self._header_bytes += len(data)
             if self._header_bytes > HEADERS_LIMIT:
                 self._fail(ResponseGarbled(self.origin, f"headers above {HEADERS_LIMIT // 1024} KB"))
+
+    def _come_known(self, known: KnownHead, exchange: Exchange, data: bytes) -> bool:
+        """As all that the parser tells of a response does; False where the parser has to look at it."""
+        read = known.read(data)
+        if read is None or not read[1] or (exchange.max_bytes is not None and len(read[1]) > exchange.max_bytes):
+            if self._in_vain >= MOST_IN_VAIN:
+                self._known = None
+            return False
+        self._in_vain = 0
+        exchange.headers, body = read
+        exchange.status, exchange.started = 200, True
+        exchange.received = exchange.buffered = len(body)
+        exchange.buffer.append(body)
+        self._heading = None
+        self._reads_to_end = False
+        self._finish(keep=True)
+        exchange.tell()
+        return True
 
     def eof_received(self) -> bool:
         self._at_end = True
@@ -366,7 +428,8 @@ class Connection(asyncio.Protocol):
 
     # Ends of an exchange ---------------------------------------------------------------------------------------
 
-    def _finish(self) -> None:
+    def _finish(self, *, keep: bool = False) -> None:
+        """`keep`: the parser is not asked whether the connection can carry another request."""
         exchange, self._exchange = self._exchange, None
         assert exchange is not None
         exchange.done = True
@@ -378,7 +441,7 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         if self.closed:
             return
-        if self._parser.should_keep_alive() and not (self._large and self._unsent()):
+        if (keep or self._parser.should_keep_alive()) and not (self._large and self._unsent()):
             self.free_since = self._loop.time()
             self._on_free(self)
         else:

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from slipway.domain.errors import ConnectFailed, ConnectionBroken, UpstreamTimeout
-from slipway.upstream.connection import Connection, Exchange
+from slipway.upstream.connection import Connection, Exchange, Outbox
 from slipway.upstream.deadlines import Deadlines
 from slipway.upstream.names import Lookup, Names, look_up
 from slipway.upstream.pieces import ByPieces
@@ -123,6 +123,7 @@ class Pool:
         self, loop: asyncio.AbstractEventLoop, *, per_host: int, tls: ssl.SSLContext | None, lookup: Lookup
     ) -> None:
         self._loop = loop
+        self._outbox = Outbox(loop)
         self._names = Names(lookup)
         self._per_host = per_host
         self._hosts: dict[str, Host] = {}
@@ -240,7 +241,9 @@ class Pool:
 
     async def _connect_to(self, address: str, place: Place, request: Prepared) -> Connection:
         _, connection = await self._loop.create_connection(
-            lambda: Connection(request.origin, loop=self._loop, on_free=place.offer, on_lost=place.leave),
+            lambda: Connection(
+                request.origin, loop=self._loop, outbox=self._outbox, on_free=place.offer, on_lost=place.leave
+            ),
             address,
             request.port,
             ssl=self._tls_context() if request.tls else None,
