@@ -328,8 +328,8 @@ def test_a_prompt_pays_for_what_moves_between_its_products() -> None:
     without = facts._replace(activation_bytes=0.0)
     work = Work(tokens=4096.0, sequences=0.0, context=0.0, attention=0.0)
     moved = float(step_seconds(facts, Speed(), work)) - float(step_seconds(without, Speed(), work))
-    # A layer: norms 2 x 5,120 x 7, queries, keys and values 10,240 x 4 + 8,192 x 5, norms of queries and keys 9,216 x 4,
-    # gate 51,200 x 5.
+    # A layer: norms 2 x 5,120 x 7, queries, keys and values 10,240 x 4 + 8,192 x 5, norms of queries and keys
+    # 9,216 x 4, gate 51,200 x 5.
     byte = 64 * (2 * 5120 * 7 + 10_240 * 4 + 8192 * 5 + 9216 * 4 + 51_200 * 4 + 51_200)
     assert moved == pytest.approx(4096 * byte / (find_hardware("h100-sxm").bandwidth_gb_s * 1e9 * 0.75))
 

@@ -78,8 +78,8 @@ HEAD_NORMS = frozenset(
 )
 """Families with a norm on each query and key. Source: their classes in transformers."""
 KERNELS, NORM_KERNELS = 12, 1
-"""Kernels of a layer: two norms, four products and what brings their inputs into fewer bits, attention, activation. Norms
-of queries and keys are one more in TensorRT-LLM (fusedQKNormRopeKernel), two in vLLM and SGLang; the lesser is counted."""
+"""Kernels of a layer: two norms, four products and what brings their inputs into fewer bits, attention, activation.
+Norms of queries and keys are one more in TensorRT-LLM (fusedQKNormRopeKernel), two in others; one is counted."""
 QUANTISING_S = 4e-6
 """Of the prior's time of a layer, what goes into bringing the inputs of its four products into 8 or 4 bits. Source:
 products in 8 bits start 2 to 3 us later than in 16 (aiconfigurator's kernels); graphs hide a part of it."""
