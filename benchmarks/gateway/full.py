@@ -7,6 +7,7 @@ same run, each pinned to the first core, upstream and load driver to the second 
 - 200 paced streams at once (53 events, 20 ms apart): at most twice nginx's CPU
 - 100 requests a second: at most 0.7 ms (p50) and 2 ms (p99) more than the upstream alone
 - a prompt of 200 KB, 300 a second: at most 1.5 ms CPU; requests beside it: at most 5 ms (p99) later than without
+- three rails (personal data, secrets, length) on a prompt of 600 bytes: at most 0.15 ms CPU more
 - two workers: at least 1.5 times the requests of one (see workers.py)
 - memory of a worker: at most 120 MB
 
@@ -64,6 +65,7 @@ def main() -> int:
             rivals["Portkey"] = start_portkey(stack, options.portkey / SERVER, upstream)
         figures += _plain(ours, rivals, options.seconds)
         figures += _paced(ours, rivals, options.seconds)
+        figures += _rails(ours, options.seconds)
         figures += _long_prompts(ours, options.seconds)
     figures.append(workers_figure(options.seconds))
     return print_table("Gateway: CPU of the whole process tree, traces with bodies and their ingest included", figures)
@@ -110,6 +112,14 @@ def _latency(ours: System, direct: System, seconds: float) -> list[Figure]:
         Figure("100 requests/s: added p50", through["p50_ms"] - alone["p50_ms"], "ms", limit=0.7),
         Figure("100 requests/s: added p99", through["p99_ms"] - alone["p99_ms"], "ms", limit=2.0),
     ]
+
+
+def _rails(ours: System, seconds: float) -> list[Figure]:
+    more = []
+    for _ in range(3):
+        plain, railed = (measure(ours, seconds=seconds, model=model)["cpu_ms"] for model in ("ok", "railed"))
+        more.append(railed - plain)
+    return [Figure("three rails on a prompt of 600 bytes: CPU more", median(more), "ms", limit=0.15)]
 
 
 def _long_prompts(ours: System, seconds: float) -> list[Figure]:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import cycle
 from random import Random
+from string import ascii_lowercase
 from urllib.parse import urlsplit
 
 import uvloop
@@ -29,8 +30,10 @@ def request_bytes(
     parts = urlsplit(url)
     words = PROMPT.split() * (characters // len(PROMPT) + 2)
     chance = Random(variant)
-    # Every fourth word is one that no other variant has.
-    words = [f"{chance.getrandbits(32):x}" if place % 4 == 3 else word for place, word in enumerate(words)]
+    # Every fourth word is one that no other variant has, of letters as most words are.
+    words = [
+        "".join(chance.choices(ascii_lowercase, k=8)) if place % 4 == 3 else word for place, word in enumerate(words)
+    ]
     text = " ".join(words)[:characters]
     fields = {"model": model, "messages": [{"role": "user", "content": text}]}
     body = json.dumps(fields | ({"stream": True} if stream else {})).encode()

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 HERE = Path(__file__).resolve().parent
 TICKS = os.sysconf("SC_CLK_TCK")
 MODELS = ("ok", "paced")
+RAILS = ("personal_data", "secrets", "length")
 
 
 class System(NamedTuple):
@@ -199,20 +200,35 @@ def settle(pids: list[int]) -> None:
 
 
 def prepare(folder: Path, upstream: int) -> str:
-    """An application with the channels `bench-MODEL`: plain releases of the upstream's models, without rails. Returns
-    the text of its API key, which is limited in everything that is counted at once, and far from its limits."""
+    """An application with the channels `bench-MODEL`: plain releases of the upstream's models, without rails, and
+    `bench-railed`, the model `ok` behind three rails that each see the whole prompt. Returns the text of its API key,
+    which is limited in everything that is counted at once, and far from its limits."""
     (folder / "documents").mkdir(parents=True)
     (folder / "prompts").mkdir()
     (folder / "slipway.toml").write_text(SETTINGS.format(upstream=upstream))
     from slipway.access.keys import create_key
     from slipway.domain.access import Limits
+    from slipway.domain.decoding import Decoding
+    from slipway.domain.guardrail import Guardrails
+    from slipway.guard.parts import hash_guardrails, read_rails
     from slipway.release.channels import promote
-    from slipway.release.parts import cut_plain_release
+    from slipway.release.parts import cut_plain_release, pin_model, save_release
     from slipway.workspace import open_workspace
 
     with open_workspace(folder) as workspace:
         for model in MODELS:
             promote(workspace, cut_plain_release(workspace, engine="mock", model=model), f"bench-{model}", force=True)
+        rails = read_rails([{"rail": name, "action": "flag"} for name in RAILS], place="the benchmark")
+        railed = save_release(
+            workspace,
+            model=pin_model(workspace, "mock", "ok"),
+            decoding=Decoding(temperature=None, max_tokens=None, seed=None),
+            prompt=None,
+            index=None,
+            guardrails=Guardrails(before=rails, hash=hash_guardrails(rails, (), "block")),
+            note="",
+        )
+        promote(workspace, railed, "bench-railed", force=True)
         limits = Limits(requests_per_minute=10**8, tokens_per_minute=10**11, monthly_budget_micros=10**13)
         return create_key(workspace.store, "bench", limits=limits)[1]
 

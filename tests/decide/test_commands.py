@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from slipway.cli.main import app
-from slipway.domain.errors import NotAnApplication, NothingMeets, RequirementMissing
+from slipway.domain.errors import InputError, NothingMeets, RequirementMissing
 from slipway.domain.trace import Span
 from slipway.workspace import open_workspace
 
@@ -114,7 +114,8 @@ def test_answers_on_the_command_line_hold_for_one_run(application: Path) -> None
 
 def test_without_traffic_and_without_an_application_the_next_step_is_named(tmp_path: Path) -> None:
     done = runner.invoke(app, ["decide", "run", "--dir", str(tmp_path)])
-    assert isinstance(done.exception, NotAnApplication)
+    assert isinstance(done.exception, InputError)
+    assert "slipway decide run --traffic FILE" in str(done.exception)
 
 
 def test_what_a_csv_says_is_written_into_the_settings(application: Path, tmp_path: Path) -> None:

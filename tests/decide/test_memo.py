@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from slipway.config.settings import DecideSettings
+from slipway.decide.arrivals import Arrival
 from slipway.decide.decision import compare_roads
 from slipway.decide.demand import read_demand
 from slipway.decide.memo import memo, row_words, weakest
 from slipway.decide.options import list_candidates
-from slipway.decide.traffic import Arrival, measure_traffic
+from slipway.decide.traffic import measure_traffic
 from slipway.domain.decision import Traffic
 from slipway.domain.deployment import DecisionRecord
 from slipway.web.report import render_report

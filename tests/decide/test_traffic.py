@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from slipway.decide.traffic import Arrival, measure_traffic, read_time, read_traces, read_traffic
+from slipway.decide.arrivals import Arrival, read_arrivals, read_time
+from slipway.decide.traffic import measure_traffic, read_traces, read_traffic
+from slipway.deploy.traffic import read_traffic as deployed
 from slipway.domain.errors import FileBroken, FileMissing, InputError
 from slipway.domain.trace import Span
 from slipway.workspace import Workspace
@@ -47,13 +49,66 @@ def test_three_columns_say_what_is_input_and_what_is_output(tmp_path: Path) -> N
     assert not traffic.split_assumed
 
 
+SECONDS = [
+    pytest.param("time,tokens", "16/Nov/2026:09:00:00 +0100", "16/Nov/2026:09:00:04 +0100", id="a web server's log"),
+    pytest.param("time,tokens", "2026-11-16 09:00:00 UTC", "2026-11-16 09:00:04 UTC", id="UTC in letters"),
+    pytest.param("time,tokens", "2026-11-16T09:00:00+02:00", "2026-11-16T07:00:04Z", id="two zones"),
+    pytest.param("time,tokens", "1793577600123456789", "1793577604123456789", id="nanoseconds since 1970"),
+    pytest.param("timestamp_ms,tokens", "1793577600000", "1793577604000", id="since 1970 in a column of milliseconds"),
+    pytest.param("arrival_ms,tokens", "0", "4000", id="milliseconds from zero"),
+    pytest.param("Timestamp (ns),tokens", "0", "4000000000", id="nanoseconds from zero"),
+    pytest.param("start_time_us,tokens", "2026-11-16T09:00:00Z", "2026-11-16T09:00:04Z", id="dates in such a column"),
+    pytest.param("time;tokens", "0,5", "4,5", id="a comma for the decimal point, semicolons"),
+]
+
+
+@pytest.mark.parametrize(("head", "first", "second"), SECONDS)
+def test_a_time_is_read_as_it_is_written(tmp_path: Path, head: str, first: str, second: str) -> None:
+    between = ";" if ";" in head else ","
+    text = f"{head}\n{first}{between}100\n{second}{between}300\n"
+    (one, other) = read_arrivals(write(tmp_path / "traffic.csv", text))
+    assert other.at_s - one.at_s == pytest.approx(4.0)
+
+
+SAME = [
+    pytest.param("time,input_tokens,output_tokens\n0,30,10\n4,60,20\n", id="CSV"),
+    pytest.param("Timestamp,Model,Request tokens,Response tokens,Total tokens\n0,a,30,10,40\n4,a,60,20,80\n",
+                 id="with totals beside"),
+    pytest.param("time,output_tokens,total_tokens\n0,10,40\n4,20,80\n", id="answers and totals"),
+    pytest.param('{"time": 0, "isl": 30, "osl": 10}\n\n{"time": 4, "isl": 60, "osl": 20}\n', id="JSON lines"),
+    pytest.param('[{"time": 0, "isl": 30, "osl": 10}, {"osl": 20, "isl": 60, "time": 4}]', id="a JSON list"),
+    pytest.param('{"timestamp": 0, "input_length": 30, "output_length": 10, "hash_ids": [1]}\n'
+                 '{"timestamp": 4000, "input_length": 60, "output_length": 20, "hash_ids": [1]}\n', id="Mooncake's"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_every_spelling_of_a_trace_is_the_same_traffic(tmp_path: Path, text: str) -> None:
+    found = read_arrivals(write(tmp_path / "trace", text))
+    assert [(one.at_s, *one.lengths(0.5)) for one in found] == [(0, 30, 10), (4, 60, 20)]
+
+
+def test_a_deployment_reads_the_lengths_that_a_decision_reads(tmp_path: Path) -> None:
+    for text in ("0,100\n4,300\n", "time,tokens\n0,100\n4,300\n", "time,input_tokens\n0,100\n4,300\n"):
+        file = write(tmp_path / "trace.csv", text)
+        decided, replayed = read_traffic(file), deployed(file)
+        assert decided.input_tokens == pytest.approx(replayed.input_tokens.mean(), abs=1)
+        assert decided.output_tokens == pytest.approx(replayed.output_tokens.mean(), abs=1)
+    assert read_traffic(file).input_tokens == 200, "a prompt is not the total"
+
+
 BROKEN = [
     pytest.param("", "it is empty", id="nothing"),
+    pytest.param('[{"time": 0, "isl": 30}, 5]', "request 2 holds no JSON object", id="a list of other things"),
+    pytest.param('[{"time": 0,', "it is not JSON", id="half a list"),
+    pytest.param("time,tokens\n11/16/2026 09:00:00 AM,5\n", "neither seconds nor a date", id="month or day first"),
+    pytest.param('time,tokens\n1,"1,561"\n', "'1,561' is not a number of tokens", id="a comma in a number"),
+    pytest.param("time,tokens\n,5\n", "line 2 has no time", id="a missing time"),
     pytest.param("time\n1\n", "one column", id="one column"),
-    pytest.param("time,tokens\n1,5\nsoon,7\n", "line 3 is no request", id="a word for a time"),
-    pytest.param("time,tokens\n1,5\n2,\n", "line 3 is no request", id="a missing number"),
-    pytest.param("time,tokens\n1,5\n2,-7\n", "line 3 has a number that makes no sense", id="negative tokens"),
-    pytest.param("time,tokens\n1,5\n2,nan\n", "line 3 has a number that makes no sense", id="not a number"),
+    pytest.param("time,tokens\n1,5\nsoon,7\n", "line 3: 'soon' is neither seconds nor a date", id="a word for a time"),
+    pytest.param("time,tokens\n1,5\n2,\n", "line 3 has no tokens", id="a missing number"),
+    pytest.param("time,tokens\n1,5\n2,-7\n", "line 3: -7 tokens; a length", id="negative tokens"),
+    pytest.param("time,tokens\n1,5\n2,nan\n", "line 3: 'nan' is not a number of tokens", id="not a number"),
     pytest.param("city,colour,size\nBonn,red,3\n", "names no time and tokens", id="other columns"),
 ]
 

@@ -45,11 +45,49 @@ AIPERF = {
 }
 
 
+def without(result: dict[str, Any], *names: str, **more: Any) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if name not in names} | more
+
+
+MEASURED = GUIDELLM["benchmarks"][0]["metrics"]
+FIGURES = without(AIPERF, "input_config")
+UNDER_WAY = 16 / (0.18 + 255 * 0.021)
+"""Requests a second that keep 16 under way."""
 RESULTS = [
     pytest.param(VLLM, id="vLLM bench"),
+    pytest.param(without(VLLM, "mean_tpot_ms", mean_e2el_ms=180.0 + 255 * 21.0), id="vLLM bench, without TPOT"),
+    pytest.param(without(VLLM, request_rate=2.9, max_concurrency=400, completed=100, duration=100 / UNDER_WAY),
+                 id="vLLM bench, paced by a rate below its limit"),
+    pytest.param(without(VLLM, "max_concurrency", request_rate="inf", duration=100 / UNDER_WAY),
+                 id="vLLM bench, no limit on concurrency"),
     pytest.param(GUIDELLM, id="guidellm"),
+    pytest.param({"benchmarks": [{
+        "args": {"strategy": {"type_": "concurrent", "streams": 16}}, "worker": {"backend_model": "llama-3.1-8b"},
+        "metrics": MEASURED,
+    }]}, id="guidellm 0.3"),
+    pytest.param({"metadata": {"version": 2}, "benchmarks": [{
+        "config": {"strategy": {"type_": "constant", "max_concurrency": 512}, "backend": {"model": "llama-3.1-8b"}},
+        "metrics": MEASURED,
+    }]}, id="guidellm 0.8, a rate below its limit"),
     pytest.param(AIPERF, id="aiperf"),
-]
+    pytest.param(FIGURES | {"input_config": {
+        "models": {"items": [{"name": "llama-3.1-8b"}]},
+        "phases": [{"kind": "warmup", "concurrency": 4}, {"kind": "profiling", "concurrency": 16}],
+    }}, id="aiperf 0.13"),
+    pytest.param(FIGURES | {"effective_concurrency": {"unit": "requests", "avg": 16.1}, "input_config": {
+        "models": {"items": [{"name": "llama-3.1-8b"}]}, "phases": [{"kind": "profiling", "rate": 3.0}],
+    }}, id="aiperf 0.13, paced by a rate"),
+    pytest.param({"records": without(FIGURES, "time_to_first_token", ttft={"unit": "ms", "avg": 180.0}),
+                  "input_config": AIPERF["input_config"]}, id="aiperf 0.1"),
+    pytest.param(FIGURES | {"inter_token_latency": {"unit": "us", "avg": 21_000.0},
+                            "input_config": {"model": ["llama-3.1-8b"], "concurrency": 16}}, id="genai-perf 0.0.8"),
+    pytest.param(FIGURES | {"input_config": {
+        "model_names": ["llama-3.1-8b"], "perf_analyzer": {"stimulus": {"concurrency": 16}},
+    }}, id="genai-perf 0.0.16"),
+    pytest.param(FIGURES | {"request_throughput": {"unit": "requests/sec", "avg": UNDER_WAY}, "input_config": {
+        "model_names": ["llama-3.1-8b"], "perf_analyzer": {"stimulus": {"request_rate": 2.9}},
+    }}, id="genai-perf, paced by a rate"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("result", RESULTS)
@@ -62,11 +100,58 @@ def test_the_result_of_each_generator_is_the_same_point(result: dict[str, Any], 
     assert (point.first_s, point.token_s) == pytest.approx((0.18, 0.021))
 
 
+def test_results_that_were_appended_to_a_file_are_points_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    file.write_text(
+        "\n".join(json.dumps(VLLM | {"max_concurrency": users}) for users in (1, 8, 32)), encoding="utf-8-sig"
+    )
+    points = read_measurements([file], PLACE)
+    assert [point.protocol.users for point in points] == [1, 8, 32]
+
+
+def test_a_load_generator_of_one_engine_says_which_one_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    for backend, engine in (("sglang", "sglang"), ("sglang-oai-chat", "sglang"), ("openai-chat", "vllm")):
+        file.write_text(json.dumps(VLLM | {"backend": backend}))
+        assert read_measurements([file], PLACE)[0].setup.engine == engine
+
+
+TOO_LITTLE = [
+    pytest.param(VLLM | {"completed": 0}, "none of its requests was answered", id="vLLM bench, all failed"),
+    pytest.param(without(VLLM, "mean_ttft_ms"), "--percentile-metrics ttft,tpot", id="vLLM bench, no TTFT"),
+    pytest.param(VLLM | {"duration": None}, "a figure in it is not a number", id="vLLM bench, null"),
+    pytest.param(without(AIPERF, "time_to_first_token"), "Run it with --streaming", id="aiperf, not streamed"),
+    pytest.param({"benchmarks": [{"mode": "asynchronous", "results": []}]}, "before 0.2", id="guidellm 0.1"),
+    pytest.param({"benchmarks": [{"metrics": MEASURED | {"output_token_count": {"successful": {"mean": 0.0}}}}]},
+                 "none of the requests of a benchmark in it was answered", id="guidellm, all failed"),
+    pytest.param([{"benchmark": "vLLM benchmark", "metric": {}}], "not a result", id="a list"),
+    pytest.param({"elapsed_time": 3.0, "requests_per_second": 5.0}, "not a result", id="vllm bench throughput"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("result", "why"), TOO_LITTLE)
+def test_a_result_that_says_too_little_says_what_is_missing(result: Any, why: str, tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(result))
+    with pytest.raises(FileBroken, match=why):
+        read_measurements([file], PLACE)
+
+
 def test_a_timed_trace_becomes_points(tmp_path: Path) -> None:
     file = tmp_path / "trace.csv"
     rows = "".join(f"{number},1000,101,200,2200\n" for number in range(80))
     file.write_text("arrival_s,input_tokens,output_tokens,ttft_ms,duration_ms\n" + rows)
+    dated = "".join(f"2026-11-16T09:{at // 60:02d}:{at % 60:02d}Z;1000;101;0.2;2.2\n" for at in range(80))
+    other = tmp_path / "other.csv"
+    other.write_text("Time;prompt_tokens;completion_tokens;ttft_s;latency_s\n" + dated)
     points = read_measurements([file], PLACE)
+    again = read_measurements([other], PLACE)
+    assert [(one.first_s, one.token_s, one.protocol) for one in again] == [
+        (pytest.approx(one.first_s), pytest.approx(one.token_s), one.protocol) for one in points
+    ]
+    other.write_text("time,input_tokens,output_tokens,ttft_ms,duration_ms\n1,2,3,,9\n")
+    with pytest.raises(FileBroken, match="a request lacks a latency"):
+        read_measurements([other], PLACE)
     assert len(points) == 4
     assert points[0].token_s == pytest.approx(0.02)
     assert points[0].protocol.users == 2, "one request a second that takes 2.2 s"

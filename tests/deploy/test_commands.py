@@ -50,6 +50,10 @@ def test_a_plan_needs_no_application(tmp_path: Path) -> None:
 def test_a_plan_without_application_or_traffic_says_what_to_give(tmp_path: Path) -> None:
     lacking = runner.invoke(app, ["deploy", "plan", "--model", "llama-3.1-8b", "--dir", str(tmp_path), *TRAFFIC[:4]])
     assert "give --output-tokens, or --trace FILE" in str(lacking.exception)
+    nothing = runner.invoke(app, ["deploy", "plan", "--dir", str(tmp_path)])
+    assert isinstance(nothing.exception, SlipwayError)
+    assert nothing.exception.exit_code == 2
+    assert "slipway deploy plan --model llama-3.1-8b --trace FILE" in str(nothing.exception)
     assert not list(tmp_path.iterdir())
 
 
@@ -91,6 +95,9 @@ def test_replicas_are_counted_from_a_trace_and_nonsense_is_refused(tmp_path: Pat
         (["--devices", "3"], 2, "cannot be split over 3 devices"),
         (["--devices", "16"], 2, "A machine holds 8 x h100-sxm"),
         (["--ttft-ms", "0"], 2, "A limit of 0 ms"),
+        (["--ttft-p50-ms", "900", "--ttft-ms", "500"], 2, "half of the requests take no longer"),
+        (["--tpot-p50-ms", "0.1"], 3, "half of the tokens take"),
+        (["--ttft-ms", "900", "--end-to-end-ms", "500"], 2, "the first token comes before the whole answer"),
         (["--tpot-ms", "0.1"], 3, "No number of replicas holds"),
         (["--model", "llama-3.1-405b"], 3, "does not fit on 4 x h100-sxm"),
     ):
@@ -98,6 +105,25 @@ def test_replicas_are_counted_from_a_trace_and_nonsense_is_refused(tmp_path: Pat
         assert isinstance(refused, SlipwayError)
         assert refused.exit_code == code
         assert said in str(refused)
+
+
+def test_requests_beyond_the_context_are_named(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    rows = "".join(f"{at},{8040 if at == 5 else 40},20\n" for at in range(300))
+    trace.write_text("time,input_tokens,output_tokens\n" + rows)
+    config = {
+        "model_type": "llama",
+        "hidden_size": 1024,
+        "num_attention_heads": 8,
+        "num_hidden_layers": 8,
+        "vocab_size": 32000,
+        "intermediate_size": 4096,
+        "max_position_embeddings": 4096,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    call = ["deploy", "replicas", "--trace", str(trace), "--model", str(tmp_path / "config.json"), "--devices", "1"]
+    assert json.loads(runner.invoke(app, [*call, "--json"]).stdout)["beyond_context"] == 1
+    assert "1 of 300 requests. An engine refuses them" in runner.invoke(app, call).stdout
 
 
 def test_any_config_is_described(tmp_path: Path) -> None:

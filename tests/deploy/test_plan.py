@@ -187,7 +187,8 @@ def test_a_plan_of_a_trace_says_what_later_traffic_needs_and_a_headroom_plans_fo
     assert plan.chosen is not None
     assert plan.chosen.later_replicas > plan.chosen.replicas
     assert any(
-        f"1.4 times as many requests a second, as may come next, need {plan.chosen.later_replicas} replicas" in reason
+        f"{plan.chosen.later_growth:.2g} times as many requests a second, as may come next, need "
+        f"{plan.chosen.later_replicas} replicas" in reason
         for reason in plan.reasons
     )
     roomy = planned(headroom=0.4)
@@ -199,6 +200,32 @@ def test_a_plan_of_a_trace_says_what_later_traffic_needs_and_a_headroom_plans_fo
     assert stated.demand(workspace).requests_per_day == pytest.approx(3e6)
     with pytest.raises(InputError, match="A headroom of -1 makes no sense"):
         planned(headroom=-1.0)
+
+
+def test_hardware_that_nobody_sells_here_is_named_with_where_to_write_its_price(workspace: Workspace) -> None:
+    for own, price in ((False, "on_demand"), (True, "purchase")):
+        with pytest.raises(InputError, match=rf"No price is known for gaudi3\..*\[hardware.gaudi3\] with {price}"):
+            make_plan(workspace, model="llama-3.1-8b", hardware=["gaudi3"], asked=Asked(own_racks=own))
+
+
+def test_a_limit_on_half_of_the_requests_is_planned_for(workspace: Workspace) -> None:
+    load = {"requests_per_day": 2e6, "input_tokens": 1000.0, "output_tokens": 200.0, "first_token_ms": 800.0}
+
+    def planned(**more: float) -> Plan:
+        return make_plan(workspace, model="llama-3.1-70b", hardware=["h100-sxm"], asked=Asked(**load, **more))  # type: ignore[arg-type]
+
+    loose, tight = planned(), planned(token_p50_ms=15.0)
+    assert loose.chosen is not None
+    assert tight.chosen is not None
+    assert tight.chosen.monthly > loose.chosen.monthly
+    with pytest.raises(InputError, match="half of the requests take no longer than the slowest"):
+        planned(first_token_p50_ms=900.0)
+
+
+def test_a_trace_of_one_request_is_no_requirement(workspace: Workspace) -> None:
+    one = invented(per_second=1.0, input_tokens=100, output_tokens=20, requests=1)
+    with pytest.raises(InputError, match="one request shows no rate"):
+        make_plan(workspace, model="llama-3.1-8b", hardware=["l40s"], asked=Asked(trace=one))
 
 
 def test_more_than_the_budget_is_ruled_out(workspace: Workspace) -> None:
@@ -251,8 +278,10 @@ def test_a_region_has_its_own_price_or_the_plan_says_that_it_is_not_known(worksp
     assert home.region == "us", "where the data has to stay"
     with pytest.raises(InputError, match="Own racks stand in no cloud region"):
         make_plan(asking_limit, model="llama-3.1-8b", asked=Asked(own_racks=True, region="us"))
-    racks = make_plan(asking_limit, model="llama-3.1-8b", hardware=["l4"], asked=Asked(own_racks=True))
-    assert racks.chosen is None or any("own racks" in reason for reason in racks.reasons)
+    with pytest.raises(InputError, match=r"No price is known for l4\."):
+        make_plan(asking_limit, model="llama-3.1-8b", hardware=["l4"], asked=Asked(own_racks=True))
+    racks = make_plan(asking_limit, model="llama-3.1-8b", hardware=["h100-sxm"], asked=Asked(own_racks=True))
+    assert any("own racks" in reason for reason in racks.reasons)
 
 
 def test_a_plan_names_the_ways_that_were_not_replayed(workspace: Workspace) -> None:

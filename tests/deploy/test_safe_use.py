@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from slipway.config.settings import DecideSettings
+from slipway.decide.arrivals import Arrival
 from slipway.decide.decision import compare_roads
 from slipway.decide.demand import read_demand
 from slipway.decide.options import list_candidates
-from slipway.decide.traffic import Arrival, measure_traffic
-from slipway.deploy.safe_use import MOST_REQUESTS, trace_of, with_safe_use
-from slipway.deploy.traffic import Traffic
+from slipway.decide.traffic import measure_traffic
+from slipway.deploy.safe_use import MOST_REQUESTS, with_safe_use
+from slipway.deploy.traffic import Traffic, traffic_of
 from slipway.domain.deployment import DecisionRecord
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -57,6 +58,6 @@ def test_the_busiest_part_of_a_long_trace_is_replayed() -> None:
     part = Traffic(np.cumsum(gaps), tokens, tokens).busiest(MOST_REQUESTS)
     assert len(part) == MOST_REQUESTS
     assert part.per_second > 9
-    total = trace_of([Arrival(5.0, 1000.0, None), Arrival(2.0, 200.0, None)])
+    total = traffic_of([Arrival(5.0, 1000.0, None), Arrival(2.0, 200.0, None)])
     assert total.arrival_s.tolist() == [0.0, 3.0]
     assert (total.input_tokens.tolist(), total.output_tokens.tolist()) == ([170, 850], [30, 150])

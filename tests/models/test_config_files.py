@@ -379,6 +379,20 @@ def test_norms_are_not_split_over_the_devices_of_a_layer() -> None:
     assert eight == pytest.approx(norms + (one - norms) / 8)
 
 
+def test_a_hybrid_of_the_catalogue_keeps_the_state_that_its_published_config_says(tmp_path: Path) -> None:
+    config = {
+        "model_type": "qwen3_5_moe_text", "num_hidden_layers": 60, "full_attention_interval": 4, "hidden_size": 4096,
+        "linear_num_value_heads": 64, "linear_value_head_dim": 128, "linear_num_key_heads": 16,
+        "linear_key_head_dim": 128, "num_attention_heads": 32, "num_key_value_heads": 2, "head_dim": 256,
+        "moe_intermediate_size": 1024, "num_experts": 512, "num_experts_per_tok": 10, "vocab_size": 248320,
+        "shared_expert_intermediate_size": 1024,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    read, known = find_model(str(tmp_path / "config.json")), find_model("qwen3.5-397b-a17b")
+    assert known.state_numbers == read.state_numbers == 45 * 64 * 128 * 128
+    assert known.full_attention_layers == read.full_attention_layers == 15
+
+
 def test_each_step_reads_and_writes_the_state_of_every_sequence(tmp_path: Path) -> None:
     shape = read_config(written(tmp_path, PUBLISHED["mamba2-2.7b"][3]))
     stateless = replace(shape, state_numbers=0)

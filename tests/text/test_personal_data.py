@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from slipway.text.checksums import base58check, bech32, ean, luhn, mod97, verhoeff
 from slipway.text.national_ids import national_id
@@ -208,6 +210,35 @@ def test_hostile_texts_take_time_in_proportion_to_their_length(text: str) -> Non
     small, large = cpu(text[: len(text) // 8]), cpu(text)
     # Eight times the text: linear is 8, quadratic 64. The bound leaves room for a noisy machine.
     assert large < 0.02 + 30 * small
+
+
+BITS = (
+    *"0123456789ABab -+./()x:@,;=_\u00a0²١",
+    *(
+        "phone ",
+        "card ",
+        "passport ",
+        "born ",
+        "ID ",
+        "ext ",
+        "sk-",
+        "key=",
+        "Bearer ",
+        "IBAN DE",
+        "+49",
+        "(0",
+        "::",
+        "0x",
+    ),
+)
+
+
+@given(st.lists(st.sampled_from(BITS), max_size=60).map("".join))
+@example("the byte 0x41 is A")
+@example("0 x12")
+def test_whatever_is_written_it_is_looked_through(text: str) -> None:
+    for hit in (*find_personal_data(text), *find_secrets(text, unknown_tokens=True)):
+        assert 0 <= hit.start < hit.end <= len(text)
 
 
 DATA = Path(os.environ.get("SLIPWAY_SAFETY_DATA", Path(__file__).resolve().parents[3] / "shared" / "data" / "safety"))

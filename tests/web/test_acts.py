@@ -429,7 +429,7 @@ def test_a_csv_of_requests_becomes_a_decision(client: TestClient, workspace: Wor
         (b"", "No file was chosen"),
         (b"\xff\xfe\x00", "is not text in UTF-8"),
         (b"time,tokens\nyesterday,4\n", "traffic.csv"),
-        (b"time,tokens\n1,-4\n2,3\n", "line 2 has a number that makes no sense"),
+        (b"time,tokens\n1,-4\n2,3\n", "line 2: -4 tokens; a length has to be zero or more"),
         (b"1,2\n" * 6_000_000, "the page takes 20"),
     ):
         wrong = client.post("/decide/traffic", files={"file": ("traffic.csv", content)})

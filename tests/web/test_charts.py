@@ -21,6 +21,7 @@ from slipway.web.charts import (
     Series,
     Spark,
 )
+from slipway.web.charts.axis import shorten
 from slipway.web.charts.labels import spread
 from slipway.web.charts.scale import Scale, ScaleKind
 from slipway.web.number import money
@@ -139,6 +140,14 @@ def test_points_land_where_their_values_are() -> None:
     )
     # 134 px less the margins of 10 and 24 leave 100 px of plot.
     assert 'd="M0,100L50,50L100,0"' in chart.svg()
+
+
+def test_long_names_that_begin_alike_stay_apart() -> None:
+    alike = ("llama-3.1-8b on rented h100-sxm", "llama-3.1-8b on rented h100-sxm, scaled by the hour")
+    told = {shorten(name, 22) for name in alike}
+    assert len(told) == 2
+    assert all(len(name) == 22 and name.startswith("llama-3.1-8") for name in told)
+    assert shorten("fits", 22) == "fits"
 
 
 def test_a_step_holds_its_value() -> None:

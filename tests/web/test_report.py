@@ -13,6 +13,7 @@ from slipway.decide.memo import memo
 from slipway.evaluate.report import make_scorecard
 from slipway.release.card import system_card
 from slipway.release.parts import load_release
+from slipway.web.drawings import cost_chart
 from slipway.web.report import render_report
 
 from .html import Page
@@ -49,6 +50,15 @@ def test_a_report_stands_alone(name: str, seeded: Workspace) -> None:
     assert not re.search(r"<script|<link|<button|<form|<input|@font-face|/static/", html)
     assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", html)
     assert "@page" in html, "it prints on A4"
+
+
+def test_roads_whose_break_even_is_marked_are_drawn(seeded: Workspace) -> None:
+    record = latest_decision(seeded)
+    drawn = {series.name for series in cost_chart(record).series}
+    assert record.breakevens
+    for even in record.breakevens[:2]:
+        assert {even.cheaper_below, even.cheaper_above} <= drawn
+    assert record.recommended in drawn
 
 
 @pytest.mark.parametrize("path", ["/decide/memo", "/evaluate/scorecard/2", "/release/2/card"])

@@ -10,9 +10,9 @@ from slipway.cli.output import HERE, AsJson, Folder, open_here, show, table
 
 if TYPE_CHECKING:
     from slipway.config.settings import DecideSettings
+    from slipway.decide.arrivals import Arrival
     from slipway.decide.cases import CaseOutcome
     from slipway.decide.rerun import Rerun
-    from slipway.decide.traffic import Arrival
     from slipway.domain.decision import Traffic
     from slipway.domain.deployment import DecisionRecord
     from slipway.workspace import Workspace
@@ -26,7 +26,7 @@ TrafficFile = Annotated[
 ]
 Traces = Annotated[bool, typer.Option("--traces", help="Take the traffic from the application's own traces.")]
 OutputShare = Annotated[
-    float | None, typer.Option("--output-share", help="Share of output where the CSV has total tokens only.")
+    float | None, typer.Option("--output-share", help="Share of output where the file does not tell it.")
 ]
 
 
@@ -83,7 +83,8 @@ class _Requests(NamedTuple):
 
 def _requests(traffic: Path | None, workspace: "Workspace | None") -> _Requests | None:
     """Of a file, or else of a workspace's own traces; None where neither is asked for."""
-    from slipway.decide.traffic import OWN_TRACES, read_arrivals, traced_arrivals
+    from slipway.decide.arrivals import read_arrivals
+    from slipway.decide.traffic import OWN_TRACES, traced_arrivals
 
     if traffic is not None:
         return _Requests(traffic.name, read_arrivals(traffic))
@@ -94,7 +95,8 @@ def _measured(
     requests: _Requests | None, output_share: float | None, settings: "DecideSettings", folder: Path
 ) -> "Traffic | None":
     """Their traffic, with what its replay says of the use of machines where [decide] limits the latency."""
-    from slipway.decide.traffic import OUTPUT_SHARE, measure_traffic
+    from slipway.decide.arrivals import OUTPUT_SHARE
+    from slipway.decide.traffic import measure_traffic
     from slipway.deploy.safe_use import with_safe_use
 
     if requests is None:
@@ -118,11 +120,14 @@ def _decide_once(
     from slipway.decide.demand import read_demand
     from slipway.decide.options import list_candidates
     from slipway.decide.rents import own_prices
-    from slipway.domain.errors import NotAnApplication
+    from slipway.domain.errors import InputError
 
     there = (folder / FILE_NAME).exists()
     if not there and traffic is None and not answers:
-        raise NotAnApplication(folder)
+        raise InputError(
+            f"There is nothing to decide for: '{folder.resolve()}' holds no slipway.toml. Give the traffic: "
+            "slipway decide run --traffic FILE. For an application: slipway init"
+        )
     now = datetime.now(UTC)
     if there:
         with open_here(folder) as workspace:
@@ -171,7 +176,8 @@ def traffic_(
 ) -> None:
     """Show what a CSV of requests says: how many a day, how long, how uneven."""
     from slipway.decide.answers import write_answers
-    from slipway.decide.traffic import OUTPUT_SHARE, figures_of, read_traffic
+    from slipway.decide.arrivals import OUTPUT_SHARE
+    from slipway.decide.traffic import figures_of, read_traffic
 
     found = read_traffic(file, output_share=OUTPUT_SHARE if output_share is None else output_share)
     if keep:
@@ -351,7 +357,7 @@ def _describe_traffic(found: "Traffic", *, keep: bool) -> Iterator[str]:
         f"{found.peak_factor:.2f} times the mean."
     )
     if found.split_assumed:
-        yield "The file has total tokens only: the share of output is assumed (--output-share)."
+        yield "The file does not tell the tokens of answers: their share is assumed (--output-share)."
     if found.days < 1:
         yield "It is shorter than a day, so the quiet hours are not in it: the real rate a day is probably lower."
     if keep:

@@ -32,6 +32,9 @@ def plan(
     ttft_ms: Annotated[float | None, typer.Option(help="Most milliseconds to the first token, p99.")] = None,
     tpot_ms: Annotated[float | None, typer.Option(help="Most milliseconds a token after the first, p99.")] = None,
     end_to_end_ms: Annotated[float | None, typer.Option(help="Most milliseconds of a whole answer, p99.")] = None,
+    ttft_p50_ms: Annotated[float | None, typer.Option(help="Most milliseconds to half of the first tokens.")] = None,
+    tpot_p50_ms: Annotated[float | None, typer.Option(help="Most milliseconds a token in half of the answers.")] = None,
+    end_to_end_p50_ms: Annotated[float | None, typer.Option(help="Most milliseconds of half of the answers.")] = None,
     budget: Annotated[float | None, typer.Option(help="Most dollars a month.")] = None,
     headroom: Annotated[float, typer.Option(help="Share by which traffic may grow, such as 0.3 for 30 %.")] = 0.0,
     own_racks: Annotated[bool, typer.Option("--own-racks", help="Buy accelerators instead of renting them.")] = False,
@@ -44,7 +47,7 @@ def plan(
 ) -> None:
     """Plan what to run on for [decide], and save the plan. Exit code 3: nothing holds the requirement.
 
-    In a folder without slipway.toml a --model and its traffic are enough; then nothing is saved.
+    In a folder without slipway.toml give a --model and its traffic; then nothing is saved.
     """
     from slipway.cli.watch import measured
     from slipway.config.reader import FILE_NAME
@@ -66,12 +69,15 @@ def plan(
         first_token_ms=ttft_ms,
         token_ms=tpot_ms,
         end_to_end_ms=end_to_end_ms,
+        first_token_p50_ms=ttft_p50_ms,
+        token_p50_ms=tpot_p50_ms,
+        end_to_end_p50_ms=end_to_end_p50_ms,
         monthly_budget=budget,
         own_racks=own_racks,
         region=region,
         headroom=headroom,
     )
-    if model and not from_traces and folder.is_dir() and not (folder / FILE_NAME).exists():
+    if not from_traces and folder.is_dir() and not (folder / FILE_NAME).exists():
         made = plan_without_application(folder, model, hardware=hardware or [], asked=asked)
         typer.echo(f"Not saved: there is no {FILE_NAME} in {folder.resolve()}.", err=True)
     else:
@@ -250,6 +256,9 @@ def replicas(
     ttft_ms: Annotated[float | None, typer.Option(help="Most milliseconds to the first token.")] = None,
     tpot_ms: Annotated[float | None, typer.Option(help="Most milliseconds a token after the first.")] = None,
     end_to_end_ms: Annotated[float | None, typer.Option(help="Most milliseconds of a whole answer.")] = None,
+    ttft_p50_ms: Annotated[float | None, typer.Option(help="Most milliseconds to half of the first tokens.")] = None,
+    tpot_p50_ms: Annotated[float | None, typer.Option(help="Most milliseconds a token in half of the answers.")] = None,
+    end_to_end_p50_ms: Annotated[float | None, typer.Option(help="Most milliseconds of half of the answers.")] = None,
     share: Annotated[float, typer.Option(help="Share of the requests that holds the limits.")] = 0.99,
     rate: Annotated[float, typer.Option(help="Replay at so many requests a second; 0 is the trace's own rate.")] = 0.0,
     headroom: Annotated[float, typer.Option(help="Share by which traffic may grow, such as 0.3 for 30 %.")] = 0.0,
@@ -273,6 +282,7 @@ def replicas(
         engine=engine,
         weights=weights,
         limits_ms=(ttft_ms, tpot_ms, end_to_end_ms),
+        p50_ms=(ttft_p50_ms, tpot_p50_ms, end_to_end_p50_ms),
         share=share,
         rate=rate,
         headroom=headroom,
@@ -289,8 +299,16 @@ def replicas(
             f"minutes); rate / throughput says {one.by_rule}.\n"
             f"At {100 * share:g} %: first token {1e3 * one.first_s:,.0f} ms, a token {1e3 * one.token_s:.1f} ms, "
             f"answer {one.end_to_end_s:,.1f} s; busy {one.busy:.0%}.\n"
+            f"At 50 %: first token {1e3 * one.first_p50_s:,.0f} ms, a token {1e3 * one.token_p50_s:.1f} ms, answer "
+            f"{one.end_to_end_p50_s:,.1f} s.\n"
             f"Later traffic: {one.growth:.2g} times as many requests a second, as may come next, need {one.later}. "
             "Plan for more, or less, with --headroom."
+            + (
+                f"\nLonger than the context of {model}: {one.beyond_context:,} of {one.requests:,} requests. An engine "
+                "refuses them; here they are answered."
+                if one.beyond_context
+                else ""
+            )
         ),
     )
 

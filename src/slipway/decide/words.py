@@ -164,7 +164,7 @@ def list_assumptions(
         ("Horizon", f"{demand.horizon_months} months, traffic x {demand.growth_per_year:g} a year", "[decide]"),
     ]
     if demand.traffic is not None and demand.traffic.split_assumed:
-        listed.append(("Share of output in the tokens", "assumed", "the trace has totals only; output_share"))
+        listed.append(("Share of output in the tokens", "assumed", "the trace does not tell it; output_share"))
     today = now.date()
     listed += [
         (

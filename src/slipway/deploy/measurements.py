@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from slipway.decide.arrivals import OUTPUT_SHARE, Arrival, read_arrivals
 from slipway.deploy.points import Point, point_of, read_table
 from slipway.domain.errors import FileBroken, FileMissing, RowUnusable
 
@@ -59,50 +60,123 @@ def _points(file: Path, place: Place, folder: Path | None) -> Iterator[Point]:
 def _rows(file: Path) -> list[dict[str, str]]:
     if file.suffix.lower() == ".csv":
         rows = read_table(file)
-        if "arrival_s" in rows[0]:
+        columns = set(rows[0])
+        if {"ttft_ms", "tpot_ms"} <= columns:
+            return rows
+        if columns & set(FIRST) and columns & set(WHOLE):
             return _from_trace(file, rows)
-        if not {"ttft_ms", "tpot_ms"} <= set(rows[0]):
-            raise FileBroken(
-                file, "it holds no measured times", next_step="A table needs ttft_ms and tpot_ms, a trace arrival_s."
-            )
-        return rows
+        needed = f"A table needs ttft_ms and tpot_ms; a trace {FIRST[0]} and {WHOLE[0]} of each request."
+        raise FileBroken(file, "it holds no measured times", next_step=needed)
+    return [row for read in _results(file) for row in _from_result(file, read)]
+
+
+def _results(file: Path) -> list[Any]:
+    """What a file of JSON holds; the lines of one to which `vllm bench serve --append-result` added."""
     try:
-        read = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FileMissing(file) from None
-    except (OSError, ValueError) as wrong:
+    except (OSError, UnicodeDecodeError) as wrong:
         raise FileBroken(file, f"it is neither JSON nor a .csv table ({wrong})") from wrong
     try:
-        if isinstance(read, dict) and isinstance(read.get("benchmarks"), list):
+        return [json.loads(text)]
+    except ValueError as wrong:
+        try:
+            lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError:
+            lines = []
+        if not lines:
+            raise FileBroken(file, f"it is neither JSON nor a .csv table ({wrong})") from wrong
+        return lines
+
+
+def _from_result(file: Path, read: Any) -> list[dict[str, str]]:
+    """The points of one result. Raises `FileBroken` where it is none, or holds too little."""
+    if not isinstance(read, dict):
+        raise FileBroken(file, UNKNOWN, next_step=KNOWN)
+    try:
+        if isinstance(read.get("benchmarks"), list):
             return [_from_guidellm(one) for one in read["benchmarks"]]
-        if isinstance(read, dict) and "time_to_first_token" in read:
-            return [_from_aiperf(read)]
-        if isinstance(read, dict) and "mean_ttft_ms" in read:
+        if isinstance(read.get("input_config"), dict):
+            return [_from_aiperf(read, read["input_config"])]
+        if "completed" in read or "mean_ttft_ms" in read:
             return [_from_vllm(read)]
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as lacking:
+    except _Lacks as lacking:
+        raise FileBroken(file, str(lacking), next_step=lacking.next_step) from lacking
+    except KeyError as lacking:
         raise FileBroken(file, f"it lacks {lacking}") from lacking
-    raise FileBroken(file, "it is not a result of vLLM bench, guidellm or aiperf")
+    except (TypeError, ValueError, AttributeError) as wrong:
+        raise FileBroken(file, f"a figure in it is not a number ({wrong})") from wrong
+    raise FileBroken(file, UNKNOWN, next_step=KNOWN)
+
+
+UNKNOWN = "it is not a result of vLLM bench serve, guidellm or aiperf"
+KNOWN = (
+    "Give the JSON of vllm bench serve --save-result, of guidellm, or profile_export_aiperf.json, or a .csv table with "
+    "ttft_ms and tpot_ms."
+)
+
+
+class _Lacks(Exception):
+    """A result that was read but says too little, and what to do about it."""
+
+    def __init__(self, reason: str, next_step: str) -> None:
+        super().__init__(reason)
+        self.next_step = next_step
+
+
+def _by_little(per_second: float, first_ms: float, token_ms: float, said: float) -> float:
+    """Requests under way: rate x seconds of one (Little's law)."""
+    return per_second * (first_ms + max(said - 1, 0) * token_ms) / 1e3
+
+
+ENGINES = {"sglang": "sglang", "tensorrt-llm": "trtllm", "trt": "trtllm"}
+"""Backends of load generators that speak to one engine only."""
 
 
 def _from_vllm(read: Mapping[str, Any]) -> dict[str, str]:
-    """`vllm bench serve --save-result`. Without a limit on concurrency it is taken from Little's law."""
+    """`vllm bench serve --save-result`, and `sglang.bench_serving`, which writes the same names.
+
+    Users are the limit on concurrency where requests came as fast as it let them, else what Little's law says.
+    """
     completed = float(read["completed"])
+    if completed <= 0:
+        raise _Lacks("none of its requests was answered", "Look at its errors, and run it again.")
+    if "mean_ttft_ms" not in read:
+        raise _Lacks("it holds no time to the first token", "Run it with --percentile-metrics ttft,tpot.")
     asked, said = read["total_input_tokens"] / completed, read["total_output_tokens"] / completed
-    seconds = (read["mean_ttft_ms"] + max(said - 1, 0) * read["mean_tpot_ms"]) / 1e3
-    users = read.get("max_concurrency") or completed / read["duration"] * seconds
+    first = float(read["mean_ttft_ms"])
+    if "mean_tpot_ms" in read:
+        token = float(read["mean_tpot_ms"])
+    elif "mean_e2el_ms" in read and said > 1:
+        token = (float(read["mean_e2el_ms"]) - first) / (said - 1)
+    else:
+        raise _Lacks("it holds no time per token", "Run it with --percentile-metrics ttft,tpot.")
+    under_way = _by_little(completed / float(read["duration"]), first, token, said)
+    most = float(read.get("max_concurrency") or 0)
+    paced = str(read.get("request_rate") or "inf") != "inf"
+    users = min(most, under_way) if most and paced else most or under_way
     return _row(
-        model=str(read.get("model_id") or ""),
-        users=float(users),
+        model=str(read.get("model_id") or read.get("model") or ""),
+        users=users,
         asked=asked,
         said=said,
-        first_ms=read["mean_ttft_ms"],
-        token_ms=read["mean_tpot_ms"],
+        first_ms=first,
+        token_ms=token,
         measured=str(read.get("date") or ""),
+        engine=ENGINES.get(str(read.get("backend") or "").split("-oai")[0].split("-native")[0], ""),
     )
 
 
 def _from_guidellm(one: Mapping[str, Any]) -> dict[str, str]:
-    """One benchmark of a guidellm report; its statistics of successful requests."""
+    """One benchmark of a guidellm report (0.2 to 0.8); its statistics of successful requests.
+
+    Users are the streams of a concurrent benchmark, else the mean of the requests that were under way.
+    """
+    if "metrics" not in one:
+        raise _Lacks(
+            "it is a report of a guidellm before 0.2, without its statistics", "Run it again with a newer one."
+        )
     metrics = one["metrics"]
 
     def mean(*names: str) -> float:
@@ -112,12 +186,15 @@ def _from_guidellm(one: Mapping[str, Any]) -> dict[str, str]:
                 return float(held["mean"])
         raise KeyError(" or ".join(names))
 
+    if not mean("output_token_count"):
+        raise _Lacks("none of the requests of a benchmark in it was answered", "Look at its errors, and run it again.")
     config = one.get("config") or one.get("args") or {}
     strategy = config.get("strategy") or one.get("scheduler", {}).get("strategy") or {}
     backend = config.get("backend") or one.get("worker") or {}
     return _row(
         model=str(backend.get("model") or backend.get("backend_model") or ""),
-        users=float(strategy.get("max_concurrency") or strategy.get("streams") or mean("request_concurrency")),
+        # Every strategy has a limit on concurrency; only that of streams is also how many there were.
+        users=float(strategy.get("streams") or mean("request_concurrency")),
         asked=mean("prompt_token_count"),
         said=mean("output_token_count"),
         first_ms=mean("time_to_first_token_ms"),
@@ -126,32 +203,62 @@ def _from_guidellm(one: Mapping[str, Any]) -> dict[str, str]:
     )
 
 
-def _from_aiperf(read: Mapping[str, Any]) -> dict[str, str]:
-    """aiperf's profile_export_aiperf.json."""
+TO_MS = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3, "sec": 1e3, "seconds": 1e3}
 
-    def average(name: str) -> float:
-        held = read[name]
-        scale = 1e3 if held.get("unit") in ("s", "sec", "seconds") else 1.0
-        return float(held["avg"]) * scale
 
-    config = read.get("input_config") or {}
-    load = config.get("loadgen") or {}
-    names = (config.get("endpoint") or {}).get("model_names") or [""]
-    asked, said = float(read["input_sequence_length"]["avg"]), float(read["output_sequence_length"]["avg"])
-    first, token = average("time_to_first_token"), average("inter_token_latency")
-    users = load.get("concurrency")
+def _from_aiperf(read: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
+    """aiperf's profile_export_aiperf.json (0.1 to 0.13), or genai-perf's profile_export_genai_perf.json."""
+    figures = read.get("records") or read
+
+    def average(*names: str) -> float:
+        for name in names:
+            if name in figures:
+                return float(figures[name]["avg"]) * TO_MS.get(str(figures[name].get("unit")), 1.0)
+        raise KeyError(" or ".join(names))
+
+    if not {"time_to_first_token", "ttft"} & set(figures):
+        raise _Lacks("it holds no time to the first token", "Run it with --streaming.")
+    asked, said = average("input_sequence_length"), average("output_sequence_length")
+    first, token = average("time_to_first_token", "ttft"), average("inter_token_latency")
+    users = _concurrency(config)
+    if not users and "effective_concurrency" in figures:
+        users = average("effective_concurrency")
     if not users:
-        users = float(read["request_throughput"]["avg"]) * (first + (said - 1) * token) / 1e3
-    return _row(model=str(names[0]), users=float(users), asked=asked, said=said, first_ms=first, token_ms=token)
+        users = _by_little(average("request_throughput"), first, token, said)
+    return _row(model=_model_name(config), users=users, asked=asked, said=said, first_ms=first, token_ms=token)
+
+
+def _concurrency(config: Mapping[str, Any]) -> float:
+    """The users that a run kept under way, wherever the version wrote them; 0 where it was paced by a rate."""
+    measured = [phase for phase in config.get("phases") or () if phase.get("kind") != "warmup"]
+    places: list[Mapping[str, Any]] = [
+        *measured[-1:],
+        config.get("loadgen") or {},
+        (config.get("perf_analyzer") or {}).get("stimulus") or {},
+        config,
+    ]
+    if any(place.get("rate") or place.get("request_rate") for place in places):
+        return 0.0
+    return next((float(place["concurrency"]) for place in places if place.get("concurrency")), 0.0)
+
+
+def _model_name(config: Mapping[str, Any]) -> str:
+    listed = [
+        *(config.get("model_names") or ()),
+        *((config.get("endpoint") or {}).get("model_names") or ()),
+        *(one["name"] for one in (config.get("models") or {}).get("items") or ()),
+    ]
+    written = config.get("model") or ""
+    return str(next(iter(listed), written[0] if isinstance(written, list) and written else written or ""))
 
 
 def _from_trace(file: Path, rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """A trace whose requests were timed: parts of it become points, with as many users as Little's law says."""
     try:
-        timed = [_timed(row) for row in rows]
-    except (KeyError, ValueError, StopIteration) as wrong:
-        columns = f"Name the columns {FIRST[0]}, {WHOLE[0]}."
-        raise FileBroken(file, f"a request lacks a length or a latency ({wrong})", next_step=columns) from wrong
+        timed = [_timed(one, row) for one, row in zip(read_arrivals(file), rows, strict=True)]
+    except (ValueError, StopIteration) as wrong:
+        columns = f"Fill the columns {FIRST[0]}, {WHOLE[0]}."
+        raise FileBroken(file, f"a request lacks a latency ({wrong})", next_step=columns) from wrong
     timed = sorted(one for one in timed if one[2] > 1)
     if not timed:
         raise FileBroken(file, "no answer has more than one token")
@@ -171,23 +278,33 @@ def _from_trace(file: Path, rows: Sequence[Mapping[str, str]]) -> list[dict[str,
     return found
 
 
-def _timed(row: Mapping[str, str]) -> tuple[float, float, float, float, float]:
+def _timed(one: Arrival, row: Mapping[str, str]) -> tuple[float, float, float, float, float]:
     """(arrival, input, output, seconds to the first token, seconds of the whole answer) of one request."""
     first = next(name for name in FIRST if row.get(name))
     whole = next(name for name in WHOLE if row.get(name))
+    asked, said = one.lengths(OUTPUT_SHARE)
     return (
-        float(row["arrival_s"]),
-        float(row["input_tokens"]),
-        float(row["output_tokens"]),
+        one.at_s,
+        asked,
+        said,
         float(row[first]) / (1e3 if first.endswith("_ms") else 1),
         float(row[whole]) / (1e3 if whole.endswith("_ms") else 1),
     )
 
 
 def _row(
-    *, model: str, users: float, asked: float, said: float, first_ms: float, token_ms: float, measured: str = ""
+    *,
+    model: str,
+    users: float,
+    asked: float,
+    said: float,
+    first_ms: float,
+    token_ms: float,
+    measured: str = "",
+    engine: str = "",
 ) -> dict[str, str]:
     return {
+        "engine": engine,
         "model": model,
         "concurrency": str(max(1, round(users))),
         "isl": str(asked),

@@ -10,7 +10,6 @@ from pathlib import Path
 from slipway.decide.decision import dollars
 from slipway.decide.demand import NEEDED
 from slipway.decide.rents import own_prices
-from slipway.deploy.later import growth_of
 from slipway.deploy.plan_replay import Load as ReplayLoad
 from slipway.deploy.plan_replay import (
     idle_monthly,
@@ -76,9 +75,14 @@ def plan_without_application(
 ) -> Plan:
     """Plans for a model in a folder without slipway.toml; nothing is saved, and nothing is written.
 
-    Raises `InputError` where traffic is lacking, `RequirementContradiction`, `NotFound`.
+    Raises `InputError` where the model or its traffic is lacking, `RequirementContradiction`, `NotFound`.
     """
     asked, nowhere = asked or Asked(), NoApplication(folder)
+    if not model:
+        raise InputError(
+            f"There is nothing to plan for: '{folder.resolve()}' holds no slipway.toml. Name a model and its traffic: "
+            "slipway deploy plan --model llama-3.1-8b --trace FILE. For an application: slipway init"
+        )
     lacking = [f"--{name.replace('_', '-')}" for name in NEEDED if getattr(asked, name) is None]
     if asked.trace is None and lacking:
         raise InputError(f"A plan for {model} needs its traffic: give {' and '.join(lacking)}, or --trace FILE.")
@@ -117,7 +121,10 @@ def plan_hosting(
     own_hourly: dict[str, float | None],
     asked: Asked | None = None,
 ) -> Plan:
-    """The plan for a model on accelerators; nothing is saved. Hardware without any price is left out, and named."""
+    """The plan for a model on accelerators; nothing is saved. Hardware without any price is left out, and named.
+
+    Raises `InputError` where none has one.
+    """
     asked = asked or Asked()
     load = Load.of(demand)
     replayed = load_of(demand, asked.traffic)
@@ -132,6 +139,9 @@ def plan_hosting(
             unpriced.append(hardware.name)
         else:
             priced.append((hardware, rent))
+    if not priced:
+        line = f"[hardware.{unpriced[0]}] with {'purchase' if asked.own_racks else 'on_demand'}"
+        raise InputError(f"No price is known for {', '.join(unpriced[:NAMED])}. Write it into prices.toml: {line}.")
     options: list[PlanOption] = []
     facts = []
     for hardware, rent in priced:
@@ -148,7 +158,9 @@ def plan_hosting(
     chosen = held[0] if held else None
     if chosen is not None:
         later = later_replicas(chosen, shape, replayed, limits_of(demand), calibration)
-        held[0] = chosen = replace(chosen, later_replicas=later)
+        if later is not None:
+            chosen = replace(chosen, later_replicas=later.replicas, later_growth=later.growth)
+            held[0] = chosen
     reasons = _reasons(chosen, held, missed, demand, replayed, tried=len(options))
     if chosen is not None:
         reasons += _measure_first(chosen, shape, demand)
@@ -281,7 +293,7 @@ def _reasons(
         _why_so_many(chosen, demand, load),
     ]
     if chosen.later_replicas:
-        found.append(_later(chosen, load))
+        found.append(_later(chosen))
     if chosen.replicas == 1:
         found.append("One replica: while it restarts, nobody is answered. Two would cost twice as much.")
     if chosen.utilisation < 0.2:
@@ -309,9 +321,9 @@ def _why_so_many(chosen: PlanOption, demand: Demand, load: ReplayLoad) -> str:
     )
 
 
-def _later(chosen: PlanOption, load: ReplayLoad) -> str:
+def _later(chosen: PlanOption) -> str:
     """What the plan does not cover: it holds for the traffic that was given."""
-    growth = growth_of(load.traffic)
+    growth = chosen.later_growth
     if chosen.later_replicas == chosen.replicas:
         return f"Later traffic: the same replicas hold {growth:.2g} times as many requests a second."
     more = chosen.monthly / chosen.replicas * chosen.later_replicas

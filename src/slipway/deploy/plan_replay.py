@@ -6,8 +6,8 @@ from math import ceil
 from time import process_time
 
 from slipway.deploy.calibration import points_to_measure
-from slipway.deploy.later import count_for_later
-from slipway.deploy.replicas import Limits, ReplicaCount, count_replicas, throughput
+from slipway.deploy.later import Later, count_for_later
+from slipway.deploy.replicas import Limits, ReplicaCount, count_replicas, in_seconds, throughput
 from slipway.deploy.simulation import Engine, engine_of, series, simulate
 from slipway.deploy.traffic import Traffic, invented
 from slipway.domain.architecture import Architecture
@@ -62,12 +62,17 @@ def load_of(demand: Demand, trace: Traffic | None = None) -> Load:
 
 
 def limits_of(demand: Demand) -> Limits:
-    """The limits of a demand at the 99th percentile, in seconds."""
-    first, token, whole = demand.first_token_ms, demand.token_ms, demand.end_to_end_ms
+    """The limits of a demand at the 99th percentile and at the median, in seconds."""
+    first, token, whole = (in_seconds(each) for each in (demand.first_token_ms, demand.token_ms, demand.end_to_end_ms))
+    half = (demand.first_token_p50_ms, demand.token_p50_ms, demand.end_to_end_p50_ms)
+    first_p50, token_p50, whole_p50 = (in_seconds(each) for each in half)
     return Limits(
-        first_s=None if first is None else first / 1e3,
-        token_s=None if token is None else token / 1e3,
-        end_to_end_s=None if whole is None else whole / 1e3,
+        first_s=first,
+        token_s=token,
+        end_to_end_s=whole,
+        first_p50_s=first_p50,
+        token_p50_s=token_p50,
+        end_to_end_p50_s=whole_p50,
     )
 
 
@@ -92,6 +97,8 @@ def replay_options(
     if not held:
         return sized
     best = min(held, key=lambda option: option.monthly)
+    if best.replicas == 1:
+        return sized
     finer = _tried_otherwise(best, shape, load, limits, calibration)
     return [finer if option is best else option for option in sized]
 
@@ -129,10 +136,10 @@ def idle_monthly(option: PlanOption) -> float:
 
 def later_replicas(
     option: PlanOption, shape: Architecture, load: Load, limits: Limits, calibration: Calibration
-) -> int:
-    """What later traffic may need of an option that was sized by a trace; 0 where no trace was replayed."""
+) -> Later | None:
+    """What later traffic may need of an option that was sized by a trace; None where no trace was replayed."""
     if load.invented or not option.replicas_by_rule:
-        return 0
+        return None
     engine = _engine(option, shape, load, calibration)
     return count_for_later(load.traffic, engine, limits, option.replicas)
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from slipway.deploy.later import count_for_later, growth_of
+from slipway.deploy.later import count_for_later
 from slipway.deploy.points import PRECISION_NAMES, match_hardware, match_model
 from slipway.deploy.prediction import cache_tokens
-from slipway.deploy.replicas import Limits, ReplicaCount, count_replicas
+from slipway.deploy.replicas import Limits, ReplicaCount, check_halves, count_replicas, in_seconds
 from slipway.deploy.requirement import check_headroom
 from slipway.deploy.simulation import ROUTERS, Router, engine_of
 from slipway.deploy.traffic import Traffic, read_traffic
@@ -18,6 +18,7 @@ from slipway.models.roofline import Split
 
 LimitsMs: TypeAlias = tuple[float | None, float | None, float | None]
 """Most milliseconds to the first token, of each token after it, of the whole answer."""
+NO_LIMITS: LimitsMs = (None, None, None)
 DEFAULT_FIRST_MS, DEFAULT_TOKEN_MS = 1000.0, 50.0
 
 
@@ -30,6 +31,7 @@ def answer(
     engine: str,
     weights: str,
     limits_ms: LimitsMs,
+    p50_ms: LimitsMs = NO_LIMITS,
     share: float,
     rate: float,
     headroom: float,
@@ -43,7 +45,7 @@ def answer(
     Raises `FileMissing`, `FileBroken`, `NotFound` and `InputError` for what makes no sense, `NothingMeets` where the
     model does not fit or no number of replicas holds.
     """
-    _refuse(limits_ms, share=share, rate=rate, headroom=headroom, chunk=chunk)
+    _refuse(limits_ms, p50_ms, share=share, rate=rate, headroom=headroom, chunk=chunk)
     if router not in ROUTERS:
         raise NotFound("router", router, known=ROUTERS, next_step=f"Choose {' or '.join(ROUTERS)}.")
     if engine not in STEP_TOKENS:
@@ -67,22 +69,43 @@ def answer(
     tables = engine_of(
         setup, mean_tokens=traffic.mean_tokens, calibration=calibration_in(folder), chunk=chunk, most=sequences
     )
-    first, token, whole = (None if limit is None else limit / 1e3 for limit in _defaults(limits_ms))
-    limits = Limits(first_s=first, token_s=token, end_to_end_s=whole, share=share)
+    asked = limits_ms if p50_ms != NO_LIMITS else _defaults(limits_ms)
+    first, token, whole, first_p50, token_p50, whole_p50 = map(in_seconds, (*asked, *p50_ms))
+    limits = Limits(
+        first_s=first,
+        token_s=token,
+        end_to_end_s=whole,
+        share=share,
+        first_p50_s=first_p50,
+        token_p50_s=token_p50,
+        end_to_end_p50_s=whole_p50,
+    )
     turn: Router = "least load" if router == "least load" else "round robin"
     found = count_replicas(traffic, tables, limits, router=turn)
     later = count_for_later(traffic, tables, limits, found.replicas, router=turn)
-    return replace(found, later=later, growth=growth_of(traffic))
+    tokens = traffic.input_tokens + traffic.output_tokens
+    beyond = int((tokens > shape.context).sum()) if shape.context else 0
+    return replace(found, later=later.replicas, growth=later.growth, beyond_context=beyond)
 
 
 def _defaults(limits: LimitsMs) -> LimitsMs:
-    return (DEFAULT_FIRST_MS, DEFAULT_TOKEN_MS, None) if limits == (None, None, None) else limits
+    return (DEFAULT_FIRST_MS, DEFAULT_TOKEN_MS, None) if limits == NO_LIMITS else limits
 
 
-def _refuse(limits: tuple[float | None, ...], *, share: float, rate: float, headroom: float, chunk: int) -> None:
-    for limit in limits:
+def _refuse(limits: LimitsMs, p50: LimitsMs, *, share: float, rate: float, headroom: float, chunk: int) -> None:
+    for limit in (*limits, *p50):
         if limit is not None and not limit > 0:
             raise InputError(f"A limit of {limit:g} ms cannot be held. Give more than 0.")
+    check_halves(
+        dict(zip(("--ttft-ms", "--tpot-ms", "--end-to-end-ms"), limits, strict=True)),
+        dict(zip(("--ttft-p50-ms", "--tpot-p50-ms", "--end-to-end-p50-ms"), p50, strict=True)),
+    )
+    first, _, whole = limits
+    if first is not None and whole is not None and first > whole:
+        raise InputError(
+            f"--ttft-ms {first:g} is longer than --end-to-end-ms {whole:g}: the first token comes before the whole "
+            "answer. Correct one of them."
+        )
     if not 0 < share < 1:
         raise InputError(f"A share of {share:g} makes no sense. Give one between 0 and 1, such as 0.99.")
     if not 0 <= rate < float("inf"):

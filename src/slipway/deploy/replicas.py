@@ -1,16 +1,20 @@
 """How many replicas hold a limit at the 99th percentile: the fewest for which a replay of the traffic does."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
 
 import numpy as np
 
-from slipway.deploy.simulation import Engine, Replay, Router, simulate
+from slipway.deploy.simulation import Engine, Figure, Replay, Router, simulate
 from slipway.deploy.traffic import Traffic
 from slipway.domain.errors import InputError, NothingMeets
 
+MEDIAN = 0.5
 MOST_REPLICAS = 4096
+ENDLESS = 1e12
+"""Tokens of a cache that is never full."""
 ALIGNMENTS = (0, 1)
 """A trace is replayed from its start and from its second request, so that a lucky distribution in turn is noticed."""
 LONGEST_WINDOW_S, WINDOWS = 300.0, 12
@@ -19,26 +23,38 @@ LONGEST_WINDOW_S, WINDOWS = 300.0, 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most seconds at a share of the requests; None is no limit."""
+    """The most seconds at a share of the requests, and at half of them; None is no limit."""
 
     first_s: float | None = None
     token_s: float | None = None
     end_to_end_s: float | None = None
     share: float = 0.99
+    first_p50_s: float | None = None
+    token_p50_s: float | None = None
+    end_to_end_p50_s: float | None = None
+
+    @property
+    def any(self) -> bool:
+        return self != Limits(share=self.share)
 
     def held_by(self, replay: Replay) -> bool:
         return not self.missed_by(replay)
 
     def missed_by(self, replay: Replay) -> str:
         """Which limits are missed and by how much, or nothing."""
+        limits: tuple[tuple[str, Figure, float | None, float], ...] = (
+            ("first token takes", "first", self.first_s, self.share),
+            ("a token takes", "token", self.token_s, self.share),
+            ("whole answer takes", "end_to_end", self.end_to_end_s, self.share),
+            ("half of the first tokens take", "first", self.first_p50_s, MEDIAN),
+            ("half of the tokens take", "token", self.token_p50_s, MEDIAN),
+            ("half of the answers take", "end_to_end", self.end_to_end_p50_s, MEDIAN),
+        )
         missed = []
-        for what, limit, reached in (
-            ("first token", self.first_s, replay.quantile("first", self.share)),
-            ("a token", self.token_s, replay.quantile("token", self.share)),
-            ("whole answer", self.end_to_end_s, replay.quantile("end_to_end", self.share)),
-        ):
-            if limit is not None and reached > limit:
-                missed.append(f"{what} takes {1e3 * reached:,.0f} ms, the limit is {1e3 * limit:,.0f}")
+        for what, figure, limit, share in limits:
+            if limit is not None and (reached := replay.quantile(figure, share)) > limit:
+                more = " or more" if share == MEDIAN else ""
+                missed.append(f"{what} {1e3 * reached:,.0f} ms{more}, the limit is {1e3 * limit:,.0f}")
         return "; ".join(missed)
 
 
@@ -54,6 +70,9 @@ class ReplicaCount:
     first_s: float
     token_s: float
     end_to_end_s: float
+    first_p50_s: float
+    token_p50_s: float
+    end_to_end_p50_s: float
     busy: float
     cached_share: float
     requests: int
@@ -61,15 +80,18 @@ class ReplicaCount:
     later: int = 0
     """What later traffic may need, coming `growth` times as fast. 0: not asked for."""
     growth: float = 1.0
+    beyond_context: int = 0
+    """Requests that are longer than the model's context: an engine refuses them, the replay answers them."""
 
 
 def count_replicas(
     traffic: Traffic, engine: Engine, limits: Limits, *, router: Router = "round robin", compiled: bool = True
 ) -> ReplicaCount:
     """The fewest replicas whose replay holds the limits. Raises `NothingMeets` where no number does."""
-    if all(limit is None for limit in (limits.first_s, limits.token_s, limits.end_to_end_s)):
+    if not limits.any:
         raise InputError("No limit was given. Name one of --ttft-ms, --tpot-ms, --end-to-end-ms.")
-    alone = simulate(_spread_out(traffic), engine, replicas=1, compiled=compiled)
+    # Nothing waits for another and every prefix that came before is kept: no number of replicas does better.
+    alone = simulate(_spread_out(traffic), replace(engine, cache_tokens=ENDLESS), replicas=1, compiled=compiled)
     if missed := limits.missed_by(alone):
         raise NothingMeets(f"No number of replicas holds the limits: with one request at a time {missed}.")
 
@@ -92,6 +114,9 @@ def count_replicas(
         first_s=replay.quantile("first", limits.share),
         token_s=replay.quantile("token", limits.share),
         end_to_end_s=replay.quantile("end_to_end", limits.share),
+        first_p50_s=replay.quantile("first", MEDIAN),
+        token_p50_s=replay.quantile("token", MEDIAN),
+        end_to_end_p50_s=replay.quantile("end_to_end", MEDIAN),
         busy=replay.busy,
         cached_share=replay.cached_share,
         requests=len(traffic),
@@ -99,8 +124,44 @@ def count_replicas(
     )
 
 
+def in_seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1e3
+
+
+def check_halves(whole: Mapping[str, float | None], half: Mapping[str, float | None]) -> None:
+    """Raises `InputError` where half of the requests may take longer than all but a few. Limits in milliseconds by the
+    name of their option."""
+    for (name, most), (half_name, half_most) in zip(whole.items(), half.items(), strict=True):
+        if most is not None and half_most is not None and half_most > most:
+            raise InputError(
+                f"{half_name} {half_most:g} is longer than {name} {most:g}: half of the requests take no longer than "
+                "the slowest. Correct one of them."
+            )
+
+
+def fewest_for(
+    traffic: Traffic,
+    engine: Engine,
+    limits: Limits,
+    *,
+    router: Router = "round robin",
+    compiled: bool = True,
+    most: int = MOST_REPLICAS,
+) -> int | None:
+    """The fewest replicas, at most so many, that hold the limits in one replay; None where they do not."""
+    return fewest(
+        lambda number: limits.held_by(simulate(traffic, engine, replicas=number, router=router, compiled=compiled)),
+        most=most,
+    )
+
+
 def fewest(holds: Callable[[int], bool], *, most: int = MOST_REPLICAS) -> int | None:
-    """The least number that holds and whose next two hold as well: more replicas can by chance do worse in turn."""
+    """The least number that holds and whose next two hold as well: more replicas can by chance do worse in turn.
+
+    Where none up to twice the least that holds is followed so, as when every replica more keeps fewer prefixes, it is
+    the least. None where no number holds.
+    """
+    holds = cache(holds)
     high = 1
     while not holds(high):
         if high >= most:
@@ -110,11 +171,8 @@ def fewest(holds: Callable[[int], bool], *, most: int = MOST_REPLICAS) -> int | 
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
-    while high + 2 <= most and not (holds(high + 1) and holds(high + 2)):
-        high += 1
-        while high < most and not holds(high):
-            high += 1
-    return high
+    followed = (each for each in range(high, min(2 * high, most - 2) + 1) if all(map(holds, range(each, each + 3))))
+    return next(followed, high)
 
 
 def throughput(traffic: Traffic, engine: Engine) -> float:
@@ -129,10 +187,8 @@ def _alignments(traffic: Traffic) -> list[Traffic]:
 
 
 def _spread_out(traffic: Traffic) -> Traffic:
-    """Some of the requests so far apart that none waits for another."""
-    few = traffic.part(0, min(len(traffic), 500))
-    apart = np.arange(len(few), dtype=np.float64) * 1e5
-    return Traffic(apart, few.input_tokens, few.output_tokens)
+    """The requests so far apart that none waits for another."""
+    return replace(traffic, arrival_s=np.arange(len(traffic), dtype=np.float64) * 1e5)
 
 
 def _for_the_calmest(
@@ -149,8 +205,5 @@ def _for_the_calmest(
     if sizes[calmest] == 0:
         return 1
     part = traffic.part(int(starts[calmest]), int(starts[calmest + 1]))
-    found = fewest(
-        lambda number: limits.held_by(simulate(part, engine, replicas=number, router=router, compiled=compiled)),
-        most=most,
-    )
+    found = fewest_for(part, engine, limits, router=router, compiled=compiled, most=most)
     return min(most, found or most)

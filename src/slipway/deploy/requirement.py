@@ -11,6 +11,7 @@ from slipway.config.reader import parse_settings
 from slipway.config.settings import Settings
 from slipway.decide.costs import own_monthly
 from slipway.decide.demand import check_demand, read_demand
+from slipway.deploy.replicas import check_halves
 from slipway.deploy.traffic import Traffic
 from slipway.domain.deployment import Demand
 from slipway.domain.errors import InputError
@@ -58,7 +59,8 @@ class NoApplication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Limits in milliseconds at the 99th percentile, dollars a month; None leaves what [decide] says."""
+    """Limits in milliseconds at the 99th percentile and, with p50, at the median; dollars a month; None leaves what
+    [decide] says."""
 
     trace: Traffic | None = None
     requests_per_day: float | None = None
@@ -67,6 +69,9 @@ class Asked:
     first_token_ms: float | None = None
     token_ms: float | None = None
     end_to_end_ms: float | None = None
+    first_token_p50_ms: float | None = None
+    token_p50_ms: float | None = None
+    end_to_end_p50_ms: float | None = None
     monthly_budget: float | None = None
     own_racks: bool = False
     region: str = ""
@@ -92,6 +97,9 @@ class Asked:
             "first_token_ms": self.first_token_ms,
             "token_ms": self.token_ms,
             "end_to_end_ms": self.end_to_end_ms,
+            "first_token_p50_ms": self.first_token_p50_ms,
+            "token_p50_ms": self.token_p50_ms,
+            "end_to_end_p50_ms": self.end_to_end_p50_ms,
             "monthly_budget": self.monthly_budget,
         }
         for name, value in given.items():
@@ -101,6 +109,8 @@ class Asked:
         changes = {name: value for name, value in given.items() if value is not None}
         traffic = self.traffic
         if traffic is not None:
+            if len(traffic) < 2:
+                raise InputError("A trace of one request shows no rate. Give one of a day, better of a week.")
             longest = int((traffic.input_tokens + traffic.output_tokens).max())
             demand = Demand(
                 requests_per_day=traffic.per_second * DAY_S,
@@ -133,6 +143,10 @@ class Asked:
         demand = replace(demand, **changes)  # type: ignore[arg-type]
         if traffic is None:
             demand = replace(demand, requests_per_day=demand.requests_per_day * (1 + self.headroom))
+        check_halves(
+            {name: getattr(demand, name) for name in ("first_token_ms", "token_ms", "end_to_end_ms")},
+            {name: getattr(demand, name) for name in ("first_token_p50_ms", "token_p50_ms", "end_to_end_p50_ms")},
+        )
         check_demand(demand, api_models=settings.api_models or ["any"], open_models=settings.open_models or ["any"])
         return demand
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from slipway.config.settings import DecideSettings
+from slipway.decide.arrivals import OUTPUT_SHARE, Arrival
 from slipway.decide.demand import read_demand
 from slipway.decide.roads import cheapest_replica
-from slipway.decide.traffic import OUTPUT_SHARE, Arrival
 from slipway.deploy.plan_replay import limits_of
 from slipway.deploy.replicas import Limits, count_replicas
 from slipway.deploy.simulation import engine_of
-from slipway.deploy.traffic import Traffic
+from slipway.deploy.traffic import Traffic, traffic_of
 from slipway.domain.decision import Traffic as Counted
 from slipway.domain.deployment import Demand
 from slipway.domain.errors import NothingMeets
@@ -52,7 +52,7 @@ def with_safe_use(
             SAFE_UTILISATION,
             calibration := calibration_in(folder),
         )
-        found = safe_use(trace_of(arrivals, output_share=output_share), way, demand, calibration)
+        found = safe_use(traffic_of(arrivals, output_share=output_share), way, demand, calibration)
     except (LookupError, NothingMeets):
         return counted
     return replace(counted, safe_use=found)
@@ -74,13 +74,3 @@ def safe_use(trace: Traffic, way: Replica, demand: Demand, calibration: Calibrat
     engine = engine_of(setup, mean_tokens=part.mean_tokens, calibration=calibration)
     needed = count_replicas(part, engine, limits_of(demand)).replicas
     return float(np.clip(peak * faster / (needed * way.requests_per_second), LEAST, MOST))
-
-
-def trace_of(arrivals: Sequence[Arrival], *, output_share: float = OUTPUT_SHARE) -> Traffic:
-    """Requests to replay, in the order of arrival; of total tokens a share is the answer's."""
-    ordered = sorted(arrivals, key=lambda one: one.at_s)
-    at = np.array([one.at_s for one in ordered])
-    said = np.array([one.input * output_share if one.output is None else one.output for one in ordered])
-    asked = np.array([one.input * (1 - output_share) if one.output is None else one.input for one in ordered])
-    whole = (np.maximum(1, np.rint(tokens)).astype(np.int64) for tokens in (asked, said))
-    return Traffic(at - at[0], *whole)

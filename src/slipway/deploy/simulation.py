@@ -18,6 +18,7 @@ from slipway.models.roofline import Work, facts_of, step_seconds
 from slipway.models.sizing import MOST_SEQUENCES
 
 Router = Literal["round robin", "least load"]
+Figure = Literal["first", "token", "end_to_end"]
 ROUTERS: tuple[Router, ...] = ("round robin", "least load")
 USUAL_SEQUENCES = 64.0
 """Sequences of a step at which the cost of one of them is taken: few of them share the time that reads the head."""
@@ -54,7 +55,7 @@ class Replay(NamedTuple):
     span_s: float
     cached_share: float
 
-    def quantile(self, figure: Literal["first", "token", "end_to_end"], share: float) -> float:
+    def quantile(self, figure: Figure, share: float) -> float:
         """A quantile in seconds. Answers of one token have no time per token and are left out of it."""
         values = {"first": self.first_s, "token": self.token_s, "end_to_end": self.end_to_end_s}[figure]
         known = values[~np.isnan(values)]

@@ -28,7 +28,7 @@ class Traffic:
     levels: tuple[float, ...] = ()
     by_hour: tuple[float, ...] = ()
     split_assumed: bool = False
-    """Whether the trace has total tokens only, and the share of output is an assumption."""
+    """Whether the trace does not tell the tokens of answers, and the share of output is an assumption."""
     safe_use: float = 0.0
     """Share of a replica's throughput that the busiest minute may take, by replay; 0 where nothing was replayed."""
 

@@ -43,6 +43,10 @@ class Demand:
     """Tokens that an open model is tuned on, all epochs together, and dollars for the data."""
     traffic: Traffic | None = None
     """The trace that the numbers come from, where there is one."""
+    first_token_p50_ms: float | None = None
+    token_p50_ms: float | None = None
+    end_to_end_p50_ms: float | None = None
+    """Limits that half of the requests hold; the others hold for 99 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +177,8 @@ class PlanOption:
     """What rate / throughput would have said; 0 where no traffic was replayed."""
     later_replicas: int = 0
     """What later traffic may need, which comes faster than the trace; 0 where no trace was given."""
+    later_growth: float = 1.0
+    """How many times faster later traffic is taken to come."""
     first_token_low_ms: float = 0.0
     first_token_high_ms: float = 0.0
     """An interval that holds 80 % of what is measured in like places."""

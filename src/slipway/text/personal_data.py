@@ -71,6 +71,7 @@ _DATE = re.compile(
 )
 _MONTH_FIRST = re.compile(r"[A-Z][a-z]{2,8}\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4}")
 
+_SEPARATOR = re.compile(r"[ \-+.]")
 _GOES_ON = re.compile(r"[-/.]?\d")
 
 _IBAN_COUNTRIES = {
@@ -263,15 +264,16 @@ def _prefixes(text: str, begin: int) -> Iterator[str]:
     if match is None or len(match.group()) < 8:
         return
     candidate = match.group()
-    if text[match.end() : match.end() + 1].isalnum():
-        candidate = candidate[: max(candidate.rfind(sign) for sign in " -+.")] if len(candidate) > 10 else ""
-    while len(candidate) >= 8:
-        if len(candidate) <= 24:
-            yield candidate
-        cut = max(candidate.rfind(sign) for sign in " -+.")
-        if cut < 0:
+    ends = [separator.start() for separator in _SEPARATOR.finditer(candidate)][::-1]
+    if not text[match.end() : match.end() + 1].isalnum():
+        ends.insert(0, len(candidate))
+    elif len(candidate) <= 10:
+        return
+    for end in ends or [len(candidate) - 1]:
+        if end < 8:
             return
-        candidate = candidate[:cut]
+        if end <= 24:
+            yield candidate[:end]
 
 
 def _after_digit(text: str, begin: int) -> tuple[str, int]:
@@ -386,7 +388,7 @@ def _is_phone(candidate: str, digits: str, text: str, begin: int) -> bool:
         return False
     if _said(_PHONE_WORDS, text, begin):
         return True
-    if candidate[0] == "0" and candidate[1] != "0":
+    if candidate[0] == "0" and candidate[1:2] not in ("", "0"):
         return (9 <= size <= 12) if candidate != digits else size in (10, 11)
     return (
         size >= 9 and _GROUPS.fullmatch(candidate) is not None and "." not in candidate and len(candidate) - size >= 2

@@ -136,10 +136,13 @@ def is_share(measure: Measure) -> bool:
 
 
 def _curves(record: DecisionRecord) -> list[str]:
-    """Names of the curves that fit on one chart: the chosen one, the cheapest of each road, then by cost."""
+    """Names of the curves that fit on one chart: the chosen one, those of the break-evens that are marked, the cheapest
+    of each road, then by cost."""
     drawn = {name for point in record.curve for name in point.monthly}
     options = [option for option in record.options if option.name in drawn]
     first = [option.name for option in options if option.name == record.recommended]
+    for even in record.breakevens[:2]:
+        first += [option.name for option in options if option.name in (even.cheaper_below, even.cheaper_above)]
     for road in ("api", "open", "build"):
         first += [option.name for option in options if option.road == road][:1]
     return list(dict.fromkeys([*first, *(option.name for option in options)]))[:MOST_CURVES]

@@ -126,4 +126,8 @@ def words_wide(words: str, size: int = 11) -> float:
 
 
 def shorten(words: str, limit: int) -> str:
-    return words if len(words) <= limit else words[: limit - 1] + "…"
+    """At most `limit` letters: names that begin alike end differently, so the middle gives way."""
+    if len(words) <= limit:
+        return words
+    tail = (limit - 1) // 2
+    return f"{words[: limit - 1 - tail]}…{words[-tail:]}"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -9,12 +10,13 @@ from starlette.responses import Response
 
 from slipway.config.settings import DecideSettings
 from slipway.decide.answers import Question, list_questions, read_answer, write_answers
+from slipway.decide.arrivals import parse_arrivals
 from slipway.decide.decision import compare_roads, decide, latest_decision
 from slipway.decide.demand import read_demand
 from slipway.decide.memo import memo, row_words, strong_drivers
 from slipway.decide.options import list_candidates
 from slipway.decide.rents import own_prices
-from slipway.decide.traffic import figures_of, measure_traffic, read_arrivals_text
+from slipway.decide.traffic import figures_of, measure_traffic
 from slipway.decide.words import say_confidence
 from slipway.deploy.safe_use import with_safe_use
 from slipway.domain.deployment import DecisionRecord, Option
@@ -138,7 +140,7 @@ def upload_traffic(visit: Visit) -> Done:
         text = file.content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"'{file.name}' is not text in UTF-8. Save it as CSV and choose it again.") from None
-    arrivals = read_arrivals_text(text, name=file.name)
+    arrivals = parse_arrivals(text, Path(file.name))
     counted = measure_traffic(arrivals, source=file.name)
     settings, folder = visit.workspace.settings.decide, visit.workspace.folder
     found = with_safe_use(counted, arrivals, settings, folder=folder)
