@@ -1,15 +1,16 @@
 """Spans and their log records in every order: the stored trace is the same."""
 
 import itertools
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from slipway.domain.ids import SpanId, TraceId
+from slipway.domain.ids import SpanId, TraceId, new_span_id, new_trace_id
 from slipway.domain.trace import Span, SpanEvent
 from slipway.store.call_records import encode_call
 from slipway.store.journal import Journal
@@ -17,6 +18,8 @@ from slipway.store.store import Store
 from slipway.tracing.ingest import drain
 from slipway.tracing.intake import decode_record, encode_events, plain_call, take_in
 from slipway.tracing.recorder import encode_spans
+from slipway.wire.otlp import decode_logs, decode_traces
+from slipway.wire.otlp_raw import JSON
 
 TRACE, SPAN, PARENT = TraceId(f"{7:032x}"), SpanId(f"{9:016x}"), SpanId(f"{8:016x}")
 START = 1_780_000_000_000_000_000
@@ -135,3 +138,44 @@ def test_a_record_that_is_nested_too_deeply_holds_up_no_other(store: Store) -> N
         journal.append(encode_spans([a_span(SPAN)]))
     done = drain(store)
     assert (done.spans, done.damaged) == (1, 1)
+
+
+HUGE = st.sampled_from([1e300, 1e308, 2**63, 2**70, -(2**70), "9" * 30, "x", None, True, 5])
+COUNTED = st.sampled_from(
+    ["gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "llm.cost.total", "gen_ai.response.time_to_first_chunk"]
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(COUNTED, HUGE, max_size=3), HUGE, HUGE, HUGE)
+@example({}, "9" * 30, 5, 5)
+@example({"gen_ai.usage.input_tokens": 1e308}, 5, 6, 5)
+@example({"slipway.span": '{"input_tokens": 18446744073709551615}'}, 5, 6, 5)
+@example({"gen_ai.response.time_to_first_chunk": 1e290}, 5, 6, 5)
+def test_what_the_door_takes_comes_out_of_the_journal(
+    store: Store, attributes: dict[str, Any], start: Any, end: Any, told: Any
+) -> None:
+    """A span that a record cannot hold would take along all others of its request."""
+    pairs = [{"key": name, "value": {"stringValue": str(value)}} for name, value in attributes.items()]
+    place = {"traceId": new_trace_id(), "spanId": new_span_id()}
+    span = {**place, "startTimeUnixNano": start, "endTimeUnixNano": end, "attributes": pairs}
+    spans = decode_traces(whole("Spans", "spans", span), JSON, project="lamps").spans
+    record = {**place, "eventName": "gen_ai.choice", "timeUnixNano": told, "attributes": pairs}
+    events = decode_logs(whole("Logs", "logRecords", record), JSON, project="lamps").events
+    read, _ = decode_record(encode_spans(spans))
+    assert [one.span for one in read] == [one.span for one in spans]
+    _, heard = decode_record(encode_events(events))
+    assert heard == events
+    assert take_in(store, read, heard) == len(spans)
+
+
+def whole(signal: str, members: str, member: dict[str, Any]) -> bytes:
+    """A request of OTLP in JSON with one member."""
+    return json.dumps({f"resource{signal}": [{f"scope{signal}": [{members: [member]}]}]}).encode()
+
+
+def test_sums_that_no_column_holds_stop_nothing(store: Store) -> None:
+    for place in range(3):
+        span = a_span(SpanId(f"{place + 1:016x}"), kind="chat", model="m", input_tokens=2**62, cost_micros=2**62)
+        assert take_in(store, [span]) == 1
+    assert len(store.of("shop").traces.get(TRACE).spans) == 3

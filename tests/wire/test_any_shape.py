@@ -186,6 +186,13 @@ def test_a_schema_that_is_no_object_is_refused_by_name(name: str, schema: object
         ENGINES[name].write_request(chat)
 
 
+@pytest.mark.parametrize("piece", [b"<", b"<style ", b"<!--", b"<script>"])
+def test_a_page_of_one_tag_is_read_in_time(piece: bytes) -> None:
+    began = time.process_time()
+    error_text(piece * 4000)
+    assert time.process_time() - began < 0.1
+
+
 EMBEDDINGS = {"model": "m", "input": ["a"], "encoding_format": "base64", "dimensions": 3}
 VECTORS = {"data": [{"embedding": [1.0], "index": 0}, {"embedding": "AAAAAA==", "index": 1}]}
 

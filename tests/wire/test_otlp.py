@@ -413,6 +413,7 @@ ODD_NUMBERS = [
     pytest.param(float("inf"), 0, id="infinite"),
     pytest.param("17", 17, id="digits in a text"),
     pytest.param(17.0, 17, id="a float"),
+    pytest.param(1e300, 2**53, id="more than any sum could hold"),
 ]
 
 
@@ -463,6 +464,8 @@ UNUSABLE = [
     pytest.param({"traceId": "0" * 32}, "is no trace id", id="a trace id of zeros"),
     pytest.param({"spanId": "zz" * 8}, "is no span id", id="a span id that is not hexadecimal"),
     pytest.param({"startTimeUnixNano": "0"}, "has no start time", id="no start"),
+    pytest.param({"startTimeUnixNano": "9" * 30}, "after the year 2100", id="a start that no clock shows"),
+    pytest.param({"endTimeUnixNano": str(2**63)}, "after the year 2100", id="an end that no clock shows"),
     pytest.param({"startTimeUnixNano": "soon"}, "a span cannot be read", id="a start that is no number"),
     pytest.param(
         {"attributes": [{"key": "a", "value": {"intValue": "x"}}]},

@@ -186,7 +186,7 @@ class Arrival:
         if callers:
             had_callers = row is not None and row.model_spans > 0
             paid: int = sum((getattr(one, name) for one in callers), before if had_callers else 0)
-            return paid
+            return min(paid, LARGEST_NUMBER)
         if row is not None and row.model_spans > 0:
             return before
         most: int = max(before, *(getattr(one, name) for one in self.spans))

@@ -15,6 +15,8 @@ from slipway.store.databases.base import Database
 from slipway.store.schema import rollup
 
 MINUTE_NS = 60_000_000_000
+LARGEST_SUM = 2**63 - 1
+"""What a column holds. A sum that would be more stays there, so that the minute goes on counting what comes."""
 SUMS = (
     "count",
     "errors",
@@ -108,7 +110,8 @@ def write_tally(connection: Connection, database: Database, project: str, tally:
             sums.numbers = [number + before[FIRST_SUM + place] for place, number in enumerate(sums.numbers)]
             _add_to(sums.latency, unpack_histogram(before.latency))
             _add_to(sums.first_token, unpack_histogram(before.first_token))
-        rows.append((project, *key, *sums.numbers, pack_histogram(sums.latency), pack_histogram(sums.first_token)))
+        numbers = [min(number, LARGEST_SUM) for number in sums.numbers]
+        rows.append((project, *key, *numbers, pack_histogram(sums.latency), pack_histogram(sums.first_token)))
     connection.exec_driver_sql(_upsert(connection), rows)
 
 

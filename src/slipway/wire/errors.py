@@ -11,7 +11,7 @@ import msgspec
 from slipway.domain.errors import RequestInvalid, SlipwayError
 
 MISSING = re.compile(r"missing required field `(.+)`")
-TAGS = re.compile(r"(?is)<(style|script)\b.*?</\1>|<!--.*?-->|<[^>]*>")
+TAGS = re.compile(r"(?is)<(style|script)\b.*?(?:</\1>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>")
 UNKNOWN = re.compile(r"unknown field `(.+)`")
 LONGEST_PAGE = 16 * 1024
 """Of a page that says what went wrong, in bytes."""

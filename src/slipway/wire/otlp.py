@@ -13,6 +13,7 @@ from slipway.wire import otlp_json, otlp_protobuf
 from slipway.wire.compression import LARGEST_BODY, decompress
 from slipway.wire.dialects.columns import columns
 from slipway.wire.dialects.content import content, error_text
+from slipway.wire.dialects.values import LARGEST_NUMBER
 from slipway.wire.otlp_raw import JSON, PROTOBUF, UNREADABLE, RawRecord, RawSpan, media_type
 
 Signal = Literal["traces", "logs", "metrics"]
@@ -24,7 +25,13 @@ LONGEST_VALUE = 1 << 20
 """Characters of one attribute that are kept."""
 AHEAD_NS = 3600 * 10**9
 """How far a sender's clock may be ahead. What lies further in the future would stand above everything for ever."""
+LATEST_NS = 4_102_444_800 * 10**9
+"""2100: whatever says it comes later would not fit the journal, and take along what lies beside it."""
 _HEXADECIMAL = re.compile("[0-9a-f]+")
+_NUMBERS = (
+    *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
+    *("cost_micros", "first_token_ns"),
+)
 _BESIDE = frozenset({"trace", "span", "parent", "name", "start_ns", "end_ns", "project"})
 _REJECTED: Mapping[Signal, str] = {
     "traces": "rejectedSpans",
@@ -107,6 +114,8 @@ def decode_logs(
             rejected, reason = rejected + 1, entry
         elif not (_is_id(entry.trace, 32) and _is_id(entry.span, 16)):
             rejected, reason = rejected + 1, "it names no span"
+        elif abs(entry.time_ns) > LATEST_NS:
+            rejected, reason = rejected + 1, "it has a time after the year 2100"
         elif (event := _event(entry, _project(project, entry.resource))) is None:
             rejected, reason = rejected + 1, "it is a plain line of a log, no named event of a span"
         else:
@@ -173,6 +182,8 @@ def _problem(raw: RawSpan) -> str:
         return f"'{raw.span[:40]}' is no span id (16 hexadecimal digits, not all zero)"
     if raw.start_ns <= 0:
         return f"span {raw.span} has no start time"
+    if max(raw.start_ns, raw.end_ns) > LATEST_NS:
+        return f"span {raw.span} has a time after the year 2100"
     return ""
 
 
@@ -191,6 +202,8 @@ def _span(raw: RawSpan, project: str) -> tuple[Span, int]:
     if raw.scope:
         said["scope"] = raw.scope
     told = columns(attributes, raw.events, raw.resource, start_ns=raw.start_ns)
+    if told.get("first_token_ns", 0) > LARGEST_NUMBER:
+        del told["first_token_ns"]
     span = Span(
         trace=TraceId(raw.trace),
         span=SpanId(raw.span),
@@ -272,9 +285,11 @@ def _own_span(raw: RawSpan, project: str) -> Span | None:
             "end_ns": max(raw.end_ns, raw.start_ns),
             "project": project,
         }
-        return msgspec.convert({**fields, **beside}, Span)
-    except (msgspec.DecodeError, TypeError):
+        span = msgspec.convert({**fields, **beside}, Span)
+    except (msgspec.DecodeError, RecursionError, TypeError):
         return None
+    numbers = (getattr(span, name) for name in _NUMBERS)
+    return span if all(number is None or 0 <= number <= LARGEST_NUMBER for number in numbers) else None
 
 
 def _encoded(span: Span) -> dict[str, Any]:

@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+LARGEST_NUMBER = 2**53
+"""Of tokens or of millionths of a dollar: more is a mistake of whoever counted, and a sum of many stays storable."""
+
 
 def as_text(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else str(value)
@@ -15,18 +18,18 @@ def as_count(value: Any) -> int:
     """A number of tokens; 0 for what is none."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return 0
-    return int(number) if math.isfinite(number) and number > 0 else 0
+    return int(min(number, LARGEST_NUMBER)) if math.isfinite(number) and number > 0 else 0
 
 
 def as_micros(value: Any) -> int:
     """Dollars to millionths; 0 for what is no amount."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return 0
-    return round(number * 1_000_000) if math.isfinite(number) and number > 0 else 0
+    return round(min(number * 1_000_000, LARGEST_NUMBER)) if math.isfinite(number) and number > 0 else 0
 
 
 def as_finish(value: Any) -> str:
