@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.access.budgets import Meter
-from slipway.access.counters import Counters
+from slipway.access import counters
+from slipway.access.counters import ALL, RESERVED, UNSETTLED, Counters
 from slipway.access.leases import Account, Leases
 from slipway.access.limits import Allowance, RateLimiter
 from slipway.domain.access import Limits
@@ -264,3 +265,58 @@ def test_whatever_happens_any_sixty_seconds_hold_at_most_the_limit(steps):
         worker.leases.close()
     left = workers[0].limiter.remaining([key])
     assert (left["requests"].remaining, left["tokens"].remaining) == (limit, 10**6)
+
+
+def test_the_end_of_a_month_divides_what_is_spent_and_counts_none_of_it_twice(store, clock, tmp_path):
+    worker, key = Worker(store, tmp_path / "limits", 0, clock), a_key(monthly_budget_micros=10**6)
+    month = [datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)]
+    worker.meter._now = lambda: month[0]
+    worker.meter.flush()
+    worker.ask(key, micros=10)
+    for _ in range(3):
+        worker.ask(key, micros=10)
+    late = [worker.begin(key, micros=100) for _ in range(2)]
+    month[0], clock.now = datetime(2026, 12, 1, tzinfo=UTC), clock.now + 1
+    # One ends before anybody has asked in the new month, the other one after that.
+    worker.leases.settle(late[0], tokens=1, micros=70)
+    worker.leases.save()
+    worker.ask(key, micros=10)
+    worker.leases.settle(late[1], tokens=1, micros=70)
+    worker.leases.save()
+    worker.leases.tick()
+    clock.now += 1
+    worker.leases.tick()
+    worker.meter.flush()
+    assert store.spending.of("2026-11")["shop"].micros == 40
+    assert store.spending.of("2026-12")["shop"].micros == 150
+    assert store.spending.of("2026-12")["shop"].requests == 3
+    # All of the rest can be spent, and nothing of it stays reserved.
+    rest = [10**6 - 150]
+    worker.meter.settle(worker.meter.reserve([key], rest[0]), micros=0)
+    row = worker.counters.known_row("shop")
+    assert row is not None
+    assert list(worker.counters.words[row + ALL : row + ALL + UNSETTLED]) == [0, 0, 1, 0]
+
+
+def test_a_block_whose_row_was_given_away_takes_no_row_of_others(tmp_path, store, clock, monkeypatch):
+    monkeypatch.setattr(counters, "ROWS", 4)
+    worker = Worker(store, tmp_path / "limits", 0, clock)
+    keys = [a_key(f"key {number}", requests_per_minute=10_000, monthly_budget_micros=10**9) for number in range(12)]
+    open_ones = []
+    for key in keys:
+        worker.ask(key, micros=10)
+        open_ones.append(worker.begin(key, micros=10))
+        clock.now += 0.01
+    held = {worker.counters._holder(row) for row in worker.counters._used()}
+    clock.now += 2
+    worker.leases.tick()
+    for account in open_ones:
+        worker.leases.settle(account, tokens=1, micros=10)
+    worker.leases.save()
+    worker.leases.tick()
+    assert {worker.counters._holder(row) for row in worker.counters._used()} == held
+    worker.meter.flush()
+    used = store.spending.of("2026-11")
+    assert [used[key.holder].micros for key in keys] == [20] * 12
+    for row in worker.counters._used():
+        assert worker.counters.words[row + ALL + RESERVED] == 0
