@@ -250,7 +250,9 @@ class Meter:
                 words[own + TOKENS_USED] += tokens
                 return
         with counters.locked() as words:
-            row = self._row(words, holder, month)
+            row = self._row(words, holder, self.month_now())
+            if words[row + PERIOD] != month:
+                return  # no budget of this month is used up by what belongs to the last one
             for which, amount in ((MICROS, micros), (CALLS, requests), (TOKENS_USED, tokens)):
                 counters.add(row, which, amount)
 

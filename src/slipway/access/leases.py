@@ -29,6 +29,9 @@ PART = 256
 AGAIN_S = 1.0
 """How long a holder that is near a limit is not asked about blocks."""
 FORGET_S = 60.0
+"""After how long a lease that nobody used is made anew when somebody does."""
+AT_ONCE = 64
+"""Leases that are given back under one lock: other workers wait for it."""
 
 
 class Lease:
@@ -44,7 +47,6 @@ class Lease:
         "limits",
         "micros",
         "month",
-        "new_micros",
         "new_requests",
         "new_tokens",
         "requests",
@@ -71,17 +73,16 @@ class Lease:
         self.second = -SECONDS
         """In which requests and tokens of the blocks are counted."""
         self.month = 0
-        """In which what was used is counted."""
         self.requests = self.tokens = self.micros = 0
         """What is left of the blocks. Below 0: more was used than was set aside."""
         self.requests_left = self.tokens_left = 0
         """What was left of the minute's limits beside the blocks when they were taken."""
         self.spent = 0
         """Money that is still counted as reserved, although it is spent."""
-        self.new_requests = self.new_tokens = self.new_micros = 0
-        """What is to be written down."""
+        self.new_requests = self.new_tokens = 0
+        """What is to be written down, beside the money."""
         self.unsaved = self.unsaved_tokens = self.unsaved_micros = 0
-        """The same of what would be lost with this process: it is not counted as new yet."""
+        """Requests, tokens and money of them that would be lost with this process."""
         self.late: dict[int, int] = {}
         """Tokens to be corrected in other seconds."""
         self.running = 0
@@ -95,8 +96,7 @@ class Lease:
     @property
     def holds_something(self) -> bool:
         """Whether there is something to tell the table."""
-        used = self.spent or self.late or self.unsaved or self.new_requests
-        return bool(self.requests or self.tokens or self.micros or used)
+        return bool(self.requests or self.tokens or self.micros or self.spent or self.late or self.new_requests)
 
     def short_of(self, tokens: int, micros: int, now: float) -> bool:
         """Whether its blocks are too small for one more request like this."""
@@ -262,7 +262,9 @@ class Leases:
     def tick(self) -> None:
         """Gives back what nobody needed of blocks that have ended. Once a second or so."""
         now = self._clock()
-        self._give_back([lease for lease in self._of.values() if lease.until <= now and lease.holds_something], now)
+        ended = [lease for lease in self._of.values() if lease.until <= now and lease.holds_something]
+        for at in range(0, len(ended), AT_ONCE):
+            self._give_back(ended[at : at + AT_ONCE], now)
         for key, lease in list(self._of.items()):
             if not lease.running and lease.second < now - FORGET_S:
                 del self._of[key]
@@ -282,40 +284,27 @@ class Leases:
                 lease.tokens -= more
             elif more:
                 lease.late[at] = lease.late.get(at, 0) + more
-            if not lease.unsaved:
-                self._unsaved.append(lease)
-            lease.unsaved += 1
-            lease.unsaved_tokens += tokens
-            lease.unsaved_micros += micros
+            lease.new_requests += 1
+            lease.new_tokens += tokens
+            if lease.budgeted:
+                if not lease.unsaved:
+                    self._unsaved.append(lease)
+                lease.unsaved += 1
+                lease.unsaved_tokens += tokens
+                lease.unsaved_micros += micros
             if not lease.until:
                 self._give_back([lease], self._clock())
 
     def _save(self, lease: Lease) -> None:
-        requests, tokens, micros = lease.unsaved, lease.unsaved_tokens, lease.unsaved_micros
-        if not requests:
-            return
-        lease.unsaved = lease.unsaved_tokens = lease.unsaved_micros = 0
-        month = self._meter.month_now()
-        if month != lease.month:
-            self._note(lease)
-            lease.month = month
-        if lease.budgeted:
-            self._meter.spend(lease.holder, month, requests=requests, tokens=tokens, micros=micros)
-        lease.new_requests += requests
-        lease.new_tokens += tokens
-        lease.new_micros += micros
-
-    def _note(self, lease: Lease) -> None:
-        """What is new is written down with the meter's next `flush`, for the month in which it was counted."""
-        if lease.new_requests:
-            self._meter.note(
+        if lease.unsaved:
+            self._meter.spend(
                 lease.holder,
-                month=lease.month,
-                requests=lease.new_requests,
-                tokens=lease.new_tokens,
-                micros=lease.new_micros,
+                lease.month,
+                requests=lease.unsaved,
+                tokens=lease.unsaved_tokens,
+                micros=lease.unsaved_micros,
             )
-            lease.new_requests = lease.new_tokens = lease.new_micros = 0
+            lease.unsaved = lease.unsaved_tokens = lease.unsaved_micros = 0
 
     # Blocks ------------------------------------------------------------------------------------------------------
 
@@ -357,8 +346,15 @@ class Leases:
                 if lease.budgeted:
                     self._meter.take_back(words, lease.holder, lease.micros + lease.spent)
         for lease in leases:
-            self._note(lease)
-            lease.requests = lease.tokens = lease.micros = lease.spent = 0
+            if lease.new_requests:
+                self._meter.note(
+                    lease.holder,
+                    month=lease.month,
+                    requests=lease.new_requests,
+                    tokens=lease.new_tokens,
+                    micros=lease.spent,
+                )
+            lease.requests = lease.tokens = lease.micros = lease.spent = lease.new_requests = lease.new_tokens = 0
             lease.until = 0.0
 
 
