@@ -261,7 +261,7 @@ def test_a_negative_number_makes_no_sense(workspace: Workspace, name: str) -> No
 
 
 def test_a_region_has_its_own_price_or_the_plan_says_that_it_is_not_known(workspace: Workspace) -> None:
-    asking_limit = asking(workspace, first_token_ms=500.0)
+    asking_limit = asking(workspace, first_token_ms=800.0)
     unknown = make_plan(asking_limit, model="llama-3.1-8b", hardware=["l4"], asked=Asked(region="eu-west-1"))
     assert unknown.region == "eu-west-1"
     assert any("What l4 costs there is not known" in reason for reason in unknown.reasons)
@@ -274,7 +274,7 @@ def test_a_region_has_its_own_price_or_the_plan_says_that_it_is_not_known(worksp
     assert elsewhere.chosen is not None
     assert known.chosen.monthly == pytest.approx(4 * elsewhere.chosen.monthly)
     assert any("Place: eu-west-1, at your own price there." in reason for reason in known.reasons)
-    home = make_plan(asking(workspace, first_token_ms=500.0, residency="us"), model="llama-3.1-8b", hardware=["l4"])
+    home = make_plan(asking(workspace, first_token_ms=800.0, residency="us"), model="llama-3.1-8b", hardware=["l4"])
     assert home.region == "us", "where the data has to stay"
     with pytest.raises(InputError, match="Own racks stand in no cloud region"):
         make_plan(asking_limit, model="llama-3.1-8b", asked=Asked(own_racks=True, region="us"))

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from slipway.cli.main import app
 from slipway.deploy.benchmark import Protocol, Schedule, simulate_steps
 from slipway.deploy.fitting import errors_of
+from slipway.deploy.offline import limits_of
 from slipway.deploy.points import (
     UNRECORDED,
     match_hardware,
@@ -66,14 +67,52 @@ def test_a_user_who_asks_again_waits_for_the_steps_under_way() -> None:
     ), "an engine that does nothing reads the next prompt at once"
 
 
-def test_a_benchmark_of_tensorrt_llm_reads_one_prompt_a_step() -> None:
-    asked = {engine: point_of({**ROW, "engine": engine}, name="row") for engine in ("trtllm", "vllm")}
-    assert 1024 + 32 <= schedule_of(asked["trtllm"]).step_tokens < 2048
-    assert schedule_of(asked["vllm"]).step_tokens == 8192
-    offline = point_of({**ROW, "engine": "trtllm", "load": "offline"}, name="row")
-    assert schedule_of(offline).step_tokens == 8192
-    assert offline.setup.offline
-    assert prior_of(offline.setup).sequence < prior_of(asked["trtllm"].setup).sequence
+STEP_TOKENS = [
+    pytest.param({"engine": "vllm"}, 8192, id="vLLM's default"),
+    pytest.param({"engine": "trtllm"}, 16_384, id="a dense model of InferenceX, several prompts"),
+    pytest.param({"engine": "trtllm", "model": "gpt-oss-120b"}, 1024 + 128, id="experts, one prompt"),
+    pytest.param({"engine": "trtllm", "osl": "100"}, 1024 + 128, id="lengths that no script has, one prompt"),
+]
+
+
+@pytest.mark.parametrize(("change", "tokens"), STEP_TOKENS)
+def test_a_step_of_a_published_benchmark_reads_as_many_tokens_as_its_script_says(
+    change: dict[str, str], tokens: int
+) -> None:
+    assert schedule_of(point_of({**ROW, **change}, name="row")).step_tokens == tokens
+
+
+OFFLINE = [
+    # 70 GB of weights leave 75.3 GiB of 141; 90 % of them hold 204 answers of 2,176 tokens x 160 KiB.
+    pytest.param({"isl": "128", "osl": "2048"}, (224, 2048), id="the cache holds 204, rounded up"),
+    pytest.param({"isl": "2048", "osl": "128"}, (224, 3584), id="204 x 17 tokens arrive in a step"),
+    pytest.param({"isl": "20000", "osl": "2000"}, (64, 20_064), id="a whole prompt fits"),
+    pytest.param({"isl": "1", "osl": "3"}, (4096, 5632), id="no more than 4,096 sequences"),
+    pytest.param({"isl": "128", "osl": "2048", "pp": "2"}, (384, 2048), id="shared between two stages"),
+    pytest.param({"isl": "128", "osl": "128", "hardware": "L4"}, (64, 2048), id="weights that do not fit"),
+]
+
+
+@pytest.mark.parametrize(("change", "wanted"), OFFLINE)
+def test_a_run_for_the_most_throughput_is_set_up_as_tensorrt_llm_does(
+    change: dict[str, str], wanted: tuple[int, int]
+) -> None:
+    row = {**ROW, "engine": "trtllm", "hardware": "H200-SXM", "tp": "1", "load": "offline", **change}
+    point = point_of(row, name="row")
+    protocol, stages = point.protocol, point.setup.split.pipeline
+    limits = limits_of(point.setup, input_tokens=protocol.input_tokens, output_tokens=protocol.output_tokens)
+    assert (limits.sequences, limits.tokens) == wanted
+    assert protocol.users == limits.sequences * stages
+    assert schedule_of(point).step_tokens == limits.tokens * stages
+
+
+def test_without_a_server_a_sequence_costs_the_host_less_but_not_over_stages() -> None:
+    served, offline, staged = (
+        prior_of(point_of({**ROW, "engine": "trtllm", **change}, name="row").setup).sequence
+        for change in ({}, {"load": "offline"}, {"load": "offline", "pp": "4"})
+    )
+    assert offline < served
+    assert staged == served
 
 
 WAITING = [

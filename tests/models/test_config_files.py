@@ -12,7 +12,7 @@ from slipway.domain.errors import FileBroken
 from slipway.models.architectures import find_model, read_config
 from slipway.models.hardware import find_hardware
 from slipway.models.memory import kv_bytes, kv_bytes_per_token
-from slipway.models.roofline import Speed, Split, Work, facts_of, step_seconds
+from slipway.models.roofline import Speed, Split, Work, facts_of, kernel_prior, step_seconds
 
 PUBLISHED: dict[str, tuple[float, float, float, dict[str, Any]]] = {
     # name: published billions, of them for a token, bytes of cache a token in 16 bits, config.json
@@ -328,9 +328,48 @@ def test_a_prompt_pays_for_what_moves_between_its_products() -> None:
     without = facts._replace(activation_bytes=0.0)
     work = Work(tokens=4096.0, sequences=0.0, context=0.0, attention=0.0)
     moved = float(step_seconds(facts, Speed(), work)) - float(step_seconds(without, Speed(), work))
-    # A layer: norms 2 x 5,120 x 7, queries, keys and values 10,240 x 4 + 8,192 x 5, gate 51,200 x 5.
-    byte = 64 * (2 * 5120 * 7 + 10_240 * 4 + 8192 * 5 + 51_200 * 4 + 51_200)
+    # A layer: norms 2 x 5,120 x 7, queries, keys and values 10,240 x 4 + 8,192 x 5, norms of queries and keys
+    # 9,216 x 4, gate 51,200 x 5.
+    byte = 64 * (2 * 5120 * 7 + 10_240 * 4 + 8192 * 5 + 9216 * 4 + 51_200 * 4 + 51_200)
     assert moved == pytest.approx(4096 * byte / (find_hardware("h100-sxm").bandwidth_gb_s * 1e9 * 0.75))
+
+
+def test_only_tokens_that_are_answered_pass_through_the_head() -> None:
+    shape = find_model("qwen3-8b")
+    wider = replace(shape, vocabulary=2 * shape.vocabulary, parameters=shape.parameters + 2 * 151_936 * 4096)
+    wider = replace(wider, active_parameters=wider.parameters)
+    more = [
+        _step_s(wider, tokens, sequences) - _step_s(shape, tokens, sequences)
+        for tokens, sequences in ((8192, 0), (1024, 1024))
+    ]
+    # In 16 bits, whatever the other weights have; H100: 3,350 GB/s x 0.75, 989 T x 0.6.
+    assert more[0] == pytest.approx(2 * 151_936 * 4096 / (3350e9 * 0.75), rel=0.01)
+    assert more[1] == pytest.approx(2 * 151_936 * 4096 * 1024 / (989e12 * 0.6), rel=0.1)
+
+
+def test_each_stage_of_a_pipeline_has_a_step_of_its_own_and_waits_for_the_last() -> None:
+    shape, hardware = find_model("llama-3.1-8b"), find_hardware("h100-sxm")
+    work = Work(tokens=1.0, sequences=1.0, context=0.0, attention=0.0)
+    one, four = (
+        float(step_seconds(facts_of(shape, hardware, Split(pipeline=n), "fp8"), Speed(), work)) for n in (1, 4)
+    )
+    head = 2 * 128_256 * 4096 / (3350e9 * 0.75)
+    assert four - one == pytest.approx(3 * (Speed().step + Speed().sequence + head), rel=0.01)
+
+
+def test_norms_of_queries_and_keys_are_a_kernel_more_in_each_layer() -> None:
+    plain = replace(find_model("qwen3-32b"), family="llama")
+    more = _step_s(replace(plain, family="qwen3"), 1.0, 1.0) - _step_s(plain, 1.0, 1.0)
+    assert more == pytest.approx(64 * Speed().layer / 12, rel=0.05)
+
+
+def test_a_layer_in_16_bits_quantises_nothing() -> None:
+    shape, hardware = find_model("llama-3.1-8b"), find_hardware("h100-sxm")
+    layer = {name: kernel_prior(shape, hardware, name).layer for name in ("bf16", "fp8", "int4")}
+    assert layer["bf16"] == pytest.approx(float(layer["fp8"]) - 4e-6)
+    assert layer["int4"] == layer["fp8"]
+    kept = kernel_prior(find_model("gpt-oss-120b"), hardware, "int4").layer
+    assert kept == layer["bf16"], "published checkpoints of experts in 4 bits leave the other layers in 16"
 
 
 def test_norms_are_not_split_over_the_devices_of_a_layer() -> None:

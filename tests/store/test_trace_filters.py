@@ -298,6 +298,7 @@ def test_the_age_counts_from_now(store: Store, make_span: MakeSpan) -> None:
         ("session = s1", "ix_trace_project_session_started_ns"),
         ("subject = anna", "ix_trace_project_subject_started_ns"),
         ("status = ok", "ix_trace_project_started_ns"),
+        (f"release = {'ab' * 32}", "ix_trace_project_release_started_ns"),
     ],
 )
 def test_a_filter_reads_the_index_that_holds_what_it_asks_for(store: Store, query: str, index: str) -> None:

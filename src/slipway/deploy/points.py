@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from slipway.deploy.benchmark import ROUNDS, Protocol
+from slipway.deploy.offline import limits_of, requests_of
 from slipway.domain.architecture import Architecture
 from slipway.domain.errors import FileBroken, FileMissing, NotFound, RowUnusable
 from slipway.domain.hardware import Hardware, Precision
@@ -41,8 +42,6 @@ MOST = {"isl": 10_000_000, "osl": 10_000_000, "concurrency": 100_000}
 VARIED = {(1024, 1024), (1024, 8192), (8192, 1024)}
 """Lengths (prompt, answer) whose benchmark draws from 0.8 to 1 times the nominal ones. Source: InferenceX."""
 SHORTEST_VARIED = 0.8
-OFFLINE_REQUESTS = {(128, 128): 4000, (128, 2048): 3000, (500, 2000): 3000, (1000, 1000): 3000, (2048, 128): 3000}
-"""Requests of a run for the most throughput, by lengths; 1,500 for others. Source: TensorRT-LLM's overview."""
 NEAR_SIZE, FAR_SIZE = 1.6, 2.6
 """A model that is not in the catalogue may borrow the shape of a relative that is larger or smaller by this factor; the
 second is for a shape of another family."""
@@ -146,9 +145,14 @@ def point_of(row: Mapping[str, str], *, name: str, folder: Path | None = None) -
         offline=offline,
     )
     if offline:
-        users = (2048 if shape.parameters < 2e10 else 1024) * split.pipeline
-        requests = OFFLINE_REQUESTS.get((int(asked), int(said)), 1500)
-        protocol = Protocol(input_tokens=int(asked), output_tokens=int(said), users=users, requests=requests)
+        lengths = max(1, round(asked)), max(2, round(said))
+        limits = limits_of(setup, input_tokens=lengths[0], output_tokens=lengths[1])
+        protocol = Protocol(
+            input_tokens=lengths[0],
+            output_tokens=lengths[1],
+            users=limits.sequences * split.pipeline,
+            requests=requests_of(*lengths),
+        )
     else:
         users = round(_positive(row, "concurrency", name))
         if users < 1:

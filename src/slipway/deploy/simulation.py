@@ -20,6 +20,8 @@ from slipway.models.sizing import MOST_SEQUENCES
 Router = Literal["round robin", "least load"]
 Figure = Literal["first", "token", "end_to_end"]
 ROUTERS: tuple[Router, ...] = ("round robin", "least load")
+USUAL_SEQUENCES = 64.0
+"""Sequences of a step at which the cost of one of them is taken: few of them share the time that reads the head."""
 SHARED_MOST = 0.5
 """Share of the cache that may hold prefixes for requests to come."""
 
@@ -80,8 +82,8 @@ def engine_of(
 
     table = cost(Work(tokens=tokens, sequences=0.0, context=0.0, attention=0.0))
     one = Work(tokens=1.0, sequences=1.0, context=0.0, attention=0.0)
-    alone = float(cost(one._replace(sequences=0.0)))
-    per_sequence = float(cost(one)) - alone
+    many = one._replace(sequences=USUAL_SEQUENCES)
+    per_sequence = (float(cost(many)) - float(cost(one._replace(sequences=0.0)))) / USUAL_SEQUENCES
     reading = float(cost(one._replace(context=mean_tokens))) - float(cost(one))
     usual = Work(tokens=1000.0, sequences=0.0, context=0.0, attention=1000.0 * max(mean_tokens, 2.0) / 2)
     attention = float(cost(usual)) - float(cost(usual._replace(attention=0.0)))

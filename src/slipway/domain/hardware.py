@@ -12,7 +12,7 @@ Precision = Literal["bf16", "fp8", "int4"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
-    """Share of the data sheet that serving engines reach at one precision."""
+    """Share of the data sheet that kernels reach at one precision, their launches apart."""
 
     bandwidth: float
     """Streaming weights from memory."""

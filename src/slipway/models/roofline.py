@@ -68,8 +68,21 @@ class Speed(NamedTuple):
 
 PRIOR = Speed()
 """Where a fit starts, and what is assumed for an engine of which nothing is known."""
-REFERENCE = Efficiency(bandwidth=0.75, compute=0.61)
+REFERENCE = Efficiency(bandwidth=0.85, compute=0.64)
 """Share of the data sheet that kernels reach where the prior was chosen: H100 in 8 bits."""
+
+
+HEAD_NORMS = frozenset(
+    {"qwen3", "qwen3_moe", "qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "minimax_m2"}
+    | {"gemma3", "gemma3_text", "olmo2", "olmo3", "glm4_moe", "exaone4"}
+)
+"""Families with a norm on each query and key. Source: their classes in transformers."""
+KERNELS, NORM_KERNELS = 12, 1
+"""Kernels of a layer: two norms, four products and what brings their inputs into fewer bits, attention, activation.
+Norms of queries and keys are one more in TensorRT-LLM (fusedQKNormRopeKernel), two in others; one is counted."""
+QUANTISING_S = 4e-6
+"""Of the prior's time of a layer, what goes into bringing the inputs of its four products into 8 or 4 bits. Source:
+products in 8 bits start 2 to 3 us later than in 16 (aiconfigurator's kernels); graphs hide a part of it."""
 
 
 class Work(NamedTuple):
@@ -89,13 +102,18 @@ class Facts(NamedTuple):
     """What the roofline needs of a model on a group of devices; bytes, operations and seconds without prefixes."""
 
     layers: Numbers
+    launched_layers: Numbers
+    """Layers, each counted by the kernels that it launches."""
     expert_layers: Numbers
     dense_bytes: Numbers
     expert_bytes: Numbers
     experts: Numbers
     experts_per_token: Numbers
+    head_bytes: Numbers
+    """Weights of the head, in 16 bits: published checkpoints in fewer leave it so."""
     dense_flop: Numbers
     expert_flop: Numbers
+    head_flop: Numbers
     attention_flop: Numbers
     flops: Numbers
     dense_flops: Numbers
@@ -117,7 +135,7 @@ class Facts(NamedTuple):
     growth: Numbers
     """Exponent of the tokens of a step in the speed of products."""
     stages: Numbers
-    """Stages of a pipeline: each works on its share of the sequences, but one host prepares them all."""
+    """Stages of a pipeline: each works on its share of the sequences, one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +167,10 @@ def facts_of(
     sparse_layers = shape.layers - shape.dense_layers if shape.experts else 0
     in_experts = min(sparse_layers * shape.experts * expert, shape.parameters)
     embeddings = 0 if shape.tied else shape.vocabulary * shape.hidden
-    dense = max(1, shape.parameters - in_experts - embeddings)
+    head = shape.vocabulary * shape.hidden
+    dense = max(1, shape.parameters - in_experts - embeddings - head)
     active_experts = sparse_layers * shape.experts_per_token * expert
-    active_dense = max(shape.active_parameters - active_experts - embeddings, 0.3 * dense)
+    active_dense = max(shape.active_parameters - active_experts - embeddings - head, 0.3 * dense)
     kept_wide = bool(shape.experts) and precision == "int4"
     flops = hardware.tflops.get("fp4", hardware.tflops["int4"]) if precision == "int4" else hardware.tflops[precision]
     if shape.latent_rank:
@@ -160,13 +179,16 @@ def facts_of(
         a_token = 2 * shape.kv_heads * shape.head_dim * cache_bytes_each
     return Facts(
         layers=float(shape.layers),
+        launched_layers=shape.layers * (1 + (NORM_KERNELS / KERNELS if shape.family in HEAD_NORMS else 0.0)),
         expert_layers=float(sparse_layers),
         dense_bytes=dense * (2.0 if kept_wide else each),
         expert_bytes=in_experts * each,
         experts=float(max(1, shape.experts)),
         experts_per_token=float(shape.experts_per_token),
+        head_bytes=2.0 * head,
         dense_flop=2.0 * active_dense / reached,
         expert_flop=2.0 * active_experts,
+        head_flop=2.0 * head,
         attention_flop=4.0 * shape.heads * shape.head_dim,
         flops=flops * 1e12,
         dense_flops=(hardware.tflops["bf16"] if kept_wide else flops) * 1e12,
@@ -192,7 +214,9 @@ def kernel_prior(shape: Architecture, hardware: Hardware, precision: Precision) 
     kept_wide = bool(shape.experts) and precision == "int4"
     dense = hardware.efficiency["bf16" if kept_wide else precision]
     share = hardware.efficiency[precision]
+    wide = kept_wide or precision == "bf16"
     return PRIOR._replace(
+        layer=PRIOR.layer - QUANTISING_S * wide,
         weights=PRIOR.weights * dense.bandwidth / REFERENCE.bandwidth,
         products=PRIOR.products * dense.compute / REFERENCE.compute,
         expert_weights=PRIOR.expert_weights * share.bandwidth / dense.bandwidth,
@@ -201,8 +225,10 @@ def kernel_prior(shape: Architecture, hardware: Hardware, precision: Precision) 
 
 
 def step_seconds(facts: Facts, speed: Speed, work: Work) -> Numbers:
-    """Seconds of one step: overheads + weights or products, whichever is slower + activations + cache + attention
-    + all-reduce.
+    """Seconds of one step: overheads + weights or products, whichever is slower + head + activations + cache
+    + attention + all-reduce.
+
+    Only tokens that get an answer pass through the head; a prompt's last one is not counted.
 
     Of E experts k a token, T tokens touch E x (1 - (1 - k/E)^T). The layers outside the experts are kept once for each
     copy of the attention, the experts once in all.
@@ -218,8 +244,14 @@ def step_seconds(facts: Facts, speed: Speed, work: Work) -> Numbers:
     slower = slower + _smooth_maximum(
         facts.expert_bytes * touched / in_experts, facts.expert_flop * tokens / by_experts
     )
-    overhead = speed.step + facts.layers * speed.layer + facts.expert_layers * speed.expert_layer
-    overhead = overhead + facts.stages * work.sequences * speed.sequence
+    # The last stage of a pipeline alone has the head, and the slowest stage sets the pace of all.
+    answered = np.maximum(work.sequences, 1.0)
+    head = facts.stages * _smooth_maximum(
+        facts.head_bytes / (facts.split * facts.bandwidth * speed.weights),
+        facts.head_flop * answered / (facts.devices * facts.attention_flops * speed.products),
+    )
+    overhead = facts.stages * (speed.step + work.sequences * speed.sequence)
+    overhead = overhead + facts.launched_layers * speed.layer + facts.expert_layers * speed.expert_layer
     each = work.context / np.maximum(work.sequences, 1.0)
     looked_at = facts.full_layers * each + facts.windowed_layers * np.minimum(each, facts.window)
     read = looked_at * facts.cache_bytes + 2 * facts.state_bytes
@@ -229,7 +261,7 @@ def step_seconds(facts: Facts, speed: Speed, work: Work) -> Numbers:
     seen = facts.full_layers + facts.windowed_layers * np.minimum(1.0, facts.window / np.maximum(back, 1.0))
     reached = facts.devices * facts.attention_flops * speed.products * ATTENTION_SHARE
     attention = facts.attention_flop * seen * work.attention / reached
-    return overhead + slower + moving + cache + attention + _all_reduce_seconds(facts, speed, tokens)
+    return overhead + slower + head + moving + cache + attention + _all_reduce_seconds(facts, speed, tokens)
 
 
 def decode_step_s(
@@ -278,6 +310,8 @@ def _activation_bytes(shape: Architecture, split: Split, precision: Precision) -
     before = (2.0 if shape.gated else 1.0) * width
     split_over = (queries + 2 * shape.kv_heads * shape.head_dim) * 4 + queries * (4 + narrow)
     split_over += before * 4 + width * 2 * narrow
+    if shape.family in HEAD_NORMS:
+        split_over += (queries + shape.kv_heads * shape.head_dim) * 4
     devices = split.tensor * split.attention_copies
     return float(shape.layers * (norms / split.attention_copies + split_over / devices))
 

@@ -53,6 +53,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+RELEASE_DIGITS = 64
 USUAL = {"status": "ok", "session": ""}
 """Values that most traces have: they stand in no index."""
 LATENCY = trace.c.ended_ns - trace.c.started_ns
@@ -281,8 +282,8 @@ def _labelled(sign: str, value: str) -> ColumnElement[bool]:
 def _text(column: ColumnElement[Any], field: str, sign: str, value: str) -> ColumnElement[bool]:
     if sign == "~":
         held: ColumnElement[bool] = column.icontains(value, autoescape=True)
-    elif field == "release":
-        # Release ids are long hashes; their beginning is enough, as in the command line.
+    elif field == "release" and len(value) < RELEASE_DIGITS:
+        # Release ids are long hashes; their beginning is enough, as in the command line. A whole one has an index.
         held = column.startswith(value, autoescape=True)
     else:
         held = column == value

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from slipway.domain.errors import StoreError, StoreUnavailable
 from slipway.store.databases.base import Constant, databases
 
 BUSY_TIMEOUT_MS = 15_000
+ROWS_AT_ONCE = 64
+"""Of one statement."""
 
 
 @databases.register("sqlite")
@@ -88,7 +91,14 @@ class Sqlite:
         values = ", ".join(("?",) * len(columns) + tuple(map(_literal, same.values())))
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
-        raw.executemany(f"insert into {table} ({named}) values ({values})", rows)
+        insert = f"insert into {table} ({named}) values "
+        # To begin a statement costs as much as to write two rows: most are written by one that takes many.
+        many = min(ROWS_AT_ONCE, raw.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(columns))
+        whole = len(rows) - len(rows) % many
+        if whole:
+            some = (list(chain.from_iterable(rows[at : at + many])) for at in range(0, whole, many))
+            raw.executemany(insert + ", ".join([f"({values})"] * many), some)
+        raw.executemany(f"{insert}({values})", rows[whole:])
 
     def one_of(self, column: Column[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
         listed = f"[{','.join(map(str, numbers))}]"
