@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slipway.access import counters
 from slipway.access.budgets import Meter
-from slipway.access.counters import Counters
+from slipway.access.counters import ALL, UNSETTLED, Counters
 from slipway.access.leases import Account, Leases
 from slipway.access.limits import Allowance, RateLimiter
 from slipway.domain.access import Limits
@@ -264,3 +265,78 @@ def test_whatever_happens_any_sixty_seconds_hold_at_most_the_limit(steps):
         worker.leases.close()
     left = workers[0].limiter.remaining([key])
     assert (left["requests"].remaining, left["tokens"].remaining) == (limit, 10**6)
+
+
+def test_the_end_of_a_month_divides_what_is_spent_and_counts_none_of_it_twice(store, clock, crew):
+    workers, key = [crew(), crew()], a_key(monthly_budget_micros=10**6)
+    month = [datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)]
+    for worker in workers:
+        worker.meter._now = lambda: month[0]
+        worker.meter.flush()
+    one, other = workers
+    for _ in range(4):
+        one.ask(key, micros=10)
+    late = [one.begin(key, micros=100) for _ in range(3)]
+
+    def end_one() -> None:
+        one.leases.settle(late.pop(), tokens=1, micros=70)
+        one.leases.save()
+
+    month[0], clock.now = datetime(2026, 12, 1, tzinfo=UTC), clock.now + 1
+    # One ends before anybody has asked in the new month, one after another worker has, the last one after its own has.
+    end_one()
+    other.ask(key, micros=10)
+    end_one()
+    one.ask(key, micros=10)
+    end_one()
+    clock.now += 1
+    for worker in workers:
+        worker.leases.tick()
+        worker.meter.flush()
+    old, new = (store.spending.of(period)["shop"] for period in ("2026-11", "2026-12"))
+    assert (old.micros, old.requests) == (40 + 70 + 70, 6)
+    assert (new.micros, new.requests) == (10 + 10 + 70, 3)
+    # All of the rest can be spent, and nothing of it stays reserved.
+    one.meter.release(one.meter.reserve([key], 10**6 - 90))
+    row = one.counters.known_row("shop")
+    assert row is not None
+    assert list(one.counters.words[row + ALL : row + ALL + UNSETTLED]) == [0, 0, 1, 0]
+
+
+def test_a_block_whose_row_was_given_away_takes_no_row_of_others(crew, clock, monkeypatch):
+    monkeypatch.setattr(counters, "ROWS", 4)
+    worker = crew()
+    keys = [a_key(f"key {number}", requests_per_minute=10_000, tokens_per_minute=10**6) for number in range(12)]
+    open_ones = []
+    for key in keys:
+        worker.ask(key, tokens=10)
+        open_ones.append(worker.begin(key, tokens=10))
+    held = [key for key in keys if worker.counters.known_row(key.holder) is not None]
+    assert len(held) == 4
+    clock.now += 2
+    worker.leases.tick()
+    for account in open_ones:
+        worker.leases.settle(account, tokens=30, micros=0)
+    worker.leases.tick()
+    for key in held:
+        left = worker.limiter.remaining([key])
+        assert (left["requests"].remaining, left["tokens"].remaining) == (10_000 - 2, 10**6 - 40)
+
+
+def test_money_is_counted_although_there_are_more_holders_than_rows(crew, clock, monkeypatch):
+    monkeypatch.setattr(counters, "ROWS", 4)
+    workers = [crew(), crew()]
+    keys = [a_key(f"key {number}", monthly_budget_micros=10**9) for number in range(12)]
+    for worker in workers * 3:
+        open_ones = [worker.begin(key, micros=10) for key in keys]
+        for account in open_ones:
+            worker.leases.settle(account, tokens=1, micros=7)
+        worker.leases.save()
+        clock.now += 2
+        worker.leases.tick()
+        worker.meter.flush()
+    used = workers[0].meter.store.spending.of("2026-11")
+    assert [used[key.holder].micros for key in keys] == [6 * 7] * 12
+    table = workers[0].counters
+    for row in table._used():
+        assert list(table.words[row + ALL : row + ALL + UNSETTLED]) == [0, 0, 0, 0]

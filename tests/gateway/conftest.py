@@ -89,9 +89,9 @@ class Served:
         drain(self.workspace.store)
         return self.workspace.store.traces.get(id).spans
 
-    def traces(self) -> list[Any]:
+    def traces(self, **wishes: Any) -> list[Any]:
         drain(self.workspace.store)
-        return self.workspace.store.traces.list().rows
+        return self.workspace.store.traces.list(**wishes).rows
 
 
 def settings_text(url: str, more: str = "") -> str:

@@ -6,10 +6,12 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,12 @@ import httpx
 import msgspec
 import pytest
 
+from slipway.access.counters import ALL, UNSETTLED
 from slipway.access.keys import create_key, find_key
 from slipway.domain.access import Limits
+from slipway.domain.guardrail import Guardrails, RailSpec
 from slipway.gateway.admission import most_usage
-from slipway.release.channels import promote
+from slipway.release.channels import promote, shadow
 from slipway.workspace import open_workspace
 
 PRICED = "[prices.fast]\ninput = 1000.0\noutput = 1000.0\n"
@@ -330,3 +334,52 @@ def test_a_length_beyond_all_numbers_is_no_error_of_ours(metered, value):
         answer = metered.post(CHAT, raw, headers={"authorization": f"Bearer {metered.keys[name]}"})
         assert answer.status_code in (200, 429), answer.text
     assert ask(metered, "free").status_code == 200
+
+
+STAND_IN = "[routing.fallback.dead]\nunreachable = ['fast/ok']\n"
+
+
+@pytest.mark.parametrize("more", [STAND_IN, STAND_IN + "[cache]\nenabled = true\n"], ids=["no cache", "cache"])
+def test_when_all_is_quiet_nothing_is_reserved(tmp_path, mock, tools, until, more):
+    """Whatever became of requests: engines that fail, clients that leave, rails, the cache, stand-ins, shadows."""
+    limits = Limits(requests_per_minute=10**6, tokens_per_minute=10**9, monthly_budget_micros=10**12)
+    with application(tmp_path / "lamps", mock, tools, more, shop=limits) as (workspace, keys):
+        rails = Guardrails(before=(RailSpec(name="personal_data", action="block"),))
+        promote(workspace, tools.plain_release(workspace, guardrails=rails), "railed", force=True)
+        shadow(workspace, "plain", tools.plain_release(workspace, model="shadow"), share=1.0)
+        with tools.serving(workspace, keys_required=True) as served:
+            models = ["ok", "400", "429", "500", "cut", "garbage", "short", "no-usage", "reset", "error-event", "hang"]
+            odd = [body_for(CHAT, model=f"fast/{model}", stream=stream) for model in models for stream in (False, True)]
+            odd += [body_for(CHAT, model=model) for model in ("dead/ok", "nobody", "plain", "plain", "slow", "pair/ok")]
+            odd += [body_for(CHAT, model="railed") | {"messages": [{"role": "user", "content": "I am a@b.eu"}]}]
+            odd += [{"model": "plain", "messages": 3}, {"model": "plain", "messages": HELLO, "max_tokens": "x"}]
+            headers = {"authorization": f"Bearer {keys['shop']}"}
+            with ThreadPoolExecutor(16) as pool:
+                answers = list(pool.map(lambda body: served.post(CHAT, body, headers=headers), odd * 2))
+            assert {200, 400, 404, 500, 502, 504} <= {answer.status_code for answer in answers}
+            for answer in answers:
+                if "x-ratelimit-limit-requests" in answer.headers:
+                    assert 0 < int(answer.headers["x-ratelimit-remaining-requests"]) < 10**6
+                    assert 0 < int(answer.headers["x-ratelimit-remaining-tokens"]) < 10**9
+            for stream in (False, True):
+                with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))) as left:
+                    asked = json.dumps(body_for(CHAT, model="fast/hang", stream=stream)).encode()
+                    head = f"POST {CHAT} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {keys['shop']}\r\n"
+                    left.sendall(f"{head}content-length: {len(asked)}\r\n\r\n".encode() + asked)
+            gateway = served.gateway
+            table, leases = gateway._counters, gateway._services.admission._leases
+
+            def unsettled() -> list[int]:
+                with table.locked() as words:
+                    rows = list(table.known_rows.values())
+                    return [number for row in rows for number in words[row + ALL : row + ALL + UNSETTLED].tolist()]
+
+            def quiet() -> bool:
+                running = gateway._counts.in_flight or any(lease.running for lease in leases._of.values())
+                return not running and not any(unsettled())
+
+            assert until(quiet), unsettled()
+            rows = served.traces(limit=500)
+            # Nobody asked for what a shadow answers.
+            paid = [row.cost_micros for row in rows if row.model != "shadow"]
+            assert spent(served, "shop") == sum(paid) > 5 * COST

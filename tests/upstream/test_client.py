@@ -18,6 +18,7 @@ from slipway.domain.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from slipway.upstream import pool
 from slipway.upstream.client import Deadlines, HttpClient
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
@@ -95,6 +96,27 @@ async def test_an_idle_connection_that_the_server_closed_is_replaced_silently(se
         assert await response.read() == b"hello"
         await asyncio.sleep(0.02)
     assert server.connections == 3
+
+
+@pytest.mark.parametrize("new_client", [HttpClient], indirect=True, ids=["own"])
+async def test_what_a_burst_left_open_is_closed_although_traffic_goes_on(serve, new_client, monkeypatch):
+    monkeypatch.setattr(pool, "KEEP_IDLE_S", 0.2)
+    left = 0
+
+    async def slow(scripted, reader, writer):
+        nonlocal left
+        while await scripted.request(reader):
+            await asyncio.sleep(0.02)
+            writer.write(OK)
+        left += 1
+
+    server, client = await serve(slow), new_client()
+    await asyncio.gather(*(fetch(server.url, client) for _ in range(20)))
+    assert server.connections == 20
+    for _ in range(20):
+        await fetch(server.url, client)
+    assert server.connections == 20
+    assert left == 19
 
 
 async def test_a_connection_closed_in_the_moment_of_reuse_is_tried_once_more(serve, new_client):

@@ -90,9 +90,10 @@ def test_what_is_not_the_same_is_left_to_the_parser(message):
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:5\r\n\r\nhello",
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 \r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 5\r\n\r\nhello" % (b"a" * 8192),
     ],
 )
-def test_a_head_that_says_more_or_less_than_a_length_is_not_kept(head):
+def test_a_head_that_says_more_or_less_than_a_length_or_is_very_long_is_not_kept(head):
     assert KnownHead.of(head, Read(head).headers) is None
 
 

@@ -230,6 +230,8 @@ class Meter:
 
     def take_back(self, words: memoryview, holder: str, micros: int) -> None:
         """Ends the reservation of money, be it that it was spent or that it was not. What was spent counts for all."""
+        if self._counters.known_row(holder) is None:
+            return  # the row was given away, and the reservation with it
         row = self._row(words, holder, self.month_now())
         self._counters.add(row, RESERVED, -micros)
         self._counters.sum_up(row)
@@ -249,6 +251,8 @@ class Meter:
                 return
         with counters.locked() as words:
             row = self._row(words, holder, self.month_now())
+            if words[row + PERIOD] != month:
+                return  # no budget of this month is used up by what belongs to the last one
             for which, amount in ((MICROS, micros), (CALLS, requests), (TOKENS_USED, tokens)):
                 counters.add(row, which, amount)
 

@@ -29,6 +29,9 @@ PART = 256
 AGAIN_S = 1.0
 """How long a holder that is near a limit is not asked about blocks."""
 FORGET_S = 60.0
+"""After how long a lease that nobody used is made anew when somebody does."""
+AT_ONCE = 64
+"""Leases that are given back under one lock: other workers wait for it."""
 
 
 class Lease:
@@ -259,7 +262,9 @@ class Leases:
     def tick(self) -> None:
         """Gives back what nobody needed of blocks that have ended. Once a second or so."""
         now = self._clock()
-        self._give_back([lease for lease in self._of.values() if lease.until <= now and lease.holds_something], now)
+        ended = [lease for lease in self._of.values() if lease.until <= now and lease.holds_something]
+        for at in range(0, len(ended), AT_ONCE):
+            self._give_back(ended[at : at + AT_ONCE], now)
         for key, lease in list(self._of.items()):
             if not lease.running and lease.second < now - FORGET_S:
                 del self._of[key]

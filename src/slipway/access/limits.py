@@ -100,7 +100,7 @@ class RateLimiter:
                     continue
                 window = self._counters.row(one.holder) + TOKENS
                 _advance(words, window, now)
-                if now - at < SECONDS:
+                if words[window] - at < SECONDS:
                     _add(words, window, at, tokens - taken)
                 elif tokens > taken:
                     _add(words, window, now, tokens - taken)
@@ -131,14 +131,17 @@ class RateLimiter:
         tokens: Mapping[int, int],
     ) -> None:
         """Corrects what was counted in some seconds by what is to be added there."""
+        row = self._counters.known_row(allowance.holder)
+        if row is None:
+            return  # the row was given away, and what was counted with it
         for (start, limit), amounts in zip(_windows(allowance.limits), (requests, tokens), strict=True):
             if limit is None:
                 continue
-            window = self._counters.row(allowance.holder) + start
+            window = row + start
             _advance(words, window, now)
             for second, amount in amounts.items():
-                if now - second < SECONDS:
-                    # The row may have been given away meanwhile: nothing is taken off that was not counted here.
+                if words[window] - second < SECONDS:
+                    # It may have been given away and come back: nothing is taken off that was not counted here.
                     _add(words, window, second, max(amount, -words[window + 2 + second % SECONDS]))
                 elif amount > 0:
                     _add(words, window, now, amount)

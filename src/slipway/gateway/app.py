@@ -351,6 +351,7 @@ class Gateway:
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts to watch the clients of calls that have run for a while; what was set aside for nobody goes back."""
+        self._looking = loop.call_later(LOOK_EVERY_S, self._look, loop)
         self._services.admission.tick()
         now = time.perf_counter()
         for call in self._running:
@@ -359,7 +360,6 @@ class Gateway:
                 task = loop.create_task(_cancel_when_left(call))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-        self._looking = loop.call_later(LOOK_EVERY_S, self._look, loop)
 
     # Probes ---------------------------------------------------------------------------------------------------------
 

@@ -156,7 +156,10 @@ class Express:
             except Exception:
                 log.exception("an answer could not be sent")
         for passing, _, _ in done:
-            passing.finish()
+            try:
+                passing.finish()
+            except Exception:
+                log.exception("an answer could not be counted")
 
 
 class Passing:

@@ -17,6 +17,7 @@ HEADERS_LIMIT = 64 * 1024
 LARGE = 16384
 """Bytes from which a body is written by itself, and may still be on its way when the answer is there."""
 FOREVER = float("inf")
+GOOD = b"HTTP/1.1 200 "
 
 Header = tuple[bytes, bytes]
 
@@ -34,6 +35,7 @@ class Exchange:
         "listener",
         "max_bytes",
         "received",
+        "sent",
         "started",
         "status",
         "taker",
@@ -48,6 +50,8 @@ class Exchange:
         self.buffer: list[bytes] = []
         self.buffered = 0
         self.received = 0
+        self.sent = False
+        """Whether the request was handed to the operating system."""
         self.started = False
         self.done = False
         self.error: UpstreamError | None = None
@@ -217,6 +221,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if self._exchange is not exchange or transport is None:
             return
+        exchange.sent = True
         try:
             for piece in pieces:
                 transport.write(piece)
@@ -302,6 +307,9 @@ class Connection(asyncio.Protocol):
             # Bytes that nobody asked for: whatever they are, this connection cannot be trusted with another request.
             self.abort()
             return
+        if not exchange.sent:
+            self._fail(ConnectionBroken(self.origin, "it spoke before it was asked", answered=False))
+            return
         first = not exchange.started and not self._header_bytes
         if first and self._known is not None and self._come_known(self._known, exchange, data):
             return
@@ -327,7 +335,9 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
                 exchange.tell()
         if exchange.done:
-            if first and exchange.status == 200 and exchange.error is None and self._in_vain < MOST_IN_VAIN:
+            # Hints may come before an answer, with a head that says a length too.
+            good = data.startswith(GOOD) and exchange.error is None
+            if first and good and self._in_vain < MOST_IN_VAIN:
                 self._known = KnownHead.of(data, exchange.headers)
                 self._in_vain += 1
             exchange.wake()

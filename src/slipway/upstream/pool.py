@@ -83,7 +83,8 @@ class Host:
     __slots__ = ("free", "open", "waiters")
 
     def __init__(self) -> None:
-        self.free: list[Connection] = []
+        self.free: deque[Connection] = deque()
+        """In the order in which they became free."""
         self.open = 0
         self.waiters: deque[asyncio.Future[None]] = deque()
 
@@ -176,15 +177,14 @@ class Pool:
         return self._free_connection(host) if host is not None and host.free else None
 
     def _free_connection(self, host: Host) -> Connection | None:
-        oldest = self._loop.time() - KEEP_IDLE_S
-        while host.free:
-            connection = host.free.pop()
-            if connection.closed:
-                continue
-            if connection.free_since < oldest:
-                connection.abort()
-                continue
-            return connection
+        free, oldest = host.free, self._loop.time() - KEEP_IDLE_S
+        # The newest is used first, so that what a burst has left grows old, and goes.
+        while free and free[0].free_since < oldest:
+            free.popleft().abort()
+        while free:
+            connection = free.pop()
+            if not connection.closed:
+                return connection
         return None
 
     async def _new_connection(self, host: Host, request: Prepared, deadlines: Deadlines) -> Connection:
