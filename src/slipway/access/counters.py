@@ -105,7 +105,7 @@ class Counters:
             self._map = mmap.mmap(self._file, size)
         self._shared = self._file >= 0 and fcntl is not None
         self.words = memoryview(self._map).cast("q")
-        self._thread = self.own = threading.Lock()
+        self.own = threading.Lock()
         """Held while this worker adds to its own unsettled numbers, which no other one changes while it lives. The sums
         over all workers follow with `sum_up`."""
         self._rows: dict[str, int] = {}
@@ -127,12 +127,12 @@ class Counters:
     # Not by `contextmanager`, which costs as much as all that is done inside.
 
     def __enter__(self) -> memoryview:
-        self._thread.acquire()
+        self.own.acquire()
         if self._shared:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX)
             except BaseException:
-                self._thread.release()
+                self.own.release()
                 raise
         return self.words
 
@@ -141,7 +141,7 @@ class Counters:
             if self._shared:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
         finally:
-            self._thread.release()
+            self.own.release()
 
     def row(self, holder: str) -> int:
         """Where the words of a holder begin; a new row where there is none. Under `locked`.

@@ -268,8 +268,7 @@ class Passing:
             target=self._target,
             verdicts=self._verdicts,
         ).record("cancelled")
-        self._express.leave(self)
-        self._express.finish(call)
+        self.finish()
 
     def _came(self, exchange: Exchange) -> None:
         """The engine's answer is there, or what became of it."""
