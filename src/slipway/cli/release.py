@@ -24,14 +24,22 @@ ChannelName = Annotated[str, typer.Option("--channel", help="Channel; empty is t
 @app.command()
 def cut(
     note: Annotated[str, typer.Option(help="What this release is for.")] = "",
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="No prompt and no index: forwards to the model of [release], behind the rails."),
+    ] = False,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Cut a release from slipway.toml, the prompt files and the latest index."""
-    from slipway.release.parts import cut_release
+    from slipway.release.parts import cut_plain_release, cut_release
 
     with open_here(folder) as workspace:
-        release = cut_release(workspace, note=note)
+        if plain:
+            chosen = workspace.settings.release
+            release = cut_plain_release(workspace, engine=chosen.engine, model=chosen.model, note=note)
+        else:
+            release = cut_release(workspace, note=note)
         show(release, as_json=as_json, text=_describe)
 
 

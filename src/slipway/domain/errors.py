@@ -229,6 +229,10 @@ class EngineTimeout(EngineError):
         super().__init__(f"Engine '{engine}' gave no {phase} within {seconds:g} s. Try again, or raise its timeout.")
 
 
+OUR_ACCOUNT = frozenset({401, 402, 403, 407})
+"""An engine refused our own key or account: no fault of the client's."""
+
+
 class EngineRefused(EngineError):
     """An engine answered with an error status; `status` and `body` are what it said."""
 
@@ -236,9 +240,8 @@ class EngineRefused(EngineError):
 
     def __init__(self, engine: str, status: int, body: str, *, retry_after_s: float | None = None) -> None:
         self.engine, self.status, self.body, self.retry_after_s = engine, status, body, retry_after_s
-        self.retryable = status == 429 or status >= 500
-        # That our own credentials were refused is no fault of the client's.
-        self.http_status = status if 400 <= status < 500 and status not in (401, 403, 407) else 502
+        self.retryable = status in (408, 429) or status >= 500
+        self.http_status = status if 400 <= status < 500 and status not in OUR_ACCOUNT else 502
         super().__init__(f"Engine '{engine}' answered {status}: {body[:300]}")
 
 

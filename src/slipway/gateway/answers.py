@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from slipway.domain.answer import Answer, AnswerPiece
 from slipway.domain.decoding import Decoding
 from slipway.domain.errors import (
+    OUR_ACCOUNT,
     Blocked,
     EngineError,
     EngineRefused,
@@ -162,7 +163,7 @@ class GatewayDetour:
         match failure:
             case EngineRefused(status=429):
                 breakers.limited(*_upstream(model, address), failure, rest_s=failure.retry_after_s or 0.0)
-            case EngineRefused() if failure.status < 500:
+            case EngineRefused() if failure.status < 500 and failure.status != 408:
                 breakers.succeeded(*_upstream(model, address))
             case _:
                 breakers.failed(*_upstream(model, address), failure)
@@ -172,7 +173,7 @@ class GatewayDetour:
 
     def others(self, failure: EngineError) -> list[Model]:
         """A request that is wrong in itself would be wrong for the others too."""
-        ours = isinstance(failure, EngineRefused) and failure.status in (401, 403, 407)
+        ours = isinstance(failure, EngineRefused) and failure.status in OUR_ACCOUNT
         filtered = isinstance(failure, EngineRefused) and is_filtered(failure.status, failure.body.encode())
         if not (failure.retryable or ours or filtered or isinstance(failure, EngineResting)):
             return []

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from slipway.domain.errors import ConnectionBroken, SlipwayError
+from slipway.domain.errors import SlipwayError
 from slipway.domain.guardrail import Verdict
 from slipway.gateway.call import Call, Receive, Scope, Send
 from slipway.gateway.failures import FILTERED
@@ -40,7 +40,7 @@ from slipway.gateway.snapshot import Snapshot
 from slipway.gateway.targets import Target
 from slipway.gateway.upstream_calls import LARGEST_ANSWER, Begun
 from slipway.upstream.connection import Connection, Exchange
-from slipway.upstream.pool import STALE_WITHIN_S, StreamedResponse
+from slipway.upstream.pool import STALE_WITHIN_S, StreamedResponse, was_closing
 from slipway.wire.errors import UNREADABLE
 from slipway.wire.openai import Completion, read_completion, read_fields
 
@@ -320,16 +320,11 @@ class Passing:
     def _go_on_with(self, exchange: Exchange) -> None:
         """Hands over what the engine has answered so far, or how it failed."""
         error = exchange.error
-        stale = (
-            self._reused
-            and isinstance(error, ConnectionBroken)
-            and not error.answered
-            and time.perf_counter() - self._sent_at < STALE_WITHIN_S
-        )
         came: StreamedResponse | Exception | None
-        if stale:
-            # A server may close an idle connection in the very moment we reuse it: then the request is sent anew.
-            came = None
+        if self._reused and was_closing(exchange) and time.perf_counter() - self._sent_at < STALE_WITHIN_S:
+            if exchange.connection is not None:
+                exchange.connection.give_up()
+            came = None  # it is sent anew
         elif error is not None and not exchange.started:
             came = error
         else:
@@ -368,9 +363,7 @@ def _whole(exchange: Exchange) -> Completion | None:
     except (ValueError, RecursionError):
         return None
     choices = said.choices
-    if said.error is not None and not choices:
-        return None
-    return None if choices and choices[0].finish_reason == FILTERED else said
+    return said if choices and choices[0].finish_reason != FILTERED else None
 
 
 async def _raise(wrong: Exception) -> None:

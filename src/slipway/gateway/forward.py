@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
-from slipway.domain.errors import Blocked, EngineGarbled, SlipwayError, UpstreamError
+from slipway.domain.errors import OUR_ACCOUNT, Blocked, EngineGarbled, SlipwayError, UpstreamError
 from slipway.domain.guardrail import Guardrails, Verdict
 from slipway.domain.message import Usage
 from slipway.domain.routing import FailureKind
@@ -45,7 +45,6 @@ KEPT_BYTES = 1024 * 1024
 """Of a longer stream a trace keeps the beginning, and the end for its usage."""
 KEPT_HEADERS = frozenset({b"retry-after", b"content-encoding"})
 CHAT = "chat/completions"
-OWN_CREDENTIALS = (401, 403, 407)
 Json = bytes | memoryview
 KINDS: Mapping[str, SpanKind] = {CHAT: "chat", "messages": "chat", "embeddings": "embeddings"}
 
@@ -196,7 +195,7 @@ class Passage:
         if asking.target is not target:
             target = self._target = self._stand_in(asking.target)
         status = passed.response.status
-        if status in OWN_CREDENTIALS:
+        if status in OUR_ACCOUNT:
             raise refused(target.engine, passed.response, error_text(passed.body))
         if status >= 400:
             await self._pass_error(passed)

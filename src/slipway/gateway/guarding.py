@@ -129,7 +129,9 @@ class GuardedStream:
         event = msgspec.json.decode(data)
         choices = event.get("choices") if isinstance(event, dict) else None
         if not choices:
-            return write_event(data)
+            # What was said before an error comes before it. An event may have been written in several lines.
+            said = self._unsaid() if isinstance(event, dict) and event.get("error") else b""
+            return said + write_event(data if b"\n" not in data else msgspec.json.encode(event))
         if not self._frame:
             self._frame = {key: value for key, value in event.items() if key not in ("choices", "usage")}
         held = False

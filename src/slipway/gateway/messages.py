@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import msgspec
 
-from slipway.domain.errors import RequestInvalid
+from slipway.domain.errors import OUR_ACCOUNT, RequestInvalid
 from slipway.gateway.call import Call
 from slipway.gateway.chat import complete_routed
 from slipway.gateway.fields import read_model
-from slipway.gateway.forward import OWN_CREDENTIALS, forward
+from slipway.gateway.forward import forward
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
 from slipway.gateway.targets import NO_RAILS, Target
@@ -96,7 +96,7 @@ async def count_message_tokens(call: Call, services: Services) -> None:
         )
         passed = await asking.ask()
         status = passed.response.status
-        if status in OWN_CREDENTIALS:
+        if status in OUR_ACCOUNT:
             raise refused(target.engine, passed.response, error_text(passed.body))
         if status not in NO_SUCH_PATH:
             call.native = True

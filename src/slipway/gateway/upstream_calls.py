@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from slipway.domain.errors import EngineError, EngineGarbled, EngineRefused, EngineResting, EngineTimeout, UpstreamError
+from slipway.domain.errors import (
+    OUR_ACCOUNT,
+    EngineError,
+    EngineGarbled,
+    EngineRefused,
+    EngineResting,
+    EngineTimeout,
+    UpstreamError,
+)
 from slipway.domain.routing import FailureKind
 from slipway.gateway.breakers import Breakers
 from slipway.gateway.failures import FILTERED, failure_kind, is_filtered
@@ -29,6 +37,11 @@ ATTEMPTS = 2
 LONGEST_WAIT_S = 2.0
 EVENTS = b"text/event-stream"
 EVENT_END = re.compile(rb"\n\r?\n|\r\r")
+SAID = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data: ?(?!\[DONE\])")
+"""The beginning of an event that says more than that the stream is over."""
+SILENCE = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
+"""Comments and empty lines before the first event of a stream."""
+LONGEST_SILENCE_S = 60.0
 LONGEST_FIRST = 64 * 1024
 """Of the first event of a stream that is waited for to its end."""
 LARGEST_ANSWER = 256 * 1024 * 1024
@@ -238,10 +251,10 @@ class Asking:
             if status == 429:
                 breakers.limited(*upstream, failure, rest_s=failure.retry_after_s or 0.0)
                 return failure, answer
-            if status < 500:
+            if status < 500 and status != 408:
                 if breakers:
                     breakers.succeeded(*upstream)
-                instead = self._others_for(failure_kind(failure)) if _ours(status) or filtered else ()
+                instead = self._others_for(failure_kind(failure)) if status in OUR_ACCOUNT or filtered else ()
                 return (failure if instead else None), answer
         breakers.failed(*upstream, failure)
         return failure, answer
@@ -266,31 +279,45 @@ class Asking:
         return await self._read(target, response)
 
     async def _read(self, target: Target, response: Response) -> Passed:
-        if 300 <= response.status < 400:
+        status = response.status
+        if status >= 600:
+            response.close()
+            raise EngineGarbled(target.engine, f"its status is {status}, which HTTP does not have")
+        if 300 <= status < 400:
             response.close()
             where = (response.header(b"location") or b"somewhere").decode("latin-1")
             raise EngineGarbled(
-                target.engine, f"it redirects ({response.status}) to {where}, which is not followed; correct base_url"
+                target.engine, f"it redirects ({status}) to {where}, which is not followed; correct base_url"
             )
         packed = response.header(b"content-encoding") or b"identity"
-        if packed != b"identity" and response.status < 400:
+        if packed != b"identity" and status < 400:
             response.close()
             how = packed.decode("latin-1")
             raise EngineGarbled(target.engine, f"it is packed as '{how}', although nothing of that was asked for")
-        if self._stream and response.status < 400 and (response.header(b"content-type") or b"").startswith(EVENTS):
+        if self._stream and status < 400 and (response.header(b"content-type") or b"").startswith(EVENTS):
+            until = time.monotonic() + (target.deadlines.first_byte_s or LONGEST_SILENCE_S)
             first = await response.piece()
             # Half an event helps nobody; a whole one may say that all is lost, while others can still be asked.
-            while len(first) < LONGEST_FIRST and not response.complete and not EVENT_END.search(first):
+            # Comments, by which an engine says that it thinks, are none, and waited out no longer than a first byte.
+            while len(first) < LONGEST_FIRST and not response.complete and not _has_event(first, until):
                 more = await response.piece()
                 if not more:
                     break
                 first += more
-            if not first:
-                raise EngineGarbled(target.engine, "the stream is empty")
+            if SAID.search(first) is None and (not first or response.complete or b"[DONE]" in first):
+                response.close()
+                raise EngineGarbled(target.engine, "the stream says nothing" if first else "the stream is empty")
             return Passed(response, first, True)
         whole = await response.read()
-        said = None if response.status >= 400 else _understood(whole, target)
+        said = None if status >= 400 else _understood(whole, target, self._path)
         return Passed(response, whole, False, said)
+
+
+def _has_event(first: bytes, until: float) -> bool:
+    """Whether the beginning of a stream holds a whole event; after `until` comments will do."""
+    silent = SILENCE.match(first)
+    begin = silent.end() if silent is not None else 0
+    return EVENT_END.search(first, begin) is not None or (begin > 0 and time.monotonic() > until)
 
 
 def told_error(said: Completion) -> Any:
@@ -311,28 +338,29 @@ def _told(answer: Passed) -> Any:
         return None
 
 
-def _ours(status: int) -> bool:
-    """Whether the engine refused our own credentials: no fault of the client's."""
-    return status in (401, 403, 407)
-
-
 def _was_filtered(said: Completion) -> bool:
     choices = said.choices
     return choices is not None and len(choices) > 0 and choices[0].finish_reason == FILTERED
 
 
-def _understood(body: bytes, target: Target) -> Completion | None:
-    """What an answer says; None where it is JSON of another shape. Raises `EngineGarbled` where it is no JSON."""
+def _understood(body: bytes, target: Target, path: str) -> Completion | None:
+    """What an answer says; None where it is an object of another shape. Raises `EngineGarbled` for all else."""
     if not body:
         raise EngineGarbled(target.engine, "it is empty")
     try:
-        return read_completion(body)
+        said = read_completion(body)
     except msgspec.ValidationError:
         pass
     except (ValueError, RecursionError) as wrong:
         raise EngineGarbled(target.engine, "it is not JSON") from wrong
+    else:
+        if path == "chat/completions" and said.choices is None and said.error is None:
+            raise EngineGarbled(target.engine, "it holds no choices")
+        return said
     try:
-        msgspec.json.decode(body, type=msgspec.Raw)
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError as wrong:
+        raise EngineGarbled(target.engine, "it is JSON, but no object") from wrong
     except (ValueError, RecursionError) as wrong:
         raise EngineGarbled(target.engine, "it is not JSON") from wrong
     return None

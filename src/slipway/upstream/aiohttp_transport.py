@@ -81,13 +81,18 @@ class AiohttpTransport:
         while True:
             attempt = Attempt(request.origin, deadlines, loop)
             try:
-                return await sessions.send(
+                response = await sessions.send(
                     request, attempt, extra=extra, body=body, max_bytes=max_bytes, fresh=fresh, proxy=proxy
                 )
+                if response.status != 408 or fresh or not attempt.just_reused():
+                    return response
+                # Meant for nobody, said in the very moment in which an idle connection was reused.
+                response.close()
+                fresh = True
             except ConnectionBroken as error:
                 # A server may close an idle connection in the very moment it is reused. It closed before it read us, so
                 # asking again on a new connection repeats nothing.
-                if fresh or not attempt.reused or loop.time() - attempt.sent_at >= STALE_WITHIN_S or error.answered:
+                if fresh or not attempt.just_reused() or error.answered:
                     raise
                 fresh = True
             except ConnectFailed:
@@ -249,6 +254,10 @@ class Attempt:
         assert self.limit is not None
         if not self.limit.expired():
             self.limit.reschedule(None if wait_s is None else self._loop.time() + wait_s)
+
+    def just_reused(self) -> bool:
+        """Whether the request went out a moment ago, on a connection that was used before."""
+        return self.reused and self._loop.time() - self.sent_at < STALE_WITHIN_S
 
     def too_late(self) -> UpstreamTimeout:
         return UpstreamTimeout(self.origin, self._phase, self._wait_s or 0.0)

@@ -1,5 +1,8 @@
 """What a failed call to another machine means for the engine or embedder that made it."""
 
+import time
+from email.utils import parsedate_to_datetime
+
 from slipway.domain.errors import (
     ConnectFailed,
     ConnectionBroken,
@@ -42,8 +45,15 @@ def refused(engine: str, response: Response, text: str, *, status: int | None = 
 
 
 def retry_after_s(response: Response) -> float | None:
+    """Seconds that Retry-After asks for, in seconds or as a date (RFC 9110, 10.2.3); None where it says neither."""
     value = response.header(b"retry-after")
+    if value is None:
+        return None
     try:
-        return max(0.0, float(value)) if value is not None else None
+        return max(0.0, float(value))
     except ValueError:
-        return None  # a date: too far away to wait for
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value.decode("latin-1")).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None

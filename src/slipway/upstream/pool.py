@@ -156,19 +156,13 @@ class Pool:
                     exchange.connection.give_up()
                 raise
             error = exchange.error
-            if error is None or exchange.started:
-                return StreamedResponse(exchange)
-            # A server may close an idle connection in the very moment we reuse it. It closed before it read us, so
-            # asking again on a new connection repeats nothing.
-            if (
-                reused
-                and not fresh
-                and isinstance(error, ConnectionBroken)
-                and not error.answered
-                and self._loop.time() - sent_at < STALE_WITHIN_S
-            ):
+            if reused and not fresh and was_closing(exchange) and self._loop.time() - sent_at < STALE_WITHIN_S:
+                if exchange.connection is not None:
+                    exchange.connection.give_up()
                 fresh = True
                 continue
+            if error is None or exchange.started:
+                return StreamedResponse(exchange)
             raise error
 
     def free_connection(self, request: Prepared) -> Connection | None:
@@ -315,6 +309,14 @@ class Pools:
                 del self._pools[other]
             pool = self._pools[loop] = Pool(loop, per_host=self._per_host, tls=self._tls, lookup=self._lookup)
         return pool.send(request, extra=extra, body=body, deadlines=deadlines, max_bytes=max_bytes, fresh=fresh)
+
+
+def was_closing(exchange: Exchange) -> bool:
+    """Whether the server seems to have closed an idle connection in the very moment we reused it, some with a 408 that
+    was meant for nobody. It closed before it read us, so asking again on a new connection repeats nothing."""
+    if exchange.started:
+        return exchange.status == 408
+    return isinstance(exchange.error, ConnectionBroken) and not exchange.error.answered
 
 
 def is_address(host: str) -> bool:

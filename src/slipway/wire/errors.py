@@ -73,7 +73,7 @@ def error_text(body: bytes) -> str:
         text = body[:LONGEST_PAGE].decode("utf-8", "replace")
         if text.lstrip()[:1] == "<":
             text = " ".join(unescape(TAGS.sub(" ", text)).split())
-        return text[:300].strip()
+        return text[:300].strip() or "it gave no reason"
     return message_in(found)
 
 

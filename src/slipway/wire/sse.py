@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 DONE = b"data: [DONE]\n\n"
+BOM = b"\xef\xbb\xbf"
 LONGEST_EVENT = 8 * 1024 * 1024
 EMPTY_LINE = re.compile(rb"\n\n|\r\r|\n\r")
 """Where an event may end; whether it does is seen once carriage returns are line feeds."""
@@ -74,5 +75,6 @@ class EventReader:
 def _data(event: bytes) -> bytes | None:
     if event.startswith(b"data: ") and b"\n" not in event:
         return event[6:]
-    lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
+    # The mark that a stream may begin with is no part of its first line.
+    lines = [line[5:].removeprefix(b" ") for line in event.removeprefix(BOM).split(b"\n") if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None
