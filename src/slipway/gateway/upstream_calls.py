@@ -37,7 +37,7 @@ ATTEMPTS = 2
 LONGEST_WAIT_S = 2.0
 EVENTS = b"text/event-stream"
 EVENT_END = re.compile(rb"\n\r?\n|\r\r")
-SAID = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data: ?(?!\[DONE\])")
+SAID = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data:(?! ?\[DONE\])")
 """The beginning of an event that says more than that the stream is over."""
 SILENCE = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 """Comments and empty lines before the first event of a stream."""

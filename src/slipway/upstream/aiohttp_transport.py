@@ -292,6 +292,8 @@ class AiohttpResponse(ByPieces):
             self._lost = connection.protocol.closed
             if self._lost is not None:
                 self._lost.add_done_callback(self._was_lost)
+                self._lost.remove_done_callback(_heard)  # of the answer before on this connection
+                self._lost.add_done_callback(_heard)
         self._content.on_eof(self._unwatch)
 
     def _unwatch(self) -> None:
@@ -362,6 +364,12 @@ class AiohttpResponse(ByPieces):
     def _out_of_time(self) -> None:
         self._late, self._clock = True, None
         self.close()
+
+
+def _heard(lost: asyncio.Future[None]) -> None:
+    """A connection that is reset between two answers is nobody's loss, but asyncio logs an error that nobody looks at."""
+    if not lost.cancelled():
+        lost.exception()
 
 
 class Connector(aiohttp.TCPConnector):
