@@ -13,6 +13,9 @@ LONGEST = 8192
 """Longest stretch without a cut, characters: a private key of 4096 bits with its frame has 3,300."""
 CONTEXT = 80
 """Characters before a piece that a rail may read as context."""
+LOOK_AHEAD = 64
+"""Characters behind a place that say whether it is a cut: a plain word, a sign, and what ends it. Without this end, a
+text that offers no cut would be searched to its end for each of its pieces."""
 
 _PLAIN = r"(?![A-Z]+\b)[^\W\d_]{1,24}"
 _SCRIPT = "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
@@ -26,7 +29,7 @@ _CUT = re.compile(
 def last_cut(text: str, start: int, end: int) -> int:
     """The last cut in (start, end], or `start` where there is none. Only the text next to a place makes it a cut."""
     found = start
-    for match in _CUT.finditer(text, start):
+    for match in _CUT.finditer(text, start, end + LOOK_AHEAD):
         if match.end() > end:
             break
         found = match.end()

@@ -367,7 +367,7 @@ class AiohttpResponse(ByPieces):
 
 
 def _heard(lost: asyncio.Future[None]) -> None:
-    """A connection that is reset between two answers is nobody's loss, but asyncio logs an error that nobody looks at."""
+    """A connection that is reset between two answers is nobody's loss, but asyncio logs an error that nobody reads."""
     if not lost.cancelled():
         lost.exception()
 
