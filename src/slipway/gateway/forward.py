@@ -44,6 +44,7 @@ from slipway.wire.thoughts import without
 KEPT_BYTES = 1024 * 1024
 """Of a longer stream a trace keeps the beginning, and the end for its usage."""
 KEPT_HEADERS = frozenset({b"retry-after", b"content-encoding"})
+EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 CHAT = "chat/completions"
 Json = bytes | memoryview
 KINDS: Mapping[str, SpanKind] = {CHAT: "chat", "messages": "chat", "embeddings": "embeddings"}
@@ -82,7 +83,7 @@ async def forward(
             raise
         # The client has a part of the answer: the event says that it stays a part, and no [DONE] claims otherwise.
         error = write_error(str(failed), kind=error_kind(failed.http_status), code=failed.code)
-        await call.end_stream(b"data: %b\n\n" % error)
+        await call.end_stream(passage.event_end() + b"data: %b\n\n" % error)
 
 
 # The rules of a request and of its answer, for this way and the short one (`gateway.express`) ----------------------
@@ -339,6 +340,10 @@ class Passage:
             await call.end_stream(out)
         else:
             await call.piece(out)
+
+    def event_end(self) -> bytes:
+        """What ends the event that the stream broke off in, so that the next one stands by itself."""
+        return b"" if not self._last or self._last.endswith(EVENT_ENDS) else b"\n\n"
 
     def _checked(self, guarded: GuardedStream, piece: bytes, *, last: bool) -> bytes:
         try:

@@ -350,9 +350,11 @@ class Passing:
     """A Messages stream that goes on as it is; only the gateway's own errors are put in its shape."""
 
     def feed(self, piece: bytes) -> bytes:
-        if not piece.startswith(b'data: {"error"'):
+        error = piece.lstrip(b"\n") if piece[:1] == b"\n" else piece
+        if not error.startswith(b'data: {"error"'):
             return piece
-        return _write("error", {"error": {"type": "api_error", "message": error_text(piece[6:])}})
+        ended = piece[: len(piece) - len(error)]
+        return ended + _write("error", {"error": {"type": "api_error", "message": error_text(error[6:])}})
 
     def close(self) -> bytes:
         return b""

@@ -69,6 +69,7 @@ class EventReader:
 
     def _check_length(self) -> None:
         if self._length > LONGEST_EVENT:
+            self._pieces, self._length, self._last = [], 0, b""  # whoever goes on begins with another event
             raise EventTooLong(f"an event of more than {LONGEST_EVENT} bytes")
 
 
