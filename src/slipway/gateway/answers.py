@@ -147,14 +147,15 @@ class GatewayDetour:
 
     def refusal(self, model: Model, address: str) -> EngineError | None:
         breakers, upstream = self._services.breakers, _upstream(model, address)
-        refusal = breakers.admit(*upstream) if breakers else None
+        caller = self._call.caller
+        refusal = breakers.admit(*upstream, caller) if breakers else None
         # With nobody else to go to, one that answers 500, perhaps to certain requests only, is asked all the same.
-        return None if refusal is not None and breakers.answers(*upstream) and not self.impatient else refusal
+        return None if refusal is not None and breakers.answers(*upstream, caller) and not self.impatient else refusal
 
     def came_to(self, model: Model, address: str, failure: EngineError | None) -> None:
         breakers, counts = self._services.breakers, self._services.counts
         if failure is None:
-            breakers.succeeded(*_upstream(model, address))
+            breakers.succeeded(*_upstream(model, address), self._call.caller)
             if model.engine != self._target.engine or model.name != self._target.model:
                 counts.fallbacks += 1
                 self._call.fallback = f"{model.engine}/{model.name}"
@@ -162,14 +163,16 @@ class GatewayDetour:
         counts.upstream_failed(model.engine, failure.code)
         match failure:
             case EngineRefused(status=429):
-                breakers.limited(*_upstream(model, address), failure, rest_s=failure.retry_after_s or 0.0)
+                breakers.limited(
+                    *_upstream(model, address), failure, rest_s=failure.retry_after_s or 0.0, caller=self._call.caller
+                )
             case EngineRefused() if failure.status < 500 and failure.status != 408:
-                breakers.succeeded(*_upstream(model, address))
+                breakers.succeeded(*_upstream(model, address), self._call.caller)
             case _:
-                breakers.failed(*_upstream(model, address), failure)
+                breakers.failed(*_upstream(model, address), failure, caller=self._call.caller)
 
     def left(self, model: Model, address: str) -> None:
-        self._services.breakers.abandoned(*_upstream(model, address))
+        self._services.breakers.abandoned(*_upstream(model, address), self._call.caller)
 
     def others(self, failure: EngineError) -> list[Model]:
         """A request that is wrong in itself would be wrong for the others too."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slipway.domain.errors import EngineError, EngineRefused, EngineResting, EngineTimeout, EngineUnreachable
 from slipway.domain.routing import FailureKind
 from slipway.gateway.failures import failure_kind
-from slipway.watch.upstreams import BreakerState, UpstreamHealth
+from slipway.watch.upstreams import WORST, BreakerState, UpstreamHealth
 
 OPEN_S = 5.0
 LONGEST_OPEN_S = 60.0
@@ -21,12 +21,22 @@ LONGEST_REST_S = 60.0
 """A Retry-After above this is believed no longer than this."""
 
 
+MOST_OF_ONE = FEWEST_IN_WINDOW // 2 - 1
+"""Failures of one caller that count for all others within a window: too few to shut them out."""
+
+Caller = tuple[str, ...]
+"""Who asks: the key, then the person, each as far as there is one."""
+EVERYBODY: Caller = ()
+
+
 class Upstream(NamedTuple):
-    """One address of an engine, and the model that is asked there; `model` empty is the address as such."""
+    """One address of an engine, and the model that is asked there; `model` empty is the address as such. `caller` is
+    whom it is left alone by."""
 
     engine: str
     address: str
     model: str
+    caller: Caller = EVERYBODY
 
 
 @dataclass(slots=True)
@@ -48,6 +58,10 @@ class Breaker:
     opened: int = 0
     probing: bool = False
     rest_until: float = 0.0
+    in_a_row_of: dict[Caller, int] = field(default_factory=dict)
+    """Of the failures in a row, how many each caller brought."""
+    failed_of: dict[Caller, int] = field(default_factory=dict)
+    """The same within the window."""
 
 
 class Breakers:
@@ -57,6 +71,10 @@ class Breakers:
     against the model at that address only, because the others may be well. A breaker opens after `in_a_row` failures
     in a row, or when half of 20 or more calls within 30 s failed. After `open_s` (doubled up to a minute each time it
     fails again) one request is let through: its success closes the breaker. Method: M. Nygard, Release It! (2007).
+
+    Some requests fail wherever they are sent. So there is a breaker for each person, for each key and for all, and what
+    one alone has brought does not suffice to open that of the next: who asks for such things is left without an engine,
+    and nobody else.
     """
 
     def __init__(
@@ -72,10 +90,11 @@ class Breakers:
         return bool(self._breakers)
 
     def health(self) -> list[UpstreamHealth]:
-        """What /metrics and pages show. Safe from another thread."""
+        """What /metrics and pages show: of one upstream's breakers one that is open. Safe from another thread."""
         now = self._clock()
-        return [
-            UpstreamHealth(
+        worst: dict[tuple[str, str, str], UpstreamHealth] = {}
+        for upstream, breaker in list(self._breakers.items()):
+            found = UpstreamHealth(
                 engine=upstream.engine,
                 address=upstream.address,
                 model=upstream.model,
@@ -84,27 +103,28 @@ class Breakers:
                 retry_after_s=max(0.0, breaker.open_until - now) if breaker.open_s else 0.0,
                 reason=breaker.reason,
             )
-            for upstream, breaker in list(self._breakers.items())
-        ]
+            known = worst.get(upstream[:3])
+            if known is None or WORST.index(found.state) > WORST.index(known.state):
+                worst[upstream[:3]] = found
+        return list(worst.values())
 
     def state(self, upstream: Upstream) -> BreakerState:
         breaker = self._breakers.get(upstream)
         return "closed" if breaker is None else self._state(breaker, self._clock())
 
-    def admit(self, engine: str, address: str, model: str) -> EngineResting | None:
+    def admit(self, engine: str, address: str, model: str, caller: Caller = EVERYBODY) -> EngineResting | None:
         """Why this upstream must not be asked now; None when it may. Whoever may ask must say what came of it."""
         if self.in_a_row <= 0:
             # They were switched off while some were open: whoever was sent to look would never be heard.
             self._breakers.clear()
             return None
         now = self._clock()
-        whole, one = self._pair(engine, address, model)
-        for breaker in (whole, one):
-            if breaker is not None and breaker.open_s and (now < breaker.open_until or breaker.probing):
+        opened = self._open(engine, address, model, caller)
+        for breaker in opened:
+            if now < breaker.open_until or breaker.probing:
                 return _resting(engine, address, breaker, max(0.0, breaker.open_until - now))
-        for breaker in (whole, one):
-            if breaker is not None and breaker.open_s:
-                breaker.probing = True
+        for breaker in opened:
+            breaker.probing = True
         return None
 
     def resting(self, engine: str, address: str, model: str) -> EngineResting | None:
@@ -113,66 +133,89 @@ class Breakers:
         left_s = breaker.rest_until - self._clock() if breaker is not None else 0.0
         return _resting(engine, address, breaker, left_s) if breaker is not None and left_s > 0 else None
 
-    def answers(self, engine: str, address: str, model: str) -> bool:
+    def answers(self, engine: str, address: str, model: str, caller: Caller = EVERYBODY) -> bool:
         """Whether this upstream last failed by answering 500. Some servers say that to every request that they do not
         like, so it may be well for all others; with nobody else to go to, they should not wait for it."""
-        whole, one = self._pair(engine, address, model)
-        return one is not None and one.answers and (whole is None or not whole.open_s)
+        opened = self._open(engine, address, model, caller)
+        return bool(opened) and all(breaker.answers for breaker in opened)
 
-    def succeeded(self, engine: str, address: str, model: str) -> None:
-        for upstream in (Upstream(engine, address, ""), Upstream(engine, address, model)):
+    def succeeded(self, engine: str, address: str, model: str, caller: Caller = EVERYBODY) -> None:
+        for upstream in _all_of(engine, address, model, caller):
             breaker = self._breakers.get(upstream)
             if breaker is not None:
                 self._close(upstream, breaker)
 
-    def failed(self, engine: str, address: str, model: str, failure: EngineError) -> None:
+    def failed(
+        self, engine: str, address: str, model: str, failure: EngineError, *, caller: Caller = EVERYBODY
+    ) -> None:
         if self.in_a_row <= 0:
             return
-        whole = Upstream(engine, address, "")
         unconnected = isinstance(failure, EngineTimeout) and failure.phase == "connection"
         if unconnected or isinstance(failure, EngineUnreachable):
-            self._count(whole, failure)
-            self._abandon(Upstream(engine, address, model))
+            self._count(engine, address, "", caller, failure)
+            for level in _levels(caller):
+                self._abandon(Upstream(engine, address, model, level))
             return
-        if whole in self._breakers:
-            self._close(whole, self._breakers[whole])
-        self._count(Upstream(engine, address, model), failure)
+        for level in _levels(caller):
+            whole = Upstream(engine, address, "", level)
+            if whole in self._breakers:
+                self._close(whole, self._breakers[whole])
+        self._count(engine, address, model, caller, failure)
 
-    def limited(self, engine: str, address: str, model: str, failure: EngineError, *, rest_s: float) -> None:
+    def limited(
+        self,
+        engine: str,
+        address: str,
+        model: str,
+        failure: EngineError,
+        *,
+        rest_s: float,
+        caller: Caller = EVERYBODY,
+    ) -> None:
         """The upstream works, but wants no more of us for `rest_s` seconds."""
-        upstream = Upstream(engine, address, model)
-        self.succeeded(engine, address, model)
+        self.succeeded(engine, address, model, caller)
         if self.in_a_row > 0 and rest_s > 0:
-            breaker = self._breaker(upstream, failure)
+            breaker = self._breaker(Upstream(engine, address, model), failure)
             breaker.rest_until = self._clock() + min(rest_s, LONGEST_REST_S)
 
-    def abandoned(self, engine: str, address: str, model: str) -> None:
+    def abandoned(self, engine: str, address: str, model: str, caller: Caller = EVERYBODY) -> None:
         """The request ended before the upstream said anything: a client that left proves nothing."""
-        self._abandon(Upstream(engine, address, ""))
-        self._abandon(Upstream(engine, address, model))
+        for upstream in _all_of(engine, address, model, caller):
+            self._abandon(upstream)
 
-    def _pair(self, engine: str, address: str, model: str) -> tuple[Breaker | None, Breaker | None]:
-        return (
-            self._breakers.get(Upstream(engine, address, "")),
-            self._breakers.get(Upstream(engine, address, model)),
-        )
+    def _open(self, engine: str, address: str, model: str, caller: Caller) -> list[Breaker]:
+        """Those that stand between this caller and the upstream."""
+        found = [self._breakers.get(upstream) for upstream in _all_of(engine, address, model, caller)]
+        return [breaker for breaker in found if breaker is not None and breaker.open_s]
 
     def _state(self, breaker: Breaker, now: float) -> BreakerState:
         if not breaker.open_s:
             return "closed"
         return "open" if now < breaker.open_until else "half-open"
 
-    def _count(self, upstream: Upstream, failure: EngineError) -> None:
+    def _count(self, engine: str, address: str, model: str, caller: Caller, failure: EngineError) -> None:
+        """A failure counts for the one that met it, and within bounds for all who ask the same way."""
+        levels = _levels(caller)
+        for level, next_level in zip(levels, [*levels[1:], None], strict=True):
+            self._count_for(Upstream(engine, address, model, level), failure, of=next_level)
+
+    def _count_for(self, upstream: Upstream, failure: EngineError, *, of: Caller | None) -> None:
         now = self._clock()
         breaker = self._breaker(upstream, failure)
+        if breaker.open_s and not breaker.probing:
+            return  # asked before it opened
         if now - breaker.window_from > WINDOW_S:
             breaker.window_from, breaker.asked, breaker.failed = now, 0, 0
+            breaker.failed_of.clear()
+        if of is not None and not breaker.open_s:
+            in_a_row, failed = breaker.in_a_row_of.get(of, 0), breaker.failed_of.get(of, 0)
+            if in_a_row >= max(1, self.in_a_row - 2) or failed >= MOST_OF_ONE:
+                return
+            breaker.in_a_row_of[of], breaker.failed_of[of] = in_a_row + 1, failed + 1
         breaker.in_a_row += 1
         breaker.asked += 1
         breaker.failed += 1
         often = breaker.asked >= FEWEST_IN_WINDOW and breaker.failed * 2 >= breaker.asked
-        if breaker.open_s and not breaker.probing:
-            return  # asked before it opened
         if breaker.open_s or breaker.in_a_row >= self.in_a_row or often:
             breaker.probing = False
             breaker.open_s = min(LONGEST_OPEN_S, breaker.open_s * 2) if breaker.open_s else self.open_s
@@ -182,10 +225,12 @@ class Breakers:
     def _close(self, upstream: Upstream, breaker: Breaker) -> None:
         now = self._clock()
         breaker.in_a_row = 0
+        breaker.in_a_row_of.clear()
         breaker.asked += 1
         if breaker.open_s:
             breaker.open_s, breaker.probing = 0.0, False
             breaker.window_from, breaker.asked, breaker.failed = now, 0, 0
+            breaker.failed_of.clear()
         elif now - breaker.window_from > WINDOW_S and now > breaker.rest_until:
             del self._breakers[upstream]
 
@@ -204,6 +249,16 @@ class Breakers:
         breaker.kind, breaker.reason = failure_kind(failure), str(failure)
         breaker.answers = isinstance(failure, EngineRefused) and failure.status == 500
         return breaker
+
+
+def _levels(caller: Caller) -> list[Caller]:
+    """Everybody, the key, the person: as many as there are."""
+    return [EVERYBODY, *(caller[:end] for end in range(1, len(caller) + 1) if caller[end - 1])]
+
+
+def _all_of(engine: str, address: str, model: str, caller: Caller) -> list[Upstream]:
+    """What can stand between this caller and the upstream: breakers of the address, and of the model there."""
+    return [Upstream(engine, address, name, level) for level in _levels(caller) for name in ("", model)]
 
 
 def _resting(engine: str, address: str, breaker: Breaker, left_s: float) -> EngineResting:

@@ -119,6 +119,14 @@ class Call:
             self.trace, self.parent = TraceId(match[1].decode("ascii")), SpanId(match[2].decode("ascii"))
 
     @property
+    def caller(self) -> tuple[str, ...]:
+        """Who asks, for those who count failures by it: the key and the person, as far as there are such."""
+        key = "" if self.key is None else self.key.id
+        if self.subject is not None:
+            return (key, self.subject)
+        return (key,) if key else ()
+
+    @property
     def idempotency_key(self) -> bytes:
         """The same for every call of an engine that this request leads to: the client's own, or its trace and span."""
         given = self.headers.get(b"idempotency-key")

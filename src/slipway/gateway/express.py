@@ -298,7 +298,7 @@ class Passing:
         if usage is None:
             return False
         if services.breakers:
-            services.breakers.succeeded(target.engine, target.endpoints[CHAT][0].origin, target.model)
+            services.breakers.succeeded(target.engine, target.endpoints[CHAT][0].origin, target.model, call.caller)
         response = StreamedResponse(exchange)
         headers = call.head_lines(200, content_type_of(response), len(body), kept_headers(response))
         services.ledger.note_answer(

@@ -188,6 +188,7 @@ class Passage:
             stream=stream,
             budget=services.budget,
             breakers=services.breakers,
+            caller=call.caller,
             counts=services.counts,
             attempts=self._attempts,
             begun=begun,

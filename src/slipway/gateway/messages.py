@@ -91,6 +91,7 @@ async def count_message_tokens(call: Call, services: Services) -> None:
             stream=False,
             budget=services.budget,
             breakers=services.breakers,
+            caller=call.caller,
             counts=services.counts,
             attempts=[],
         )

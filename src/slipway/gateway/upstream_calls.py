@@ -21,7 +21,7 @@ from slipway.domain.errors import (
     UpstreamError,
 )
 from slipway.domain.routing import FailureKind
-from slipway.gateway.breakers import Breakers
+from slipway.gateway.breakers import Breakers, Caller
 from slipway.gateway.failures import FILTERED, failure_kind, is_filtered
 from slipway.gateway.metrics import Counts
 from slipway.gateway.targets import Target
@@ -87,6 +87,7 @@ class Asking:
         "_body_for",
         "_breakers",
         "_budget",
+        "_caller",
         "_counts",
         "_extra",
         "_http",
@@ -109,6 +110,7 @@ class Asking:
         stream: bool,
         budget: RetryBudget,
         breakers: Breakers,
+        caller: Caller,
         counts: Counts,
         attempts: list[Attempt],
         begun: Begun | None = None,
@@ -122,6 +124,7 @@ class Asking:
         self._stream = stream
         self._budget = budget
         self._breakers = breakers
+        self._caller = caller
         self._counts = counts
         self.attempts = attempts
         self._begun = begun
@@ -152,7 +155,8 @@ class Asking:
             answer = earlier = answer or earlier
             attempt += 1
             wait = _wait_for(failure, attempt)
-            if attempt >= ATTEMPTS or wait is None or not self._budget.take():
+            # Who is asked although it is left alone is not asked twice: others need the budget more.
+            if attempt >= ATTEMPTS or wait is None or self._anyway or not self._budget.take():
                 if answer is not None:
                     return answer
                 try:
@@ -213,8 +217,8 @@ class Asking:
         limited = self._breakers.resting(*upstream)
         if limited is not None and (len(target.endpoints[self._path]) > 1 or self._others_for("rate_limit")):
             return limited
-        refusal = self._breakers.admit(*upstream)
-        return None if self._anyway and self._breakers.answers(*upstream) else refusal
+        refusal = self._breakers.admit(*upstream, self._caller)
+        return None if self._anyway and self._breakers.answers(*upstream, self._caller) else refusal
 
     async def _ask_one(self, target: Target, endpoint: Prepared) -> tuple[EngineError | None, Passed | None]:
         breakers, upstream = self._breakers, (target.engine, endpoint.origin, target.model)
@@ -227,7 +231,7 @@ class Asking:
         except EngineGarbled as error:
             failure = error
         except BaseException:
-            breakers.abandoned(*upstream)
+            breakers.abandoned(*upstream, self._caller)
             raise
         else:
             status, told = answer.response.status, None
@@ -235,7 +239,7 @@ class Asking:
                 status = error_status(told)
             if status < 400:
                 if breakers:
-                    breakers.succeeded(*upstream)
+                    breakers.succeeded(*upstream, self._caller)
                 if answer.said is None or not _was_filtered(answer.said) or not self._others_for("content_filter"):
                     return None, answer
                 return EngineRefused(target.engine, status, FILTERED), answer
@@ -249,14 +253,14 @@ class Asking:
                 answer.response.close()
                 answer = None
             if status == 429:
-                breakers.limited(*upstream, failure, rest_s=failure.retry_after_s or 0.0)
+                breakers.limited(*upstream, failure, rest_s=failure.retry_after_s or 0.0, caller=self._caller)
                 return failure, answer
             if status < 500 and status != 408:
                 if breakers:
-                    breakers.succeeded(*upstream)
+                    breakers.succeeded(*upstream, self._caller)
                 instead = self._others_for(failure_kind(failure)) if status in OUR_ACCOUNT or filtered else ()
                 return (failure if instead else None), answer
-        breakers.failed(*upstream, failure)
+        breakers.failed(*upstream, failure, caller=self._caller)
         return failure, answer
 
     async def _call(self, target: Target, endpoint: Prepared) -> Passed:
