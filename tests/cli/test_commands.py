@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,25 @@ def test_a_closed_gate_tells_people_what_is_missing(slipway: Ran, application: P
     assert "The gate of lamps@1 is closed." in out
     assert "missing" in out
     assert "slipway evaluate run lamps@1 --suite safety" in out
+
+
+def test_a_plain_release_needs_neither_documents_nor_a_prompt(slipway: Ran, application: Path) -> None:
+    spoil(application, '[engines.mine]\nkind = "openai"\nbase_url = "http://127.0.0.1:1/v1"')
+    toml = application / "slipway.toml"
+    text = toml.read_text(encoding="utf-8")
+    release = '[release]\nengine = "mine"\nmodel = "small"'
+    toml.write_text(re.sub(r"\[release\][^\[]*", release + "\n\n", text) if "[release]" in text else text + release)
+    code, out, _ = slipway("release", "cut", "--plain", "--json", "--dir", application)
+    assert code == 0
+    cut = json.loads(out)
+    assert (cut["model"]["engine"], cut["model"]["name"]) == ("mine", "small")
+    assert (cut["prompt"], cut["index"], cut["decoding"]["max_tokens"]) == (None, None, None)
+
+
+def test_a_plain_release_of_the_engine_that_only_quotes_is_refused(slipway: Ran, application: Path) -> None:
+    code, _, err = slipway("release", "cut", "--plain", "--dir", application)
+    assert code == 2
+    assert "only quotes" in err
 
 
 def spoil(application: Path, text: str) -> None:

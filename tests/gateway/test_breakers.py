@@ -150,3 +150,69 @@ def test_breakers_that_are_switched_off_while_one_is_open_let_everything_through
     breakers.failed(ENGINE, ADDRESS, "ok", ERROR)
     assert fail(breakers, 20) == 20
     assert breakers.health() == []
+
+
+# Who asks -----------------------------------------------------------------------------------------------------------
+
+
+def fail_for(breakers, caller, times, failure=ERROR):
+    """As `fail`, for one caller: the key, and the person."""
+    asked = 0
+    for _ in range(times):
+        if breakers.admit(ENGINE, ADDRESS, "ok", caller) is None:
+            asked += 1
+            breakers.failed(ENGINE, ADDRESS, "ok", failure, caller=caller)
+    return asked
+
+
+@pytest.mark.parametrize("failure", [ERROR, DOWN], ids=["an error", "hangs up"])
+@pytest.mark.parametrize(
+    ("poison", "other"),
+    [
+        pytest.param(("shop", "eve"), ("shop", "bob"), id="a person under a shared key"),
+        pytest.param(("shop", "eve"), ("desk", "bob"), id="a person under another key"),
+        pytest.param(("shop",), ("desk",), id="a key"),
+        pytest.param(("", "eve"), ("", "bob"), id="a person where no keys are asked for"),
+    ],
+)
+def test_one_caller_whose_requests_fail_is_left_alone_and_nobody_else(breakers, clock, poison, other, failure):
+    for _ in range(60):
+        assert fail_for(breakers, poison, 20, failure) <= 5
+        assert breakers.admit(ENGINE, ADDRESS, "ok", other) is None
+        breakers.succeeded(ENGINE, ADDRESS, "ok", other)
+        clock.now += 1
+    assert breakers.admit(ENGINE, ADDRESS, "ok", poison) is not None
+
+
+def test_one_key_with_many_people_leaves_other_keys_their_engine(breakers, clock):
+    asked = sum(fail_for(breakers, ("shop", f"eve-{number}"), 5) for number in range(60))
+    assert asked <= 15
+    assert breakers.admit(ENGINE, ADDRESS, "ok", ("shop", "bob")) is not None
+    assert breakers.admit(ENGINE, ADDRESS, "ok", ("desk", "bob")) is None
+
+
+@pytest.mark.parametrize("failure", [ERROR, DOWN], ids=["an error", "refused"])
+def test_an_engine_that_is_dead_for_everybody_is_asked_as_seldom_by_many(breakers, failure):
+    asked = sum(fail_for(breakers, (f"key-{number % 7}", f"person-{number}"), 1, failure) for number in range(60))
+    assert asked == 5
+    assert breakers.admit(ENGINE, ADDRESS, "ok", ("somebody", "new")) is not None
+
+
+def test_half_of_the_calls_of_one_caller_are_not_half_of_all(breakers):
+    for _ in range(40):
+        for _ in range(3):
+            breakers.failed(ENGINE, ADDRESS, "ok", ERROR, caller=("shop", "eve"))
+        breakers.succeeded(ENGINE, ADDRESS, "ok", ("desk", "bob"))
+    assert breakers.admit(ENGINE, ADDRESS, "ok", ("desk", "bob")) is None
+
+
+def test_an_upstream_is_listed_once_however_many_callers_it_fails(breakers, clock):
+    fail_for(breakers, ("shop", "eve"), 5)
+    fail_for(breakers, ("shop", "bob"), 1)
+    (health,) = breakers.health()
+    assert (health.model, health.state) == ("ok", "open")
+    clock.now += 5
+    assert breakers.admit(ENGINE, ADDRESS, "ok", ("shop", "eve")) is None
+    breakers.succeeded(ENGINE, ADDRESS, "ok", ("shop", "eve"))
+    (health,) = breakers.health()
+    assert health.state == "closed"

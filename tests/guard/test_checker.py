@@ -1,5 +1,6 @@
 """Rails in order: allow, flag, redact, block, and what a failing rail means."""
 
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -170,3 +171,19 @@ def test_a_wrong_rail_in_the_settings_is_named_with_its_place(table: dict[str, o
     with pytest.raises(ConfigError, match=message) as wrong:
         guardrails_from_settings(settings_with(after=[table]))
     assert "[guard] after[0]" in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    "unit", ["x", "x" * 1000 + " ", "ab=", "é"], ids=["one word", "long words", "signs", "letters"]
+)
+def test_a_long_text_that_offers_no_place_to_cut_it_takes_time_by_its_length(unit: str) -> None:
+    rails = [RailSpec(name="secrets", action="redact"), RailSpec(name="personal_data", action="redact")]
+
+    def seconds(characters: int) -> float:
+        text = (unit * (characters // len(unit) + 1))[:characters]
+        began = time.process_time()
+        check(text, rails, source="answer")
+        return time.process_time() - began
+
+    seconds(10_000)
+    assert seconds(1_600_000) < 16 * max(seconds(200_000), 0.005)

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from slipway.domain.decoding import Decoding
-from slipway.domain.errors import NotFound
+from slipway.domain.errors import ConfigError, NotFound
 from slipway.domain.guardrail import Guardrails
 from slipway.domain.ids import ReleaseId, hash_parts
 from slipway.domain.index import Index
@@ -43,7 +43,13 @@ def cut_release(workspace: Workspace, *, note: str = "") -> Release:
 
 
 def cut_plain_release(workspace: Workspace, *, engine: str, model: str, note: str = "") -> Release:
-    """A release that forwards what clients send to `model` unchanged, behind the configured guardrails."""
+    """A release that forwards what clients send to `model` unchanged, behind the configured guardrails.
+
+    Raises `ConfigError` for the engine that only quotes passages: it has none to quote here.
+    """
+    if engine == "extractive":
+        reason = "the engine 'extractive' only quotes. Name one that writes: engine = \"NAME\"."
+        raise ConfigError("[release] engine", reason)
     return save_release(
         workspace,
         model=pin_model(workspace, engine, model),
