@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
 from typing import Any, cast, get_args
 
 import msgspec
@@ -136,23 +137,48 @@ OTHERS = [
 
 
 def plain(span: Span, **changed: Any) -> CallRow:
-    row = read_plain(record_of(span, **changed))
-    assert row is not None
+    (row,), others = read_plain([record_of(span, **changed)])
+    assert not others
     return row
+
+
+def is_plain(record: bytes) -> bool:
+    calls, others = read_plain([record])
+    assert len(calls) + len(others) == 1
+    return bool(calls)
 
 
 @pytest.mark.parametrize("fields", OTHERS)
 def test_a_call_that_is_no_plain_one_goes_the_way_of_spans(make_span: MakeSpan, fields: dict[str, Any]) -> None:
-    assert read_plain(record_of(replace(called(make_span), **fields))) is None
+    assert not is_plain(record_of(replace(called(make_span), **fields)))
+
+
+def test_odd_records_among_many_keep_no_other_from_being_plain(make_span: MakeSpan) -> None:
+    """All of a batch are looked at together; those that do not fit are found among them."""
+    numbers = range(1, 60)
+    good = [record_of(called(make_span, trace=number)) for number in numbers]
+    odd = [
+        *(record_of(replace(called(make_span), **field.values[0])) for field in OTHERS),  # type: ignore[arg-type]
+        MARK + b"torn",
+        b"\x90",
+        record_of(called(make_span), reply="x" * 64_000),
+    ]
+    mixed = good + odd
+    Random(3).shuffle(mixed)
+    calls, others = read_plain(mixed)
+    assert sorted(call[0] for call in calls) == sorted(
+        plain(called(make_span, trace=number))[0] for number in range(1, 60)
+    )
+    assert sorted(others) == sorted(odd)
 
 
 def test_what_is_too_long_for_a_shared_page_or_torn_is_no_plain_call(make_span: MakeSpan) -> None:
     call = called(make_span)
-    assert read_plain(record_of(call, asked=msgspec.json.encode([{"role": "user", "content": "x" * 64_000}]))) is None
-    assert read_plain(record_of(call, reply="x" * 64_000)) is None
+    assert not is_plain(record_of(call, asked=msgspec.json.encode([{"role": "user", "content": "x" * 64_000}])))
+    assert not is_plain(record_of(call, reply="x" * 64_000))
     fields = msgspec.msgpack.decode(record_of(call)[1:])
     for torn in (fields[:5], [*fields[:4], "soon", *fields[5:]], [*fields, "more"]):
-        assert read_plain(MARK + msgspec.msgpack.encode(torn)) is None
+        assert not is_plain(MARK + msgspec.msgpack.encode(torn))
 
 
 @pytest.mark.parametrize("fields", PLAIN)
@@ -162,7 +188,7 @@ def test_a_plain_call_leaves_what_its_span_would(make_span: MakeSpan, fields: di
     span = span_of(call)
     assert with_values(span) == given
     tally, as_span = Tally(), Tally()
-    calls = PlainCalls([(call, 9)], tally)
+    calls = PlainCalls([call], [9], tally)
     count_lone(span, as_span)
     ((key, sums),) = tally.rows.items()
     ((other_key, others),) = as_span.rows.items()
@@ -170,7 +196,7 @@ def test_a_plain_call_leaves_what_its_span_would(make_span: MakeSpan, fields: di
         *(other_key, others.numbers, others.latency),
         others.first_token,
     )
-    (line,), (row,) = calls.lines, calls.rows
+    (line,), (row,) = zip(*calls.lines, strict=True), zip(*calls.rows, strict=True)
     assert dict(zip(SPAN_COLUMNS, row, strict=True)) | SPAN_COMMON == dict(zip(SPAN, span_row(span, 9), strict=True))
     found = dict(zip(LINE_COLUMNS, line, strict=True)) | LINE_COMMON
     assert {name: found[name] for name in LINE} == dict(zip(LINE, lone_line(span, span_row(span, 9)), strict=True))

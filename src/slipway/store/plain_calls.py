@@ -6,16 +6,19 @@ else, and a plain call whose trace has more spans, goes the way of spans; both l
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import starmap
+from operator import gt, itemgetter, sub
 from typing import Any, cast, get_args
 
 import msgspec
 
 from slipway.domain.rollup import bucket_of
 from slipway.store.arrivals import LARGEST_NUMBER, LONGEST_TEXT, NO_VERDICTS, is_span_id, is_trace_id
-from slipway.store.call_records import ASKED, CallRow, asked_texts
+from slipway.store.call_records import ASKED, MARK, CallRecord, CallRow, asked_texts
 from slipway.store.databases.base import Constant
+from slipway.store.journal import Payload
 from slipway.store.rollups import MINUTE_NS, Tally
 from slipway.store.shared_pages import MOST_BYTES, Entry
 from slipway.store.trace_pages import SEARCHED_CHARACTERS, encode_said
@@ -53,80 +56,119 @@ SPAN_COLUMNS = (
     "finish",
 )
 
-
-def read_plain(payload: bytes | bytearray | memoryview) -> CallRow | None:
-    """The call of a record, if it is a plain one and every column takes it as it is; None for all others."""
-    try:
-        row: CallRow = _decoder.decode(payload[1:])
-    except ValueError:
-        return None
-    trace, span, parent, name, start, end, _, subject, session = row[:9]
-    release, channel, provider, model, response_model, asked_tokens, wrote, cached = row[9:17]
-    reasoning, cost, finish, verdicts, asked, reply, _, first = row[17:]
-    # Or-ed, numbers are below 2 ** 62 if all of them are, and below nothing if any is.
-    if (
-        parent
-        or subject
-        or session
-        or verdicts
-        or start > end
-        or (start | end | asked_tokens | wrote | cached | reasoning | cost | (first or 0)) // LARGEST_NUMBER
-        or len(asked) + len(reply) > LARGE_ENTRY // 2
-        or not (is_trace_id(trace) and is_span_id(span))
-        or not _fit(name, release or "", channel, provider, model, response_model, finish)
-    ):
-        return None
-    return row
+ABOUT = tuple(map(CallRecord.__struct_fields__.index, ("parent", "subject", "session", "verdicts")))
+"""Places of what a plain call has nothing of."""
 
 
-@lru_cache(maxsize=4096)
-def _fit(*texts: str) -> bool:
-    joined = "".join(texts)
+def read_plain(payloads: Iterable[Payload]) -> tuple[list[CallRow], list[Payload]]:
+    """Records of a batch: the calls that are plain and that every column takes as they are, and all other records."""
+    read: list[tuple[CallRow, Payload]] = []
+    others: list[Payload] = []
+    for payload in payloads:
+        if payload[:1] == MARK:
+            try:
+                read.append((_decoder.decode(payload[1:]), payload))
+            except ValueError:
+                others.append(payload)
+        else:
+            others.append(payload)
+    rows = [row for row, _ in read]
+    if any(any(map(itemgetter(place), rows)) for place in ABOUT):
+        others += [payload for row, payload in read if any(_about(row))]
+        read = [one for one in read if not any(_about(one[0]))]
+    calls: list[CallRow] = []
+    _sort_out(read, calls, others)
+    return calls, others
+
+
+def _sort_out(read: list[tuple[CallRow, Payload]], calls: list[CallRow], others: list[Payload]) -> None:
+    # Nearly always all of them are fit, and to look at all at once costs a fifth of looking at each.
+    rows = [row for row, _ in read]
+    if not rows or _are_fit(rows):
+        calls += rows
+    elif len(rows) == 1:
+        others.append(read[0][1])
+    else:
+        half = len(rows) // 2
+        _sort_out(read[:half], calls, others)
+        _sort_out(read[half:], calls, others)
+
+
+def _are_fit(rows: Sequence[CallRow]) -> bool:
+    columns = list(zip(*rows, strict=True))
+    traces, spans, _, names, starts, ends = columns[:6]
+    releases, channels, providers, models, response_models, asked_tokens, wrote, cached = columns[9:17]
+    reasoning, costs, finishes, _, asked, replies, _, firsts = columns[17:]
+    texts = zip(names, releases, channels, providers, models, response_models, finishes, strict=True)
+    told = [first for first in firsts if first is not None]
+    numbers = (starts, ends, asked_tokens, wrote, cached, reasoning, costs, told or (0,))
+    return not (
+        any(map(gt, starts, ends))
+        or min(map(min, numbers)) < 0
+        or max(map(max, numbers)) >= LARGEST_NUMBER
+        or max(map(len, asked)) + max(map(len, replies)) > LARGE_ENTRY // 2
+        or not (all(map(is_trace_id, traces)) and all(map(is_span_id, spans)))
+        or not all(starmap(_fit, set(texts)))
+    )
+
+
+def _fit(*texts: str | None) -> bool:
+    joined = "".join(filter(None, texts))
     return len(joined) <= LONGEST_TEXT and joined.isprintable()
 
 
 class PlainCalls:
-    """What a batch of plain calls leaves in each table."""
+    """What a batch of plain calls leaves in each table, each with its number. What comes by columns costs least."""
 
-    def __init__(self, numbered: Iterable[tuple[CallRow, int]], tally: Tally) -> None:
+    def __init__(self, calls: Sequence[CallRow], numbers: Sequence[int], tally: Tally) -> None:
         self.entries: list[Entry] = []
         """What each says, for the pages."""
         self.words: list[tuple[int, list[str]]] = []
         """What each is found by."""
-        self.lines: list[tuple[Any, ...]] = []
-        self.rows: list[tuple[Any, ...]] = []
-        for call, number in numbered:
-            self._add(call, number, tally)
-
-    def _add(self, call: CallRow, number: int, tally: Tally) -> None:
-        trace, span, _, name, start, end = call[:6]
-        of_release, channel, provider, model, response_model, asked_tokens, wrote, cached = call[9:17]
-        reasoning, cost, finish, _, asked, reply, estimated, first = call[17:]
+        self.lines: list[Sequence[Any]] = [()] * len(LINE_COLUMNS)
+        """By column."""
+        self.rows: list[Sequence[Any]] = [()] * len(SPAN_COLUMNS)
+        if not calls:
+            return
+        columns: list[Sequence[Any]] = list(zip(*calls, strict=True))
+        traces, spans, _, names, starts, ends = columns[:6]
+        releases, channels, providers, models, response_models, asked_tokens, wrote, cached = columns[9:17]
+        reasoning, costs, finishes, _, asked, replies, estimated, firsts = columns[17:]
         # Ids are bytearrays: sqlite3 looks twice at bytes, and at what is true or false.
-        id, release, duration = bytearray.fromhex(span), of_release or "", end - start
-        shown, counted = model or response_model, int(estimated)
-        line = id, start, end, name, release, channel, provider, shown, asked_tokens, wrote, cost, number
-        self.lines.append((*line, bytearray.fromhex(trace)))
-        row = number, id, name, start, duration, provider, model, response_model, asked_tokens, wrote, cached, reasoning
-        self.rows.append((*row, counted, cost, first, finish))
-        sums = tally.rows[start // MINUTE_NS, True, "chat", release, channel, shown]
-        numbers = sums.numbers
-        numbers[0] += 1
-        numbers[4] += asked_tokens
-        numbers[5] += wrote
-        numbers[6] += cached
-        numbers[7] += cost
-        sums.latency[bucket_of(duration)] += 1
-        if first is not None:
-            sums.first_token[bucket_of(first)] += 1
-        if asked:
-            messages = asked_texts(asked)
-            self.entries.append((number, encode_said(((id, "", {"messages": messages, "reply": reply}),))))
-            found = [text[:SEARCHED_CHARACTERS] for message in messages for text in message.values()]
-            found.append(reply[:SEARCHED_CHARACTERS])
-            self.words.append((number, found))
+        ids = list(map(bytearray.fromhex, spans))
+        releases = [release or "" for release in releases]
+        shown = [model or other for model, other in zip(models, response_models, strict=True)]
+        durations = list(map(sub, ends, starts))
+        self.lines = [ids, starts, ends, names, releases, channels, providers, shown, asked_tokens, wrote, costs]
+        self.lines += [numbers, list(map(bytearray.fromhex, traces))]
+        self.rows = [numbers, ids, names, starts, durations, providers, models, response_models, asked_tokens, wrote]
+        self.rows += [cached, reasoning, list(map(int, estimated)), costs, firsts, finishes]
+        same: defaultdict[tuple[int, str, str, str], list[int]] = defaultdict(list)
+        minutes = [start // MINUTE_NS for start in starts]
+        for place, key in enumerate(zip(minutes, releases, channels, shown, strict=True)):
+            same[key].append(place)
+        for (minute, release, channel, model), places in same.items():
+            sums = tally.rows[minute, True, "chat", release, channel, model]
+            sums.numbers[0] += len(places)
+            for at, column in ((4, asked_tokens), (5, wrote), (6, cached), (7, costs)):
+                sums.numbers[at] += sum(map(column.__getitem__, places))
+            for bucket, count in Counter(map(bucket_of, map(durations.__getitem__, places))).items():
+                sums.latency[bucket] += count
+            for place in places:
+                if firsts[place] is not None:
+                    sums.first_token[bucket_of(firsts[place])] += 1
+        for number, id, messages, reply in zip(numbers, ids, asked, replies, strict=True):
+            if messages:
+                self._says(number, id, asked_texts(messages), reply)
+
+    def _says(self, number: int, id: bytearray, messages: list[dict[str, Any]], reply: str) -> None:
+        self.entries.append((number, encode_said(((id, "", {"messages": messages, "reply": reply}),))))
+        found = [text[:SEARCHED_CHARACTERS] for message in messages for text in message.values()]
+        found.append(reply[:SEARCHED_CHARACTERS])
+        self.words.append((number, found))
 
 
+_about = itemgetter(*ABOUT)
 _kinds = get_args(CallRow)
 _decoder: msgspec.msgpack.Decoder[CallRow] = msgspec.msgpack.Decoder(
     cast("type[CallRow]", tuple[(*_kinds[:ASKED], memoryview, *_kinds[ASKED + 1 :])])  # type: ignore[misc]

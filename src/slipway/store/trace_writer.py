@@ -1,7 +1,7 @@
 """Writes spans that arrive: lines, narrow rows, sealed pages, words and roll-ups, in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -34,7 +34,6 @@ AT_ONCE = 400
 """A few hundred at a time: every database limits the number of parameters."""
 TRACE = (*LINE, "id", "project", "trace", "preview", "page")
 _line = itemgetter(*LINE)
-_PLAIN_ID = LINE_COLUMNS.index("id")
 
 
 class _Fresh(NamedTuple):
@@ -65,13 +64,15 @@ class TraceWriter:
         for one in spans:
             if cleaned := clean(one):
                 incoming[cleaned.trace].append(cleaned)
-        lone: dict[TraceId, CallRow] = {}
-        for call in calls:
-            id = call[TRACE_ID]
-            if id in incoming or id in lone:
-                incoming[id].append(span_of(call))
-            else:
-                lone[id] = call
+        lone: dict[TraceId, CallRow] = dict(zip(map(itemgetter(TRACE_ID), calls), calls, strict=True))
+        if len(lone) < len(calls) or not incoming.keys().isdisjoint(lone):
+            lone.clear()
+            for call in calls:
+                id = call[TRACE_ID]
+                if id in incoming or id in lone:
+                    incoming[id].append(span_of(call))
+                else:
+                    lone[id] = call
         if not (incoming or lone):
             return 0
         with self.database.joining() as connection:
@@ -84,7 +85,7 @@ class TraceWriter:
                 lone.pop(id, None)
             tally = Tally()
             fresh = {id: some for id, some in incoming.items() if id not in known} if known else incoming
-            new = self._add_fresh(connection, fresh, lone.values(), tally)
+            new = self._add_fresh(connection, fresh, list(lone.values()), tally)
             for id, found in known.items():
                 if id in incoming:
                     new += self._add_to(connection, id, incoming[id], found, tally)
@@ -122,20 +123,20 @@ class TraceWriter:
         return found
 
     def _add_fresh(
-        self, connection: Connection, incoming: Mapping[TraceId, list[Span]], calls: Collection[CallRow], tally: Tally
+        self, connection: Connection, incoming: Mapping[TraceId, list[Span]], calls: Sequence[CallRow], tally: Tally
     ) -> int:
         """Traces that are seen for the first time: everything about them is written in one go."""
         if not (incoming or calls):
             return 0
-        numbers = iter(self.database.dialect.next_ids(connection, "trace", len(calls) + len(incoming)))
-        plain = PlainCalls(zip(calls, numbers, strict=False), tally)
+        numbers = self.database.dialect.next_ids(connection, "trace", len(calls) + len(incoming))
+        plain = PlainCalls(calls, numbers[: len(calls)], tally)
         arrivals: list[_Fresh] = []
         words = plain.words
         shared: defaultdict[str | None, list[Entry]] = defaultdict(list)
         if plain.entries:
             shared[None] = plain.entries
         large: list[tuple[_Fresh, bytes]] = []
-        for number, (id, some) in zip(numbers, incoming.items(), strict=True):
+        for number, (id, some) in zip(numbers[len(calls) :], incoming.items(), strict=True):
             if len(some) == 1:
                 fresh = _Fresh(number, id, some, some[0].subject or None, None)
                 entry = entry_of(some)
@@ -173,14 +174,15 @@ class TraceWriter:
             lines.append((*line, number, self.project, bytearray.fromhex(id), previews.get(number), placed.get(number)))
         self.database.insert_rows(connection, trace, TRACE, lines)
         self.database.insert_rows(connection, span, SPAN, rows)
-        project, page = self.project, placed.get
-        told = [(*line, project, page(line[_PLAIN_ID])) for line in plain.lines]
-        self.database.insert_rows(connection, trace, (*LINE_COLUMNS, "project", "page"), told, same=LINE_COMMON)
-        self.database.insert_rows(connection, span, SPAN_COLUMNS, plain.rows, same=SPAN_COMMON)
+        told = list(zip(*plain.lines, map(placed.get, numbers[: len(calls)]), strict=True))
+        common = LINE_COMMON | {"project": self.project}
+        self.database.insert_rows(connection, trace, (*LINE_COLUMNS, "page"), told, same=common)
+        more = list(zip(*plain.rows, strict=True))
+        self.database.insert_rows(connection, span, SPAN_COLUMNS, more, same=SPAN_COMMON)
         own = [(one.number, self.project, one.subject, self._seal_page(connection, one, entry)) for one, entry in large]
         self.database.insert_rows(connection, trace_page, ("trace_id", "project", "subject", "body"), own)
         self.words.add(connection, words)
-        return len(rows) + len(plain.rows)
+        return len(rows) + len(more)
 
     def _seal_preview(self, connection: Connection, fresh: "_Fresh") -> bytes:
         said = [(bytes.fromhex(one.span), one.content) for one in fresh.spans]
