@@ -14,7 +14,7 @@ from slipway.domain.ids import SpanId, TraceId, new_span_id, new_trace_id
 from slipway.domain.trace import Span, SpanEvent
 from slipway.store.call_records import encode_call
 from slipway.store.journal import Journal
-from slipway.store.plain_calls import read_plain
+from slipway.store.lone_calls import read_calls
 from slipway.store.store import Store
 from slipway.tracing.ingest import drain
 from slipway.tracing.intake import decode_record, encode_events, take_in
@@ -128,7 +128,7 @@ def damaged(record: tuple[bytes, Sequence[tuple[int, int]]]) -> bytes:
 @example(b"\x91\x81\xa7content\x81\xa1a" + b"\x91" * 5000)
 @example(b"\xc1" + b"\x91" * 5000)
 def test_a_record_of_any_bytes_is_read_or_refused(payload: bytes) -> None:
-    _, others = read_plain([payload])
+    _, others = read_calls([payload])
     for other in others:
         with suppress(ValueError):
             decode_record(other)

@@ -23,10 +23,10 @@ from slipway.store.call_records import TRACE as TRACE_ID
 from slipway.store.call_records import CallRow, span_of
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
-from slipway.store.plain_calls import LARGE_ENTRY, LINE_COLUMNS, LINE_COMMON, SPAN_COLUMNS, SPAN_COMMON, PlainCalls
+from slipway.store.lone_calls import LARGE_ENTRY, LoneCalls
 from slipway.store.rollups import Tally, write_tally
 from slipway.store.schema import erased, span, trace, trace_page
-from slipway.store.shared_pages import Entry, SharedPages
+from slipway.store.shared_pages import SharedPages
 from slipway.store.trace_pages import entry_of, entry_of_said, press, preview, texts_in
 from slipway.store.word_index import WordIndex
 
@@ -58,7 +58,7 @@ class TraceWriter:
 
         Spans that are there already (same trace and span) change nothing. Spans of one trace may come in any order and
         in many batches; what the root knows (release, channel, session, environment, person) counts for all of them.
-        `calls` are what `read_plain` gave.
+        `calls` are what `read_calls` gave.
         """
         incoming: defaultdict[TraceId, list[Span]] = defaultdict(list)
         for one in spans:
@@ -129,12 +129,10 @@ class TraceWriter:
         if not (incoming or calls):
             return 0
         numbers = self.database.dialect.next_ids(connection, "trace", len(calls) + len(incoming))
-        plain = PlainCalls(calls, numbers[: len(calls)], tally)
+        alone = LoneCalls(calls, numbers[: len(calls)], tally)
         arrivals: list[_Fresh] = []
-        words = plain.words
-        shared: defaultdict[str | None, list[Entry]] = defaultdict(list)
-        if plain.entries:
-            shared[None] = plain.entries
+        words = alone.words
+        shared = alone.entries
         large: list[tuple[_Fresh, bytes]] = []
         for number, (id, some) in zip(numbers[len(calls) :], incoming.items(), strict=True):
             if len(some) == 1:
@@ -174,15 +172,14 @@ class TraceWriter:
             lines.append((*line, number, self.project, bytearray.fromhex(id), previews.get(number), placed.get(number)))
         self.database.insert_rows(connection, trace, TRACE, lines)
         self.database.insert_rows(connection, span, SPAN, rows)
-        told = list(zip(*plain.lines, map(placed.get, numbers[: len(calls)]), strict=True))
-        common = LINE_COMMON | {"project": self.project}
-        self.database.insert_rows(connection, trace, (*LINE_COLUMNS, "page"), told, same=common)
-        more = list(zip(*plain.rows, strict=True))
-        self.database.insert_rows(connection, span, SPAN_COLUMNS, more, same=SPAN_COMMON)
+        if calls:
+            placings = list(map(placed.get, numbers[: len(calls)]))
+            self.database.insert_columns(connection, trace, {**alone.lines, "project": self.project, "page": placings})
+            self.database.insert_columns(connection, span, alone.rows)
         own = [(one.number, self.project, one.subject, self._seal_page(connection, one, entry)) for one, entry in large]
         self.database.insert_rows(connection, trace_page, ("trace_id", "project", "subject", "body"), own)
         self.words.add(connection, words)
-        return len(rows) + len(more)
+        return len(rows) + len(calls)
 
     def _seal_preview(self, connection: Connection, fresh: "_Fresh") -> bytes:
         said = [(bytes.fromhex(one.span), one.content) for one in fresh.spans]

@@ -20,7 +20,7 @@ from slipway.domain.errors import DiskFull, SlipwayError, StoreError
 from slipway.domain.trace import Span, SpanEvent
 from slipway.store.call_records import CallRow, span_of
 from slipway.store.journal import Payload, Segment, only_reader, overwrite, read_segment, segments
-from slipway.store.plain_calls import read_plain
+from slipway.store.lone_calls import read_calls
 from slipway.store.store import Store, open_store
 from slipway.tracing.cost import PriceOf, catalog_price
 from slipway.tracing.intake import decode_record, take_in
@@ -191,7 +191,7 @@ class _Read(NamedTuple):
 
 
 def _read(records: Sequence[Payload]) -> _Read:
-    calls, others = read_plain(records)
+    calls, others = read_calls(records)
     spans: list[Span] = []
     events: list[SpanEvent] = []
     damaged = 0

@@ -52,7 +52,7 @@ def take_in(
 ) -> int:
     """Stores what came, in one transaction; returns how many spans were new. Each goes to its own project.
 
-    A log record whose span is not there yet waits for it, for a day at most. `calls` are what `read_plain` gave.
+    A log record whose span is not there yet waits for it, for a day at most. `calls` are what `read_calls` gave.
     """
     by_project: defaultdict[str, _Batch] = defaultdict(_Batch)
     for span in spans:
@@ -93,7 +93,7 @@ def _take_in(store: Store, batch: _Batch, price_of: PriceOf) -> int:
             for place, some in store.span_events.claim(places).items():
                 told.setdefault(place, [])[:0] = some
         if told:
-            # What is told of a call becomes part of its content, so that it is no plain one.
+            # What is told of a call becomes part of its content, so that it goes the way of spans.
             spans += [span_of(call) for call in calls if (call[TRACE], call[SPAN]) in told]
             calls = [call for call in calls if (call[TRACE], call[SPAN]) not in told]
             spans = [
