@@ -657,6 +657,20 @@ class ScopeMissing(AccessDenied):
         )
 
 
+class ModelNotAllowed(AccessDenied):
+    """The key is good, but not for this model."""
+
+    http_status = 403
+    code = "model_not_allowed"
+
+    def __init__(self, key: str, model: str, allowed: Sequence[str]) -> None:
+        self.key, self.model = key, model
+        super().__init__(
+            f"The API key '{key}' may not call '{model}', only {', '.join(allowed)}. "
+            f"Let it: slipway keys models {key} {' '.join((*allowed, model))}"
+        )
+
+
 class RoleMissing(AccessDenied):
     """Somebody is signed in, but the role does not allow this."""
 
