@@ -178,7 +178,7 @@ def _found(store: Store, name: str) -> ApiKey:
 
 def _checked_models(models: Sequence[str]) -> tuple[str, ...]:
     for model in models:
-        if not model.isprintable() or not model or " " in model or len(model) > LONGEST_MODEL:
+        if not model.isprintable() or not model.strip() or model != model.strip() or len(model) > LONGEST_MODEL:
             raise InputError(
                 f"'{model[:LONGEST_MODEL]}' cannot be the name of a model. Write one such as 'support@14'."
             )

@@ -89,7 +89,7 @@ def list_(folder: Folder = HERE, as_json: AsJson = False) -> None:
         keys = list_keys(workspace.store)
     rows = [
         [
-            *(key.name, f"{key.prefix}…", " ".join(key.scopes), " ".join(key.models) or ANY_MODEL, key.role or "–"),
+            *(key.name, f"{key.prefix}…", " ".join(key.scopes), ", ".join(key.models) or ANY_MODEL, key.role or "–"),
             *(_limits_text(key) or "–", _state(key, now)),
         ]
         for key in keys
@@ -202,7 +202,7 @@ def models(
     with open_here(folder) as workspace:
         key = change_models(workspace.store, name, model or ())
         unknown = _unknown_models(workspace, key)
-    text = f"Key '{key.name}' may call {' '.join(key.models) or ANY_MODEL}."
+    text = f"Key '{key.name}' may call {', '.join(key.models) or ANY_MODEL}."
     show({"name": key.name, "models": key.models}, as_json=as_json, text="\n".join([text, *unknown]))
 
 
@@ -274,7 +274,7 @@ def _key_text(key: "ApiKey", used: "Spending", now: datetime) -> list[str]:
     return [
         f"Key '{key.name}' ({key.prefix}…), {_state(key, now)}",
         f"may:    {' '.join(key.scopes)}; on the pages: {key.role or 'nothing'}",
-        f"calls:  {' '.join(key.models) or ANY_MODEL}",
+        f"calls:  {', '.join(key.models) or ANY_MODEL}",
         f"ends:   {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "ends:   never",
         f"limits: {_limits_text(key) or 'none'}",
         f"used in {used.period}: {used.requests} requests, {used.tokens} tokens, {Money(micros=used.micros)}",

@@ -4,6 +4,7 @@
 One file above the usual length, because it is read as a whole: no class is named, coded or worded like another.
 """
 
+import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -667,7 +668,7 @@ class ModelNotAllowed(AccessDenied):
         self.key, self.model = key, model
         super().__init__(
             f"The API key '{key}' may not call '{model}', only {', '.join(allowed)}. "
-            f"Let it: slipway keys models {key} {' '.join((*allowed, model))}"
+            f"Let it: slipway keys models {key} {shlex.join((*allowed, model))}"
         )
 
 
