@@ -80,6 +80,7 @@ class Asking:
         "_others_for",
         "_path",
         "_stream",
+        "address",
         "attempts",
         "target",
     )
@@ -102,6 +103,8 @@ class Asking:
     ) -> None:
         self._http = http
         self.target = target
+        self.address = ""
+        """Who answered."""
         self._path = path
         self._body_for = body_for
         self._others_for = others_for
@@ -217,6 +220,7 @@ class Asking:
             breakers.abandoned(*upstream)
             raise
         else:
+            self.address = endpoint.origin
             status, told = answer.response.status, None
             if status < 400 and (told := _told(answer)) is not None:
                 status = error_status(told)
