@@ -216,3 +216,53 @@ def test_an_upstream_is_listed_once_however_many_callers_it_fails(breakers, cloc
     breakers.succeeded(ENGINE, ADDRESS, "ok", ("shop", "eve"))
     (health,) = breakers.health()
     assert health.state == "closed"
+
+
+# Streams that break off --------------------------------------------------------------------------------------------
+
+
+def cut_off(breakers, times):
+    """Streams that begin and break off, as often as they are let; returns how often that was."""
+    begun = 0
+    for _ in range(times):
+        if breakers.admit(ENGINE, ADDRESS, "ok") is None:
+            begun += 1
+            breakers.succeeded(ENGINE, ADDRESS, "ok")
+            breakers.streamed(ENGINE, ADDRESS, "ok", DOWN)
+    return begun
+
+
+def test_an_engine_that_breaks_off_every_stream_is_left_alone(breakers, clock):
+    assert cut_off(breakers, 60) == 5
+    clock.now += 6
+    assert cut_off(breakers, 60) == 1
+    clock.now += 6
+    breakers.succeeded(ENGINE, ADDRESS, "ok")
+    breakers.streamed(ENGINE, ADDRESS, "ok", None)
+    assert cut_off(breakers, 4) == 4
+    assert breakers.state(Upstream(ENGINE, ADDRESS, "ok")) == "closed"
+
+
+def test_a_stream_that_comes_to_its_end_starts_the_count_again(breakers, clock):
+    for _ in range(6):
+        assert cut_off(breakers, 4) == 4
+        clock.now += 60
+        breakers.succeeded(ENGINE, ADDRESS, "ok")
+        breakers.streamed(ENGINE, ADDRESS, "ok", None)
+    breakers.in_a_row = 0
+    assert cut_off(breakers, 60) == 60
+
+
+def test_one_caller_whose_streams_break_off_leaves_the_others_their_engine(breakers):
+    def cut_for(caller):
+        if breakers.admit(ENGINE, ADDRESS, "ok", caller) is not None:
+            return 0
+        breakers.succeeded(ENGINE, ADDRESS, "ok", caller)
+        breakers.streamed(ENGINE, ADDRESS, "ok", DOWN, caller)
+        return 1
+
+    assert sum(cut_for(("shop", "eve")) for _ in range(60)) == 5
+    assert breakers.admit(ENGINE, ADDRESS, "ok", ("shop", "bob")) is None
+    # Two more of somebody else, and it is the engine.
+    assert sum(cut_for(("desk", "bob")) for _ in range(60)) == 2
+    assert breakers.admit(ENGINE, ADDRESS, "ok", ("somebody", "new")) is not None

@@ -171,6 +171,9 @@ class GatewayDetour:
             case _:
                 breakers.failed(*_upstream(model, address), failure, caller=self._call.caller)
 
+    def streamed(self, model: Model, address: str, failure: EngineError | None) -> None:
+        self._services.breakers.streamed(*_upstream(model, address), failure, self._call.caller)
+
     def left(self, model: Model, address: str) -> None:
         self._services.breakers.abandoned(*_upstream(model, address), self._call.caller)
 

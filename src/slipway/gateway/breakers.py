@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -57,20 +57,25 @@ class Breaker:
     """0 while closed; else how long it is left alone this time."""
     opened: int = 0
     probing: bool = False
+    cut: int = 0
+    """Streams in a row that broke off after they had begun."""
     rest_until: float = 0.0
     in_a_row_of: dict[Caller, int] = field(default_factory=dict)
     """Of the failures in a row, how many each caller brought."""
     failed_of: dict[Caller, int] = field(default_factory=dict)
     """The same within the window."""
+    cut_of: dict[Caller, int] = field(default_factory=dict)
+    """The same of the streams that broke off."""
 
 
 class Breakers:
     """The breakers of one worker. Nothing is kept about an upstream that never failed.
 
     What keeps a connection from being made counts against the address; an error, a timeout or a garbled answer counts
-    against the model at that address only, because the others may be well. A breaker opens after `in_a_row` failures
-    in a row, or when half of 20 or more calls within 30 s failed. After `open_s` (doubled up to a minute each time it
-    fails again) one request is let through: its success closes the breaker. Method: M. Nygard, Release It! (2007).
+    against the model at that address only, because the others may be well. A breaker opens after `in_a_row` failures in
+    a row, or when half of 20 or more calls within 30 s failed, or when `in_a_row` streams in a row broke off. After
+    `open_s` (doubled up to a minute each time it fails again) one request is let through: its success closes the
+    breaker. Method: M. Nygard, Release It! (2007).
 
     Some requests fail wherever they are sent. So there is a breaker for each person, for each key and for all, and what
     one alone has brought does not suffice to open that of the next: who asks for such things is left without an engine,
@@ -119,7 +124,7 @@ class Breakers:
             self._breakers.clear()
             return None
         now = self._clock()
-        opened = self._open(engine, address, model, caller)
+        opened = self._opened(engine, address, model, caller)
         for breaker in opened:
             if now < breaker.open_until or breaker.probing:
                 return _resting(engine, address, breaker, max(0.0, breaker.open_until - now))
@@ -136,7 +141,7 @@ class Breakers:
     def answers(self, engine: str, address: str, model: str, caller: Caller = EVERYBODY) -> bool:
         """Whether this upstream last failed by answering 500. Some servers say that to every request that they do not
         like, so it may be well for all others; with nobody else to go to, they should not wait for it."""
-        opened = self._open(engine, address, model, caller)
+        opened = self._opened(engine, address, model, caller)
         return bool(opened) and all(breaker.answers for breaker in opened)
 
     def succeeded(self, engine: str, address: str, model: str, caller: Caller = EVERYBODY) -> None:
@@ -162,6 +167,30 @@ class Breakers:
                 self._close(whole, self._breakers[whole])
         self._count(engine, address, model, caller, failure)
 
+    def streamed(
+        self, engine: str, address: str, model: str, failure: EngineError | None, caller: Caller = EVERYBODY
+    ) -> None:
+        """What became of a stream after its first byte, which `succeeded` has told: None where it came to its end."""
+        for level, of in _with_next(_levels(caller)):
+            upstream = Upstream(engine, address, model, level)
+            if failure is None:
+                ended = self._breakers.get(upstream)
+                if ended is not None:
+                    ended.cut = 0
+                    ended.cut_of.clear()
+            elif self.in_a_row > 0:
+                self._cut(self._breaker(upstream, failure), of=of)
+
+    def _cut(self, breaker: Breaker, *, of: Caller | None) -> None:
+        if of is not None and breaker.cut < self.in_a_row:
+            brought = breaker.cut_of.get(of, 0)
+            if brought >= self._most_of_one:
+                return
+            breaker.cut_of[of] = brought + 1
+        breaker.cut += 1
+        if breaker.cut >= self.in_a_row and not breaker.open_s:
+            self._open(breaker)
+
     def limited(
         self,
         engine: str,
@@ -183,7 +212,7 @@ class Breakers:
         for upstream in _all_of(engine, address, model, caller):
             self._abandon(upstream)
 
-    def _open(self, engine: str, address: str, model: str, caller: Caller) -> list[Breaker]:
+    def _opened(self, engine: str, address: str, model: str, caller: Caller) -> list[Breaker]:
         """Those that stand between this caller and the upstream."""
         found = [self._breakers.get(upstream) for upstream in _all_of(engine, address, model, caller)]
         return [breaker for breaker in found if breaker is not None and breaker.open_s]
@@ -193,11 +222,15 @@ class Breakers:
             return "closed"
         return "open" if now < breaker.open_until else "half-open"
 
+    @property
+    def _most_of_one(self) -> int:
+        """Failures in a row of one caller that count for all others."""
+        return max(1, self.in_a_row - 2)
+
     def _count(self, engine: str, address: str, model: str, caller: Caller, failure: EngineError) -> None:
         """A failure counts for the one that met it, and within bounds for all who ask the same way."""
-        levels = _levels(caller)
-        for level, next_level in zip(levels, [*levels[1:], None], strict=True):
-            self._count_for(Upstream(engine, address, model, level), failure, of=next_level)
+        for level, of in _with_next(_levels(caller)):
+            self._count_for(Upstream(engine, address, model, level), failure, of=of)
 
     def _count_for(self, upstream: Upstream, failure: EngineError, *, of: Caller | None) -> None:
         now = self._clock()
@@ -209,7 +242,7 @@ class Breakers:
             breaker.failed_of.clear()
         if of is not None and not breaker.open_s:
             in_a_row, failed = breaker.in_a_row_of.get(of, 0), breaker.failed_of.get(of, 0)
-            if in_a_row >= max(1, self.in_a_row - 2) or failed >= MOST_OF_ONE:
+            if in_a_row >= self._most_of_one or failed >= MOST_OF_ONE:
                 return
             breaker.in_a_row_of[of], breaker.failed_of[of] = in_a_row + 1, failed + 1
         breaker.in_a_row += 1
@@ -217,10 +250,13 @@ class Breakers:
         breaker.failed += 1
         often = breaker.asked >= FEWEST_IN_WINDOW and breaker.failed * 2 >= breaker.asked
         if breaker.open_s or breaker.in_a_row >= self.in_a_row or often:
-            breaker.probing = False
-            breaker.open_s = min(LONGEST_OPEN_S, breaker.open_s * 2) if breaker.open_s else self.open_s
-            breaker.open_until = now + breaker.open_s
-            breaker.opened += 1
+            self._open(breaker)
+
+    def _open(self, breaker: Breaker) -> None:
+        breaker.probing = False
+        breaker.open_s = min(LONGEST_OPEN_S, breaker.open_s * 2) if breaker.open_s else self.open_s
+        breaker.open_until = self._clock() + breaker.open_s
+        breaker.opened += 1
 
     def _close(self, upstream: Upstream, breaker: Breaker) -> None:
         now = self._clock()
@@ -231,7 +267,7 @@ class Breakers:
             breaker.open_s, breaker.probing = 0.0, False
             breaker.window_from, breaker.asked, breaker.failed = now, 0, 0
             breaker.failed_of.clear()
-        elif now - breaker.window_from > WINDOW_S and now > breaker.rest_until:
+        elif now - breaker.window_from > WINDOW_S and now > breaker.rest_until and not breaker.cut:
             del self._breakers[upstream]
 
     def _abandon(self, upstream: Upstream) -> None:
@@ -254,6 +290,11 @@ class Breakers:
 def _levels(caller: Caller) -> list[Caller]:
     """Everybody, the key, the person: as many as there are."""
     return [EVERYBODY, *(caller[:end] for end in range(1, len(caller) + 1) if caller[end - 1])]
+
+
+def _with_next(levels: list[Caller]) -> Iterator[tuple[Caller, Caller | None]]:
+    """Each with who brings it a failure; the last with None, because it is the caller itself."""
+    return zip(levels, [*levels[1:], None], strict=True)
 
 
 def _all_of(engine: str, address: str, model: str, caller: Caller) -> list[Upstream]:

@@ -6,6 +6,7 @@ import asyncio
 
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
+from slipway.gateway.admission import check_model
 from slipway.gateway.call import Call
 from slipway.gateway.fields import read_model, read_user
 from slipway.gateway.forward import forward
@@ -26,7 +27,9 @@ async def embed(call: Call, services: Services) -> None:
     call.identify(read_user(fields))
     embedder = call.snapshot.workspace.embedder
     target = None if embedder is not None and call.model == embedder.id else find_route(call)
-    if target is not None:
+    if target is None:
+        check_model(call, None)
+    else:
         services.admission.reserve(call, target, body=body, fields=fields)
     if target is not None and target.plain and "embeddings" in target.endpoints:
         await forward(call, services, path="embeddings", fields=fields, body=body, target=target)

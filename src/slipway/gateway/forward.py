@@ -125,6 +125,7 @@ class Passage:
     """One request on its way to an engine and back, and what is known about it so far."""
 
     __slots__ = (
+        "_address",
         "_asked",
         "_attempts",
         "_body",
@@ -169,6 +170,7 @@ class Passage:
         self._guarded: GuardedStream | None = None
         self._recorded = False
         self._body = b""
+        self._address = ""
         self._attempts: list[Attempt] = []
 
     async def run(self, body: bytes, begun: Begun | None = None) -> None:
@@ -194,6 +196,7 @@ class Passage:
             begun=begun,
         )
         passed = await asking.ask()
+        self._address = asking.address
         if asking.target is not target:
             target = self._target = self._stand_in(asking.target)
         status = passed.response.status
@@ -297,9 +300,15 @@ class Passage:
             self._keep(out)
             await self._end(out)
         except UpstreamError as error:
-            raise engine_error(self._target.engine, self._target.endpoints[self._path][0].origin, error) from error
+            failure = engine_error(self._target.engine, self._address, error)
+            self._services.breakers.streamed(*self._upstream, failure, self._call.caller)
+            raise failure from error
         finally:
             response.close()
+
+    @property
+    def _upstream(self) -> tuple[str, str, str]:
+        return self._target.engine, self._address, self._target.model
 
     def _hand_over(self, response: Response) -> None:
         """Lets pieces go straight from the engine's connection to the client's. That spends a third of what a task
@@ -321,6 +330,7 @@ class Passage:
 
     async def _end(self, out: bytes) -> None:
         if self._recorded:
+            self._ended_well()
             await self._send(out, last=True)
             return
         streamed = self._streamed = read_stream(self._raw())
@@ -329,9 +339,17 @@ class Passage:
         elif not streamed.done and streamed.finish is None:
             if out:
                 await self._send(out, last=False)
-            raise EngineGarbled(self._target.engine, "the stream ended in the middle")
+            failure = EngineGarbled(self._target.engine, "the stream ended in the middle")
+            self._services.breakers.streamed(*self._upstream, failure, self._call.caller)
+            raise failure
+        else:
+            self._ended_well()
         self.record("ok")
         await self._send(out, last=True)
+
+    def _ended_well(self) -> None:
+        if self._services.breakers:
+            self._services.breakers.streamed(*self._upstream, None, self._call.caller)
 
     async def _send(self, out: bytes, *, last: bool) -> None:
         call = self._call

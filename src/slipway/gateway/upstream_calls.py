@@ -94,6 +94,7 @@ class Asking:
         "_others_for",
         "_path",
         "_stream",
+        "address",
         "attempts",
         "target",
     )
@@ -117,6 +118,8 @@ class Asking:
     ) -> None:
         self._http = http
         self.target = target
+        self.address = ""
+        """Who answered."""
         self._path = path
         self._body_for = body_for
         self._others_for = others_for
@@ -234,6 +237,7 @@ class Asking:
             breakers.abandoned(*upstream, self._caller)
             raise
         else:
+            self.address = endpoint.origin
             status, told = answer.response.status, None
             if status < 400 and (told := _told(answer)) is not None:
                 status = error_status(told)
