@@ -143,29 +143,26 @@ def test_rails_pass_an_event_on_that_was_written_in_several_lines(odd, engine):
     assert json.loads(data[-2])["usage"] == USAGE
 
 
+class InTurn:
+    """Answers that are given one after the other, the last one from then on."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.left = list(answers)
+
+    def partition(self, end: bytes) -> tuple[bytes, bytes, bytes]:
+        return (self.left.pop(0) if len(self.left) > 1 else self.left[0]).partition(end)
+
+
 def test_a_408_that_was_meant_for_nobody_costs_no_request(odd, engine):
     """Some servers say it before they close an idle connection, just when it is used again."""
-    engine.says("alone", whole(usage=USAGE))
+    good = raw("200 OK", json.dumps(whole(usage=USAGE)).encode())
+    closing = raw("408 Request Timeout", more="connection: close\r\n")
     for _ in range(5):
+        engine.answers["alone"] = good
         assert odd.chat("alone").status_code == 200
-        engine.answers["alone"], good = (
-            raw("408 Request Timeout", more="connection: close\r\n"),
-            engine.answers["alone"],
-        )
-        asked = len(engine.asked)
-        watcher = threading.Thread(target=_mend_after, args=(engine, asked, good))
-        watcher.start()
+        engine.answers["alone"], asked = InTurn(closing, good), len(engine.asked)
         assert odd.chat("alone").status_code == 200
-        watcher.join()
         assert engine.asked[asked:] == ["alone", "alone"]
-
-
-def _mend_after(engine: Engine, asked: int, good: bytes) -> None:
-    """Puts the good answer back once the bad one was asked for."""
-    until = time.monotonic() + 10
-    while len(engine.asked) == asked and time.monotonic() < until:
-        time.sleep(0.0001)
-    engine.answers["alone"] = good
 
 
 def test_a_retry_after_may_be_a_date(tmp_path, tools, engine):
