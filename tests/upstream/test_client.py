@@ -1,8 +1,11 @@
 """What every transport promises, against a server that plays each fault."""
 
 import asyncio
+import gc
 import http.server
+import socket
 import ssl
+import struct
 import subprocess
 import threading
 from pathlib import Path
@@ -133,6 +136,53 @@ async def test_a_connection_closed_in_the_moment_of_reuse_is_tried_once_more(ser
         response = await client.send("POST", server.url, body=b"x")
         assert await response.read() == b"hello"
     assert server.connections == 2
+
+
+async def test_a_connection_that_is_reset_between_two_answers_is_nobodys_error(serve, new_client):
+    async def reset_after_it(scripted, reader, writer):
+        await scripted.request(reader)
+        # Not whole at once, so that somebody watches the connection while its answer comes.
+        writer.write(OK[:-2])
+        await asyncio.sleep(0.02)
+        writer.write(OK[-2:])
+        await asyncio.sleep(0.02)
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    said: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    server, client = await serve(reset_after_it), new_client()
+    for _ in range(2):
+        assert await fetch(server.url, client) == b"hello"
+        await asyncio.sleep(0.06)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert said == []
+
+
+async def test_a_408_in_the_moment_of_reuse_is_tried_once_more_and_else_passed_on(serve, new_client):
+    late = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+    async def close_on_the_second(scripted, reader, writer):
+        if scripted.connections == 1:
+            await scripted.request(reader)
+            writer.write(OK)
+            await reader.read(1)  # the second request has begun to arrive
+        elif scripted.connections == 2:
+            await scripted.request(reader)
+            writer.write(OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+            return
+        else:
+            await scripted.request(reader)
+        writer.write(late)
+
+    server, client = await serve(close_on_the_second), new_client()
+    for status in (200, 200, 408):
+        response = await client.send("POST", server.url, body=b"x")
+        assert response.status == status
+        await response.read()
+    assert server.connections == 3
 
 
 async def test_a_server_that_always_hangs_up_is_asked_once_on_a_new_connection(serve, new_client):
