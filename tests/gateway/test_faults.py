@@ -15,6 +15,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from slipway.access.keys import create_key
+from slipway.domain.access import Limits
 from slipway.release.channels import promote
 from slipway.tracing.ingest import drain
 from slipway.upstream import names
@@ -80,6 +82,27 @@ def test_a_locked_database_stops_nothing_and_loses_nothing(plain, until):
     drain(plain.workspace.store, wait_s=30)
     kept = {row.id for row in plain.workspace.store.traces.list(limit=100).rows}
     assert {answer.headers["x-slipway-trace"] for answer in answers} <= kept
+
+
+def test_while_others_write_to_the_database_settings_are_read_all_the_same(plain, until):
+    """What used up limits waits to be written down; what is read must not wait for that."""
+    _, key = create_key(plain.workspace.store, "shop", limits=Limits(monthly_requests=1000))
+    headers = {"authorization": f"Bearer {key}"}
+    meter = plain.gateway._services.admission._meter
+    assert until(lambda: plain.chat("plain", headers=headers).status_code == 200 and meter._month > 0)
+    toml = plain.workspace.folder / "slipway.toml"
+    with closing(sqlite3.connect(plain.workspace.state / "store.db", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        assert plain.chat("plain", headers=headers).status_code == 200
+        time.sleep(0.3)  # by now somebody waits for the lock
+        begun = time.monotonic()
+        toml.write_text(toml.read_text().replace("raw_models = true", "raw_models = false"))
+        plain.gateway.reload()
+        assert until(lambda: plain.gateway._watcher.taken == 1, within_s=10)
+        assert plain.chat("fast/ok").status_code == 404
+        assert time.monotonic() - begun < 5
+        other.execute("rollback")
+    assert until(lambda: plain.gateway._watcher.problem == "")
 
 
 def test_when_the_disk_is_full_bodies_go_before_numbers_and_answers_go_on(plain):

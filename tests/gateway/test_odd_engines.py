@@ -168,7 +168,7 @@ def test_what_fails_once_in_the_thread_that_reads_settings_does_not_end_it(odd, 
         assert until(lambda: "nobody thought of" in watcher.problem)
     seen = watcher.fresh_at
     assert until(lambda: watcher.fresh_at > seen)
-    assert watcher.problem == ""
+    assert until(lambda: watcher.problem == "")
 
 
 def test_a_trace_that_cannot_be_written_costs_no_answer(odd, monkeypatch):

@@ -270,7 +270,7 @@ def test_an_embedding_request():
         pytest.param(b'{"message": "no"}', "no", id="a message at the top"),
         pytest.param(b'{"detail": [{"msg": "no"}]}', '[{"msg":"no"}]', id="FastAPI's list"),
         pytest.param(b"Bad Gateway\n", "Bad Gateway", id="a proxy's text"),
-        pytest.param(b"", "", id="nothing"),
+        pytest.param(b"", "it gave no reason", id="nothing"),
     ],
 )
 def test_the_message_of_an_error(body, text):

@@ -186,7 +186,8 @@ def load_snapshot(
 class Watcher:
     """Keeps a gateway's snapshot fresh from a thread; `reload` also reads slipway.toml again.
 
-    What cannot be read is logged once, and the snapshot that served before goes on serving. `also` is done each time.
+    What cannot be read is logged once, and the snapshot that served before goes on serving. `also` is done as often, in
+    a thread of its own: it may wait for a database that somebody else writes to, and what is read from one must not.
     """
 
     def __init__(
@@ -206,24 +207,33 @@ class Watcher:
         self._also = also
         self._every_s = every_s
         self._wake = threading.Event()
-        self._stop = False
+        self._stop = threading.Event()
         self._reread = False
         self._thread = threading.Thread(target=self._run, name="snapshot", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="written down", daemon=True)
         self.fresh_at = monotonic()
-        self.problem = ""
+        self._unread = self._unwritten = ""
         self.refused = ""
         """Why the last slipway.toml that was read again was not taken; empty when it was."""
         self.taken = 0
         self.refusals = 0
 
+    @property
+    def problem(self) -> str:
+        """What cannot be read, or else what cannot be written down; empty while all is well."""
+        return self._unread or self._unwritten
+
     def start(self) -> None:
         self._thread.start()
+        self._writer.start()
 
     def stop(self) -> None:
-        self._stop = True
+        self._stop.set()
         self._wake.set()
         self._thread.join(5)
+        self._writer.join(5)
         self._refresh()
+        self._write_once()
 
     def reload(self) -> None:
         """Reads slipway.toml and the store again, soon. Safe from a signal handler."""
@@ -235,11 +245,26 @@ class Watcher:
         self._wake.set()
 
     def _run(self) -> None:
-        while not self._stop:
+        while not self._stop.is_set():
             self._wake.wait(self._every_s)
             self._wake.clear()
-            if not self._stop:
+            if not self._stop.is_set():
                 self._refresh()
+
+    def _write(self) -> None:
+        while not self._stop.wait(self._every_s):
+            self._write_once()
+
+    def _write_once(self) -> None:
+        try:
+            self._also()
+        except Exception as wrong:
+            # The thread must go on: without it nothing is written down any more.
+            if str(wrong) != self._unwritten:
+                log.warning("counts wait to be written down: %s", wrong, exc_info=not _expected(wrong))
+            self._unwritten = str(wrong)
+        else:
+            self._unwritten = ""
 
     def _refresh(self) -> None:
         reread, self._reread = self._reread, False
@@ -247,20 +272,18 @@ class Watcher:
             workspace = self._snapshot.workspace
             if reread:
                 workspace = replace(workspace, settings=load_settings(workspace.folder))
-            self._also()
             fresh = load_snapshot(workspace, before=self._snapshot, canaries=self._canaries)
             if reread:
                 _refuse_if_worse(fresh, self._snapshot)
         except Exception as wrong:
-            # The thread must go on: without it nothing is read or written down any more.
-            if str(wrong) != self.problem:
-                expected = isinstance(wrong, SlipwayError | OSError)
-                log.warning("the gateway goes on with what it knew: %s", wrong, exc_info=not expected)
-            self.problem = str(wrong)
+            # The thread must go on: without it nothing is read any more.
+            if str(wrong) != self._unread:
+                log.warning("the gateway goes on with what it knew: %s", wrong, exc_info=not _expected(wrong))
+            self._unread = str(wrong)
             if reread:
                 self.refused, self.refusals = str(wrong), self.refusals + 1
             return
-        self.problem = ""
+        self._unread = ""
         self.fresh_at = monotonic()
         if fresh != self._snapshot:
             self._snapshot = fresh
@@ -278,7 +301,11 @@ class Watcher:
         except Exception as wrong:
             if not isinstance(wrong, SlipwayError):
                 log.exception("the traffic is not steered")
-            self.problem = str(wrong)
+            self._unread = str(wrong)
+
+
+def _expected(wrong: Exception) -> bool:
+    return isinstance(wrong, SlipwayError | OSError)
 
 
 def _refuse_if_worse(fresh: Snapshot, before: Snapshot) -> None:
