@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from slipway.domain.errors import RequestInvalid
-from slipway.domain.guardrail import Guardrails, TextSource, Verdict
+from slipway.domain.guardrail import Guardrails, RailSpec, TextSource, Verdict
+from slipway.gateway.fields import Fields
+from slipway.gateway.operations import Operation
 from slipway.guard.checker import check
 from slipway.guard.stream import StreamChecker
 from slipway.wire.sse import EventReader, write_event
+from slipway.wire.texts import NumbersForText, rewrite_named, rewrite_texts
 
 SOURCES: dict[str, TextSource] = {"user": "user", "tool": "tool", "function": "tool"}
+NULL = msgspec.Raw(b"null")
 ORDER = ("allow", "undecided", "flag", "redact", "block")
 
 
@@ -73,6 +77,86 @@ def check_completion(body: bytes, guardrails: Guardrails) -> tuple[bytes, list[V
     return (msgspec.json.encode(completion) if changed else body), verdicts
 
 
+def check_fields(
+    fields: Fields, operation: Operation, guardrails: Guardrails, *, label: str
+) -> tuple[Fields, list[Verdict]]:
+    """The fields of another call than a chat, with the texts in them checked; the same where nothing was redacted.
+
+    Raises `Blocked`, and `RequestInvalid` for what the guardrails of the release `label` could not read, now or in the
+    answer.
+    """
+    _refuse_unreadable(fields, operation, guardrails, label)
+    verdicts: list[Verdict] = []
+    for name, source in operation.asked.items():
+        if name not in fields or not (guardrails.before or name == operation.spoken):
+            continue
+        try:
+            given = msgspec.json.decode(fields[name])
+            checked = rewrite_texts(given, _checking(guardrails.before, source, guardrails, verdicts))
+            if name == operation.spoken:
+                checked = rewrite_texts(checked, _checking(guardrails.after, "answer", guardrails, verdicts))
+        except NumbersForText:
+            message = f"'{name}' holds numbers of tokens, which the guardrails of {label} cannot read: send texts."
+            raise RequestInvalid(message, param=name) from None
+        except (ValueError, RecursionError):
+            raise RequestInvalid(f"'{name}' is wrong: it cannot be read.", param=name) from None
+        if checked != given:
+            fields = fields | {name: msgspec.Raw(msgspec.json.encode(checked))}
+    return fields, verdicts
+
+
+def check_named(body: bytes, operation: Operation, guardrails: Guardrails) -> tuple[bytes, list[Verdict]]:
+    """A whole answer to another call than a chat, checked; byte for byte the same where nothing was redacted.
+
+    Raises `Blocked`, `ValueError`."""
+    answer = msgspec.json.decode(body)
+    verdicts: list[Verdict] = []
+    checked = rewrite_named(answer, operation.said, _checking(guardrails.after, "answer", guardrails, verdicts))
+    return (body if checked == answer else msgspec.json.encode(checked)), verdicts
+
+
+def check_text(text: str, guardrails: Guardrails) -> tuple[str, list[Verdict]]:
+    """An answer that is a text and nothing else, checked. Raises `Blocked`."""
+    verdicts: list[Verdict] = []
+    return _checking(guardrails.after, "answer", guardrails, verdicts)(text), verdicts
+
+
+def _checking(
+    rails: Sequence[RailSpec], source: TextSource, guardrails: Guardrails, verdicts: list[Verdict]
+) -> Callable[[str], str]:
+    """What checks one text after the other and gives it back as it may go on. Raises `Blocked`."""
+
+    def checking(text: str) -> str:
+        checked = check(text, rails, source=source, when_undecided=guardrails.when_undecided)
+        verdicts.extend(checked.verdicts)
+        checked.raise_if_blocked()
+        return checked.text
+
+    return checking
+
+
+def _refuse_unreadable(fields: Fields, operation: Operation, guardrails: Guardrails, label: str) -> None:
+    for name in operation.unread if guardrails.before else ():
+        if fields.get(name, NULL) != NULL:
+            raise RequestInvalid(
+                f"'{name}' is not possible here: the guardrails of {label} cannot read it.", param=name
+            )
+    for name, harmless in operation.barred.items() if guardrails.after else ():
+        if name not in fields:
+            continue
+        try:
+            given = msgspec.json.decode(fields[name])
+        except (ValueError, RecursionError):
+            given = fields
+        if type(given) in (int, float) or given not in harmless:  # 0 equals false, and is another wish
+            told = " or ".join(f"'{one}'" for one in harmless if isinstance(one, str))
+            raise RequestInvalid(
+                f"'{name}' is not possible here: the guardrails of {label} could not read all of the answer."
+                + (f" Ask for {told}." if told else ""),
+                param=name,
+            )
+
+
 def _texts_of(message: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """Where the texts of a message or a delta stand: its content is one, or parts that hold some."""
     content = message.get("content")
@@ -118,7 +202,7 @@ class GuardedStream:
         said = b""
         for index in sorted(self._unfinished):
             if text := self._checkers[index].finish():
-                choice = {"index": index, "delta": {"content": text}, "finish_reason": None}
+                choice = self._choice_of(index, text)
                 said += write_event(msgspec.json.encode(self._frame | {"choices": [choice]}))
         self._unfinished.clear()
         return said
@@ -139,14 +223,21 @@ class GuardedStream:
             return b""
         return write_event(msgspec.json.encode(event))
 
-    def _choice(self, choice: dict[str, Any]) -> bool:
-        """Replaces the text of a delta by what may go out; whether the delta holds nothing else then."""
-        index = int(choice.get("index") or 0)
+    def _choice_of(self, index: int, text: str) -> dict[str, Any]:
+        return {"index": index, "delta": {"content": text}, "finish_reason": None}
+
+    def _checker(self, index: int) -> StreamChecker:
         checker = self._checkers.get(index)
         if checker is None:
             checker = self._checkers[index] = StreamChecker(
                 self._guardrails.after, hold_back=self._hold_back, when_undecided=self._guardrails.when_undecided
             )
+        return checker
+
+    def _choice(self, choice: dict[str, Any]) -> bool:
+        """Replaces the text of a delta by what may go out; whether the delta holds nothing else then."""
+        index = int(choice.get("index") or 0)
+        checker = self._checker(index)
         delta = choice.get("delta") or {}
         if isinstance(delta.get("content"), list):
             self._parts(index, checker, choice, delta)
@@ -176,3 +267,23 @@ class GuardedStream:
             self._unfinished.discard(index)
             if text := checker.finish():
                 delta["content"].append({"type": "text", "text": text})
+
+
+class GuardedTextStream(GuardedStream):
+    """The same for the stream of a text completion, whose choices hold a text instead of a delta."""
+
+    def _choice_of(self, index: int, text: str) -> dict[str, Any]:
+        return {"index": index, "text": text, "logprobs": None, "finish_reason": None}
+
+    def _choice(self, choice: dict[str, Any]) -> bool:
+        index = int(choice.get("index") or 0)
+        checker, text = self._checker(index), choice.get("text")
+        out = checker.feed(text) if isinstance(text, str) and text else ""
+        finished = choice.get("finish_reason") is not None
+        if finished:
+            self._unfinished.discard(index)
+            out += checker.finish()
+        elif text:
+            self._unfinished.add(index)
+        choice["text"] = out
+        return bool(text) and not out and not finished

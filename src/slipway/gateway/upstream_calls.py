@@ -28,6 +28,7 @@ from slipway.wire.sse import EventReader
 ATTEMPTS = 2
 LONGEST_WAIT_S = 2.0
 EVENTS = b"text/event-stream"
+JSON = b"application/json"
 EVENT_END = re.compile(rb"\n\r?\n|\r\r")
 LONGEST_FIRST = 64 * 1024
 """Of the first event of a stream that is waited for to its end."""
@@ -69,6 +70,7 @@ class Asking:
     """One request on its way to whoever answers it: `target` is asked now, failed calls are added to `attempts`."""
 
     __slots__ = (
+        "_any_type",
         "_anyway",
         "_begun",
         "_body_for",
@@ -98,8 +100,10 @@ class Asking:
         breakers: Breakers,
         counts: Counts,
         attempts: list[Attempt],
+        any_type: bool = False,
         begun: Begun | None = None,
     ) -> None:
+        """`any_type`: an answer that is not JSON is passed on piece by piece."""
         self._http = http
         self.target = target
         self._path = path
@@ -111,6 +115,7 @@ class Asking:
         self._breakers = breakers
         self._counts = counts
         self.attempts = attempts
+        self._any_type = any_type
         self._begun = begun
         self._anyway = False
         """Whether who is left alone is asked all the same, where it still answers."""
@@ -277,7 +282,10 @@ class Asking:
             response.close()
             how = packed.decode("latin-1")
             raise EngineGarbled(target.engine, f"it is packed as '{how}', although nothing of that was asked for")
-        if self._stream and response.status < 400 and (response.header(b"content-type") or b"").startswith(EVENTS):
+        kind = response.header(b"content-type") or b""
+        if self._any_type and response.status < 400 and not kind.startswith(JSON):
+            return Passed(response, await response.piece(), True)
+        if self._stream and response.status < 400 and kind.startswith(EVENTS):
             first = await response.piece()
             # Half an event helps nobody; a whole one may say that all is lost, while others can still be asked.
             while len(first) < LONGEST_FIRST and not response.complete and not EVENT_END.search(first):
