@@ -36,7 +36,7 @@ from slipway.gateway.models import list_models, show_model
 from slipway.gateway.operating import OPERATED, operate
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
 from slipway.gateway.otlp_grpc import GrpcDoor
-from slipway.gateway.responses import respond
+from slipway.gateway.responses import count_input_tokens, respond
 from slipway.gateway.services import Services
 from slipway.gateway.shadows import Shadows
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
@@ -60,6 +60,7 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/messages": ("POST", "chat", take_messages),
     "/v1/messages/count_tokens": ("POST", "chat", count_message_tokens),
     "/v1/responses": ("POST", "chat", respond),
+    "/v1/responses/input_tokens": ("POST", "chat", count_input_tokens),
     "/v1/embeddings": ("POST", "chat", embed),
     **dict.fromkeys(OPERATED, ("POST", "chat", operate)),
     "/v1/models": ("GET", "chat", list_models),

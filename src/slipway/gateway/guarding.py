@@ -72,7 +72,10 @@ def check_completion(body: bytes, guardrails: Guardrails) -> tuple[bytes, list[V
             checked = check(text, guardrails.after, source="answer", when_undecided=guardrails.when_undecided)
             verdicts.extend(checked.verdicts)
             checked.raise_if_blocked()
-            changed = changed or checked.text != text
+            if checked.text != text:
+                changed = True
+                # Token by token, they say it all over again.
+                choice.pop("logprobs", None)
             holder[key] = checked.text
     return (msgspec.json.encode(completion) if changed else body), verdicts
 
@@ -238,6 +241,9 @@ class GuardedStream:
         """Replaces the text of a delta by what may go out; whether the delta holds nothing else then."""
         index = int(choice.get("index") or 0)
         checker = self._checker(index)
+        if choice.get("logprobs"):
+            # They would say, token by token, what is held back.
+            choice["logprobs"] = None
         delta = choice.get("delta") or {}
         if isinstance(delta.get("content"), list):
             self._parts(index, checker, choice, delta)
