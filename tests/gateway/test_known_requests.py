@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from slipway.gateway import door
 from slipway.gateway.door import Door
+from slipway.wire import known_head
 from slipway.wire.known_head import MOST_IN_VAIN
 
 PATH = b"/v1/chat/completions"
@@ -128,7 +128,7 @@ async def converse(served, pieces: list[bytes], *, wait_s: float) -> bytes:
 
 
 async def answers_of(served, talks: list[list[bytes]], *, learn: bool, monkeypatch, wait_s: float = 0.3) -> list[bytes]:
-    monkeypatch.setattr(door, "MOST_IN_VAIN", MOST_IN_VAIN if learn else 0)
+    monkeypatch.setattr(known_head, "MOST_IN_VAIN", MOST_IN_VAIN if learn else 0)
     return await asyncio.gather(*(converse(served, talk, wait_s=wait_s) for talk in talks))
 
 
@@ -137,9 +137,7 @@ def known(monkeypatch) -> list[bytes]:
     """What was read without the parser."""
     taken: list[bytes] = []
     real = Door._begin_known
-    monkeypatch.setattr(
-        Door, "_begin_known", lambda self, head, data: real(self, head, data) and (taken.append(data), True)[1]
-    )
+    monkeypatch.setattr(Door, "_begin_known", lambda self, *read: (taken.append(read[1]), real(self, *read))[1])
     return taken
 
 

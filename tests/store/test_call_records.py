@@ -1,8 +1,9 @@
 """Records of calls: what the gateway writes of a request that was answered whole, and what becomes of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
 from typing import Any, cast, get_args
 
 import msgspec
@@ -14,8 +15,9 @@ from slipway.store.arrivals import LINE, SPAN, clean, count_lone, lone_line, spa
 from slipway.store.call_records import ASKED as ASKED_PLACE
 from slipway.store.call_records import MARK, CallRecord, CallRow, encode_call, is_call, read_call, span_of
 from slipway.store.call_records import REPLY as REPLY_PLACE
+from slipway.store.databases.base import Constant
 from slipway.store.journal_spans import with_values
-from slipway.store.plain_calls import LINE_COLUMNS, LINE_COMMON, SPAN_COLUMNS, SPAN_COMMON, PlainCalls, read_plain
+from slipway.store.lone_calls import LoneCalls, read_calls
 from slipway.store.rollups import Tally
 from slipway.store.store import Store
 from slipway.store.trace_pages import entry_of, texts_in
@@ -111,18 +113,15 @@ def test_messages_that_are_none_are_no_reason_to_lose_the_call(make_span: MakeSp
     assert read_call(record_of(called(make_span), asked=asked)).content == {"messages": [], "reply": "Hello."}
 
 
-PLAIN = [
-    pytest.param({}, id="plain"),
-    pytest.param({"content": {}}, id="without content"),
-    pytest.param({"usage_estimated": True, "first_token_ns": 5}, id="a stream"),
-    pytest.param({"release": None, "response_model": "", "cost_micros": 0}, id="past every release"),
+ALONE = [
+    *VARIANTS,
     pytest.param({"model": "", "cost_micros": 2**62 - 1}, id="at the limit"),
 ]
 OTHERS = [
-    pytest.param({"subject": SubjectId("a")}, id="of a person"),
-    pytest.param({"session": "s"}, id="of a session"),
-    pytest.param({"verdicts": {"a": "allow"}}, id="verdicts"),
-    pytest.param({"parent": "ab" * 8}, id="inside another"),
+    pytest.param({"subject": SubjectId("a\nb")}, id="two lines in a name of a person"),
+    pytest.param({"session": "s" * 501}, id="a session with too long a name"),
+    pytest.param({"parent": "ab" * 9}, id="inside of what has too long an id"),
+    pytest.param({"parent": ""}, id="inside of what has no id"),
     pytest.param({"start_ns": 9, "end_ns": 8}, id="ends before it begins"),
     pytest.param({"input_tokens": -1}, id="less than nothing"),
     pytest.param({"output_tokens": 2**62}, id="more than a column holds"),
@@ -135,34 +134,64 @@ OTHERS = [
 ]
 
 
-def plain(span: Span, **changed: Any) -> CallRow:
-    row = read_plain(record_of(span, **changed))
-    assert row is not None
+def call_of(span: Span, **changed: Any) -> CallRow:
+    (row,), others = read_calls([record_of(span, **changed)])
+    assert not others
     return row
 
 
+def only(columns: Mapping[str, Sequence[Any] | Constant]) -> dict[str, Any]:
+    """The one row of columns."""
+    return {name: value[0] if isinstance(value, list | tuple) else value for name, value in columns.items()}
+
+
+def is_alone(record: bytes | bytearray) -> bool:
+    calls, others = read_calls([record])
+    assert len(calls) + len(others) == 1
+    return bool(calls)
+
+
 @pytest.mark.parametrize("fields", OTHERS)
-def test_a_call_that_is_no_plain_one_goes_the_way_of_spans(make_span: MakeSpan, fields: dict[str, Any]) -> None:
-    assert read_plain(record_of(replace(called(make_span), **fields))) is None
+def test_a_call_that_no_column_takes_goes_the_way_of_spans(make_span: MakeSpan, fields: dict[str, Any]) -> None:
+    assert not is_alone(record_of(replace(called(make_span), **fields)))
 
 
-def test_what_is_too_long_for_a_shared_page_or_torn_is_no_plain_call(make_span: MakeSpan) -> None:
+def test_odd_records_among_many_keep_no_other_from_being_call_of(make_span: MakeSpan) -> None:
+    """All of a batch are looked at together; those that do not fit are found among them."""
+    numbers = range(1, 60)
+    good = [record_of(called(make_span, trace=number)) for number in numbers]
+    odd = [
+        *(record_of(replace(called(make_span), **field.values[0])) for field in OTHERS),  # type: ignore[arg-type]
+        MARK + b"torn",
+        b"\x90",
+        record_of(called(make_span), reply="x" * 64_000),
+    ]
+    mixed = good + odd
+    Random(3).shuffle(mixed)
+    calls, others = read_calls(mixed)
+    assert sorted(call[0] for call in calls) == sorted(
+        call_of(called(make_span, trace=number))[0] for number in range(1, 60)
+    )
+    assert sorted(others) == sorted(odd)
+
+
+def test_what_is_too_long_for_a_shared_page_or_torn_goes_another_way(make_span: MakeSpan) -> None:
     call = called(make_span)
-    assert read_plain(record_of(call, asked=msgspec.json.encode([{"role": "user", "content": "x" * 64_000}]))) is None
-    assert read_plain(record_of(call, reply="x" * 64_000)) is None
+    assert not is_alone(record_of(call, asked=msgspec.json.encode([{"role": "user", "content": "x" * 64_000}])))
+    assert not is_alone(record_of(call, reply="x" * 64_000))
     fields = msgspec.msgpack.decode(record_of(call)[1:])
     for torn in (fields[:5], [*fields[:4], "soon", *fields[5:]], [*fields, "more"]):
-        assert read_plain(MARK + msgspec.msgpack.encode(torn)) is None
+        assert not is_alone(MARK + msgspec.msgpack.encode(torn))
 
 
-@pytest.mark.parametrize("fields", PLAIN)
-def test_a_plain_call_leaves_what_its_span_would(make_span: MakeSpan, fields: dict[str, Any]) -> None:
+@pytest.mark.parametrize("fields", ALONE)
+def test_a_call_leaves_what_its_span_would(make_span: MakeSpan, fields: dict[str, Any]) -> None:
     given = called(make_span, **fields)
-    call = plain(given)
+    call = call_of(given)
     span = span_of(call)
     assert with_values(span) == given
     tally, as_span = Tally(), Tally()
-    calls = PlainCalls([(call, 9)], tally)
+    calls = LoneCalls([call], [9], tally)
     count_lone(span, as_span)
     ((key, sums),) = tally.rows.items()
     ((other_key, others),) = as_span.rows.items()
@@ -170,15 +199,14 @@ def test_a_plain_call_leaves_what_its_span_would(make_span: MakeSpan, fields: di
         *(other_key, others.numbers, others.latency),
         others.first_token,
     )
-    (line,), (row,) = calls.lines, calls.rows
-    assert dict(zip(SPAN_COLUMNS, row, strict=True)) | SPAN_COMMON == dict(zip(SPAN, span_row(span, 9), strict=True))
-    found = dict(zip(LINE_COLUMNS, line, strict=True)) | LINE_COMMON
+    found, row = only(calls.lines), only(calls.rows)
+    assert row == dict(zip(SPAN, span_row(span, 9), strict=True))
     assert {name: found[name] for name in LINE} == dict(zip(LINE, lone_line(span, span_row(span, 9)), strict=True))
     assert (found["id"], found["trace"], found["preview"]) == (9, bytes.fromhex(span.trace), None)
     words: list[str] = []
     texts_in(span.content, span.error, words)
     entry = entry_of([span])
-    assert calls.entries == ([(9, entry)] if entry else [])
+    assert calls.entries == ({span.subject: [(9, entry)]} if entry else {})
     assert calls.words == ([(9, words)] if entry else [])
 
 
@@ -215,15 +243,15 @@ def test_what_the_gateway_found_no_price_for_gets_none_later(store: Store, make_
     assert store.traces.get(other.trace).root.cost_micros > 0
 
 
-def test_plain_calls_and_spans_of_the_same_traces_come_together(store: Store, make_span: MakeSpan) -> None:
+def test_calls_and_spans_of_the_same_traces_come_together(store: Store, make_span: MakeSpan) -> None:
     """A client may trace its own work around a request; its span comes before, with, or after the call."""
     mine = {"project": store.project}
     calls = [called(make_span, trace=number, **mine) for number in (1, 2, 3, 4)]
     before, beside, after = (make_span(trace=number, span="cd" * 8, name="work", **mine) for number in (2, 3, 4))
     assert take_in(store, [before]) == 1
-    assert take_in(store, [beside], calls=[plain(call) for call in calls]) == 5
+    assert take_in(store, [beside], calls=[call_of(call) for call in calls]) == 5
     assert take_in(store, [after]) == 1
-    assert take_in(store, [], calls=[plain(call) for call in calls]) == 0
+    assert take_in(store, [], calls=[call_of(call) for call in calls]) == 0
     assert store.traces.get(calls[0].trace).spans == (calls[0],)
     for call, work in zip(calls[1:], (before, beside, after), strict=True):
         found = {span.span: span for span in store.traces.get(call.trace).spans}
@@ -233,10 +261,10 @@ def test_plain_calls_and_spans_of_the_same_traces_come_together(store: Store, ma
     assert (minute.count, minute.cost_micros) == (4 + 3, 4 * 33)
 
 
-def test_two_plain_calls_of_one_trace_are_both_kept(store: Store, make_span: MakeSpan) -> None:
+def test_two_calls_of_one_trace_are_both_kept(store: Store, make_span: MakeSpan) -> None:
     first = called(make_span, project=store.project)
     second = called(make_span, span="cd" * 8, project=store.project)
-    assert take_in(store, [], calls=[plain(first), plain(second), plain(first)]) == 2
+    assert take_in(store, [], calls=[call_of(first), call_of(second), call_of(first)]) == 2
     assert {span.span for span in store.traces.get(first.trace).spans} == {first.span, second.span}
 
 
@@ -247,19 +275,19 @@ def note_of(call: Span) -> SpanEvent:
     )
 
 
-def test_what_is_told_of_a_plain_call_is_joined_to_it(store: Store, make_span: MakeSpan) -> None:
+def test_what_is_told_of_a_call_is_joined_to_it(store: Store, make_span: MakeSpan) -> None:
     told, waits = (called(make_span, trace=number, project=store.project) for number in (1, 2))
     take_in(store, [], [note_of(waits)])
-    assert take_in(store, [], [note_of(told)], calls=[plain(told), plain(waits)]) == 2
+    assert take_in(store, [], [note_of(told)], calls=[call_of(told), call_of(waits)]) == 2
     for call in (told, waits):
         (span,) = store.traces.get(call.trace).spans
         assert span.content != call.content
         assert "note" in str(span.content)
 
 
-def test_a_plain_call_of_an_erased_trace_stays_away(store: Store, make_span: MakeSpan) -> None:
+def test_a_call_of_an_erased_trace_stays_away(store: Store, make_span: MakeSpan) -> None:
     calls = [called(make_span, trace=number, project=store.project) for number in (1, 2)]
-    take_in(store, [], calls=[plain(calls[0])])
+    take_in(store, [], calls=[call_of(calls[0])])
     store.traces.remove([calls[0].trace], tombstones=True)
-    assert take_in(store, [], calls=[plain(call) for call in calls]) == 1
+    assert take_in(store, [], calls=[call_of(call) for call in calls]) == 1
     assert [row.id for row in store.traces.list().rows] == [calls[1].trace]

@@ -134,12 +134,12 @@ def test_a_segment_is_live_while_its_writer_is(tmp_path: Path) -> None:
     (segment,) = segments(tmp_path)
     reading = read_segment(segment)
     assert segment.live()
-    assert [record.payload for record in reading.records] == [b"one"]
+    assert reading.records == [b"one"]
     assert not reading.finished
     journal.append(b"two")
     journal.close()
     rest = read_segment(segment, reading.end)
-    assert [record.payload for record in rest.records] == [b"two"]
+    assert rest.records == [b"two"]
     assert rest.finished
     assert not segment.live()
 
@@ -160,7 +160,7 @@ def test_a_reading_ends_after_so_many_records(tmp_path: Path) -> None:
     (segment,) = segments(tmp_path)
     first = read_segment(segment, most_records=3)
     second = read_segment(segment, first.end, most_records=2)
-    assert [record.payload for record in (*first.records, *second.records)] == [b"0", b"1", b"2", b"3", b"4"]
+    assert [*first.records, *second.records] == [b"0", b"1", b"2", b"3", b"4"]
     assert (first.finished, second.finished) == (False, True)
 
 
@@ -171,7 +171,7 @@ def test_a_torn_tail_is_cut_off(tmp_path: Path, tail: bytes, damaged: int) -> No
     with the_segment(tmp_path).open("ab") as file:
         file.write(tail)
     reading = read_segment(segments(tmp_path)[0])
-    assert [record.payload for record in reading.records] == [b"whole"]
+    assert reading.records == [b"whole"]
     assert (reading.damaged, reading.finished) == (damaged, True)
     assert reading.end == the_segment(tmp_path).stat().st_size
 
@@ -195,7 +195,7 @@ def test_a_damaged_record_costs_only_itself(tmp_path: Path) -> None:
     path = the_segment(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"broken", b"brXken"))
     reading = read_segment(segments(tmp_path)[0])
-    assert [record.payload for record in reading.records] == [b"first", b"third"]
+    assert reading.records == [b"first", b"third"]
     assert reading.damaged == 1
 
 
@@ -215,7 +215,7 @@ def test_long_segments_are_read_in_pieces(tmp_path: Path) -> None:
     position, pieces = 0, 0
     seen: list[int] = []
     while not (reading := read_segment(segment, position, most_bytes=1000)).finished or reading.records:
-        seen += [record.payload[0] for record in reading.records]
+        seen += [payload[0] for payload in reading.records]
         position, pieces = reading.end, pieces + 1
     assert seen == list(range(1, 51))
     assert pieces == 5
@@ -317,7 +317,7 @@ def test_what_was_read_can_be_overwritten_while_the_writer_goes_on(tmp_path: Pat
     overwrite(segment, 0, position)
     journal.append(b"later")
     assert b"secret" not in segment.path.read_bytes()
-    assert [record.payload for record in read_segment(segment, position).records] == [b"later"]
+    assert read_segment(segment, position).records == [b"later"]
     # Even a reader that has lost its position finds what came later.
     assert list(read_journal(tmp_path)) == [b"later"]
     overwrite(segment, position, read_segment(segment, position).end, sync=True)

@@ -10,6 +10,7 @@ from slipway.upstream import connection
 from slipway.upstream.client import HttpClient, prepare
 from slipway.upstream.connection import Connection
 from slipway.upstream.deadlines import Deadlines
+from slipway.wire import known_head
 from slipway.wire.known_head import MOST_IN_VAIN
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %b\r\nX-Engine: one\r\n\r\n"
@@ -92,12 +93,12 @@ async def test_an_answer_after_a_known_one_is_what_a_parser_reads(serve, monkeyp
     known: list[bytes] = []
     real = Connection._come_known
     monkeypatch.setattr(
-        Connection, "_come_known", lambda self, *given: real(self, *given) and (known.append(given[2]), True)[1]
+        Connection, "_come_known", lambda self, *given: real(self, *given) and (known.append(given[1]), True)[1]
     )
     found = []
     for most in (0, MOST_IN_VAIN):
         assert not known
-        monkeypatch.setattr(connection, "MOST_IN_VAIN", most)
+        monkeypatch.setattr(known_head, "MOST_IN_VAIN", most)
         talks = (talk(serve, pieces, closed=name in CLOSED) for pieces in cut(SECOND[name]))
         found.append(await asyncio.gather(*talks))
     assert known

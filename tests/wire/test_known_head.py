@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from slipway.wire.known_head import KnownHead
+from slipway.wire.known_head import MOST_IN_VAIN, KnownHead
 
 REQUEST = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
@@ -43,9 +43,9 @@ class Read:
 
 
 def known() -> KnownHead:
-    found = KnownHead.of(REQUEST, Read(REQUEST).headers)
-    assert found is not None
-    return found
+    head = KnownHead()
+    head.learn(REQUEST, Read(REQUEST).headers)
+    return head
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"hello", b"0" * 1234])
@@ -94,7 +94,18 @@ def test_what_is_not_the_same_is_left_to_the_parser(message):
     ],
 )
 def test_a_head_that_says_more_or_less_than_a_length_or_is_very_long_is_not_kept(head):
-    assert KnownHead.of(head, Read(head).headers) is None
+    known = KnownHead()
+    known.learn(head, Read(head).headers)
+    assert known.read(head) is None
+
+
+def test_a_connection_whose_heads_always_differ_learns_no_more():
+    known = KnownHead()
+    heads = [REQUEST.replace(b"Host: a", b"Host: %d" % number) for number in range(2 * MOST_IN_VAIN)]
+    for head in heads:
+        assert known.read(head) is None
+        known.learn(head, Read(head).headers)
+    assert known.read(heads[-1]) is None
 
 
 @given(

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from slipway.wire.errors import write_error
-from slipway.wire.known_head import MOST_IN_VAIN, KnownHead
+from slipway.wire.known_head import Headers, KnownHead
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -72,10 +72,8 @@ class Door(HttpToolsProtocol):
         self._passing: Passing | None = None
         self._express: Express | None = getattr(self.app, "express", None)
         self._express_scope: dict[str, Any] = {}
-        self._known: KnownHead | None = None
+        self._known = KnownHead()
         """The head of the last request for the short way, if it came whole."""
-        self._in_vain = 0
-        """Heads that were kept since one was known again."""
         self._body_of: object = None
         self._body_until = FOREVER
         self._idle_bytes = 0
@@ -187,7 +185,9 @@ class Door(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         before = self._reading
         if before == "nothing":
-            if self._known is not None and self._begin_known(self._known, data):
+            known = self._known.read(data)
+            if known is not None and len(known[1]) <= HIGH_WATER_LIMIT:
+                self._begin_known(*known)
                 return
             self._header_bytes = 0
             self._reading = "headers"
@@ -213,20 +213,12 @@ class Door(HttpToolsProtocol):
         # Many clients send headers and body apart, or a body in pieces: one that is not very long is waited for.
         whole = self._whole
         if whole is not None and (not whole.more_body or self.flow.read_paused):
-            if before == "nothing" and not whole.more_body and whole.keep_alive and self._in_vain < MOST_IN_VAIN:
-                self._known = KnownHead.of(data, whole.scope["headers"])
-                self._in_vain += 1
+            if before == "nothing" and not whole.more_body and whole.keep_alive:
+                self._known.learn(data, whole.scope["headers"])
             self._begin(whole)
 
-    def _begin_known(self, known: KnownHead, data: bytes) -> bool:
-        """As all that the parser tells of a request does; False where the parser has to look at it."""
-        read = known.read(data)
-        if read is None or len(read[1]) > HIGH_WATER_LIMIT:
-            if self._in_vain >= MOST_IN_VAIN:
-                self._known = None
-            return False
-        headers, body = read
-        self._in_vain = 0
+    def _begin_known(self, headers: Headers, body: bytes) -> None:
+        """As all that the parser tells of a request does."""
         self.expect_100_continue = False
         exchange = Exchange(self, self._express_scope | {"headers": headers}, keep_alive=True)
         exchange.body, exchange.more_body = body, False
@@ -235,7 +227,6 @@ class Door(HttpToolsProtocol):
         self._deadline = FOREVER
         self._reading = "all"
         self._begin(exchange)
-        return True
 
     def _begin(self, exchange: Exchange) -> None:
         """Starts to answer: the short way if all of the request is there and may go it."""

@@ -180,14 +180,6 @@ class Journal:
             os.ftruncate(self._handle, self._size)
 
 
-class Record(NamedTuple):
-    """A payload and the position after it."""
-
-    payload: bytes | memoryview
-    """A long one is a view of what was read, and keeps it all: not meant to be held."""
-    end: int
-
-
 class Segment(NamedTuple):
     """One file of the journal."""
 
@@ -221,10 +213,14 @@ class Segment(NamedTuple):
         return False
 
 
+Payload = bytes | memoryview
+"""What a record holds. A long one is a view of what was read, and keeps it all: not meant to be held."""
+
+
 class Reading(NamedTuple):
     """Records from one position on. `end` is where the next reading starts, `damaged` counts records left out."""
 
-    records: list[Record]
+    records: list[Payload]
     end: int
     damaged: int
     finished: bool
@@ -260,7 +256,7 @@ def read_segment(
             if file.read(len(MAGIC)) != MAGIC:
                 return Reading([], 0 if live else size, 0 if live or size <= len(MAGIC) else 1, not live)
             position = len(MAGIC)
-        records: list[Record] = []
+        records: list[Payload] = []
         damaged = taken = 0
         file.seek(position)
         # Read in one go, and once more where the last record is longer than all the rest.
@@ -273,22 +269,21 @@ def read_segment(
         start = position
         while at <= limit and taken < most_bytes and len(records) < most_records:
             length, checksum = RECORD.unpack_from(piece, at)
-            begin = at + RECORD.size
-            if length == 0 or begin + length > len(piece):
+            begin, after = at + RECORD.size, at + RECORD.size + length
+            if length == 0 or after > len(piece):
                 break
-            payload = piece[begin : begin + length] if length < LONG else view[begin : begin + length]
-            at = begin + length
-            position = start + at
-            taken += length
+            payload = piece[begin:after] if length < LONG else view[begin:after]
             if zlib.crc32(payload) == checksum:
                 # Zeros stand where content was overwritten after it had been read.
                 if payload[0] or any(payload):
-                    records.append(Record(payload, position))
-            elif live and position == size:
-                position -= RECORD.size + length
+                    records.append(payload)
+            elif live and start + after == size:
                 break
             else:
                 damaged += 1
+            at = after
+            taken += length
+        position = start + at
         enough = taken >= most_bytes or len(records) >= most_records
         if at and position < size and (enough or start + len(piece) < size):
             return Reading(records, position, damaged, False)
@@ -304,7 +299,7 @@ def read_journal(folder: Path) -> Iterator[bytes]:
         position = 0
         while True:
             reading = read_segment(segment, position)
-            yield from (bytes(record.payload) for record in reading.records)
+            yield from map(bytes, reading.records)
             if reading.finished or reading.end == position:
                 break
             position = reading.end

@@ -1,11 +1,12 @@
 """Writes spans that arrive: lines, narrow rows, sealed pages, words and roll-ups, in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from slipway.domain.errors import ContentErased
 from slipway.domain.ids import TraceId
@@ -23,18 +24,20 @@ from slipway.store.call_records import TRACE as TRACE_ID
 from slipway.store.call_records import CallRow, span_of
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
-from slipway.store.plain_calls import LARGE_ENTRY, LINE_COLUMNS, LINE_COMMON, SPAN_COLUMNS, SPAN_COMMON, PlainCalls
+from slipway.store.lone_calls import LARGE_ENTRY, LoneCalls
 from slipway.store.rollups import Tally, write_tally
 from slipway.store.schema import erased, span, trace, trace_page
-from slipway.store.shared_pages import Entry, SharedPages
+from slipway.store.shared_pages import SharedPages
 from slipway.store.trace_pages import entry_of, entry_of_said, press, preview, texts_in
 from slipway.store.word_index import WordIndex
 
 AT_ONCE = 400
 """A few hundred at a time: every database limits the number of parameters."""
 TRACE = (*LINE, "id", "project", "trace", "preview", "page")
+CHANGING = (*LINE, "preview", "page")
+"""Columns of a trace's line that spans which come later may change."""
+PAGE = ("trace_id", "project", "subject", "body")
 _line = itemgetter(*LINE)
-_PLAIN_ID = LINE_COLUMNS.index("id")
 
 
 class _Fresh(NamedTuple):
@@ -59,19 +62,21 @@ class TraceWriter:
 
         Spans that are there already (same trace and span) change nothing. Spans of one trace may come in any order and
         in many batches; what the root knows (release, channel, session, environment, person) counts for all of them.
-        `calls` are what `read_plain` gave.
+        `calls` are what `read_calls` gave.
         """
         incoming: defaultdict[TraceId, list[Span]] = defaultdict(list)
         for one in spans:
             if cleaned := clean(one):
                 incoming[cleaned.trace].append(cleaned)
-        lone: dict[TraceId, CallRow] = {}
-        for call in calls:
-            id = call[TRACE_ID]
-            if id in incoming or id in lone:
-                incoming[id].append(span_of(call))
-            else:
-                lone[id] = call
+        lone: dict[TraceId, CallRow] = dict(zip(map(itemgetter(TRACE_ID), calls), calls, strict=True))
+        if len(lone) < len(calls) or not incoming.keys().isdisjoint(lone):
+            lone.clear()
+            for call in calls:
+                id = call[TRACE_ID]
+                if id in incoming or id in lone:
+                    incoming[id].append(span_of(call))
+                else:
+                    lone[id] = call
         if not (incoming or lone):
             return 0
         with self.database.joining() as connection:
@@ -84,10 +89,9 @@ class TraceWriter:
                 lone.pop(id, None)
             tally = Tally()
             fresh = {id: some for id, some in incoming.items() if id not in known} if known else incoming
-            new = self._add_fresh(connection, fresh, lone.values(), tally)
-            for id, found in known.items():
-                if id in incoming:
-                    new += self._add_to(connection, id, incoming[id], found, tally)
+            new = self._add_fresh(connection, fresh, list(lone.values()), tally)
+            more = {id: row for id, row in known.items() if id in incoming}
+            new += self._add_to(connection, incoming, more, tally)
             write_tally(connection, self.database, self.project, tally)
         return new
 
@@ -122,20 +126,18 @@ class TraceWriter:
         return found
 
     def _add_fresh(
-        self, connection: Connection, incoming: Mapping[TraceId, list[Span]], calls: Collection[CallRow], tally: Tally
+        self, connection: Connection, incoming: Mapping[TraceId, list[Span]], calls: Sequence[CallRow], tally: Tally
     ) -> int:
         """Traces that are seen for the first time: everything about them is written in one go."""
         if not (incoming or calls):
             return 0
-        numbers = iter(self.database.dialect.next_ids(connection, "trace", len(calls) + len(incoming)))
-        plain = PlainCalls(zip(calls, numbers, strict=False), tally)
+        numbers = self.database.dialect.next_ids(connection, "trace", len(calls) + len(incoming))
+        alone = LoneCalls(calls, numbers[: len(calls)], tally)
         arrivals: list[_Fresh] = []
-        words = plain.words
-        shared: defaultdict[str | None, list[Entry]] = defaultdict(list)
-        if plain.entries:
-            shared[None] = plain.entries
+        words = alone.words
+        shared = alone.entries
         large: list[tuple[_Fresh, bytes]] = []
-        for number, (id, some) in zip(numbers, incoming.items(), strict=True):
+        for number, (id, some) in zip(numbers[len(calls) :], incoming.items(), strict=True):
             if len(some) == 1:
                 fresh = _Fresh(number, id, some, some[0].subject or None, None)
                 entry = entry_of(some)
@@ -173,14 +175,17 @@ class TraceWriter:
             lines.append((*line, number, self.project, bytearray.fromhex(id), previews.get(number), placed.get(number)))
         self.database.insert_rows(connection, trace, TRACE, lines)
         self.database.insert_rows(connection, span, SPAN, rows)
-        project, page = self.project, placed.get
-        told = [(*line, project, page(line[_PLAIN_ID])) for line in plain.lines]
-        self.database.insert_rows(connection, trace, (*LINE_COLUMNS, "project", "page"), told, same=LINE_COMMON)
-        self.database.insert_rows(connection, span, SPAN_COLUMNS, plain.rows, same=SPAN_COMMON)
-        own = [(one.number, self.project, one.subject, self._seal_page(connection, one, entry)) for one, entry in large]
-        self.database.insert_rows(connection, trace_page, ("trace_id", "project", "subject", "body"), own)
+        if calls:
+            placings = list(map(placed.get, numbers[: len(calls)]))
+            self.database.insert_columns(connection, trace, {**alone.lines, "project": self.project, "page": placings})
+            self.database.insert_columns(connection, span, alone.rows)
+        own = [
+            (one.number, self.project, one.subject, self._sealed(connection, entry, one.subject, one.trace))
+            for one, entry in large
+        ]
+        self.database.insert_rows(connection, trace_page, PAGE, own)
         self.words.add(connection, words)
-        return len(rows) + len(plain.rows)
+        return len(rows) + len(calls)
 
     def _seal_preview(self, connection: Connection, fresh: "_Fresh") -> bytes:
         said = [(bytes.fromhex(one.span), one.content) for one in fresh.spans]
@@ -188,32 +193,68 @@ class TraceWriter:
         shown = first_words(said, root).encode()
         return self.keys.seal(connection, shown, subject=fresh.subject, kind="preview", id=fresh.trace)
 
-    def _add_to(self, connection: Connection, id: str, some: Sequence[Span], row: Row[Any], tally: Tally) -> int:
-        """More spans of a trace that is there already."""
-        there = set(connection.execute(select(span.c.span).where(span.c.trace_id == row.id)).scalars())
-        arrival = Arrival(id, [one for one in _each_once(some) if bytes.fromhex(one.span) not in there], row)
-        if not arrival.spans:
-            return 0
-        arrival.inherit()
-        line = arrival.line()
-        adopted = arrival.subject != row.subject
-        if adopted or arrival.root is not None:
-            said = arrival.preview() or self.shown(connection, row)
-            line["preview"] = self.keys.seal(connection, said.encode(), subject=arrival.subject, kind="preview", id=id)
-        if adopted:
-            self._adopt(connection, arrival, row)
-            line["page"] = None
-        connection.execute(update(trace).where(trace.c.id == row.id).values(line))
-        self.database.insert_rows(connection, span, SPAN, [span_row(one, row.id) for one in arrival.spans])
-        entry = entry_of(arrival.spans)
-        if entry:
-            self._own_page(connection, row.id, id, arrival.subject, entry)
-            found: list[str] = []
-            for one in arrival.spans:
-                texts_in(one.content, one.error, found)
-            self.words.add(connection, [(row.id, found)])
-        arrival.count(tally)
-        return len(arrival.spans)
+    def _add_to(
+        self,
+        connection: Connection,
+        incoming: Mapping[TraceId, list[Span]],
+        known: Mapping[TraceId, Row[Any]],
+        tally: Tally,
+    ) -> int:
+        """More spans of traces that are there already: all that is to be written is written together."""
+        some = {id: _each_once(incoming[id]) for id in known}
+        places = ((row.id, bytes.fromhex(one.span)) for id, row in known.items() for one in some[id])
+        there = self._there(connection, places)
+        arrivals: list[tuple[Arrival, Row[Any]]] = []
+        for id, row in known.items():
+            new = some[id]
+            if there:
+                new = [one for one in new if (row.id, bytes.fromhex(one.span)) not in there]
+            if new:
+                arrival = Arrival(id, new, row)
+                arrival.inherit()
+                arrivals.append((arrival, row))
+        self.keys.prepare(connection, {arrival.subject or "" for arrival, _ in arrivals})
+        lines: list[tuple[Any, ...]] = []
+        rows: list[tuple[Any, ...]] = []
+        pages: list[tuple[int, str, str | None, bytes]] = []
+        words: list[tuple[int, list[str]]] = []
+        for arrival, row in arrivals:
+            subject, line = arrival.subject, {"preview": row.preview, "page": row.page} | arrival.line()
+            adopted = subject != row.subject
+            # What a root says that says nothing is what is shown already.
+            said = arrival.preview() if adopted or arrival.root is not None else ""
+            if said or adopted:
+                shown = (said or self.shown(connection, row)).encode()
+                line["preview"] = self.keys.seal(connection, shown, subject=subject, kind="preview", id=arrival.id)
+            if adopted:
+                self._adopt(connection, arrival, row)
+                line["page"] = None
+            lines.append((*(line[name] if name in line else getattr(row, name) for name in CHANGING), row.id))
+            rows += [span_row(one, row.id) for one in arrival.spans]
+            entry = entry_of(arrival.spans)
+            if entry:
+                pages.append((row.id, self.project, subject, self._sealed(connection, entry, subject, arrival.id)))
+                found: list[str] = []
+                for one in arrival.spans:
+                    texts_in(one.content, one.error, found)
+                words.append((row.id, found))
+            arrival.count(tally)
+        if lines:
+            connection.exec_driver_sql(_change(connection), lines)
+        self.database.insert_rows(connection, span, SPAN, rows)
+        self.database.insert_rows(connection, trace_page, PAGE, pages)
+        self.words.add(connection, words)
+        return len(rows)
+
+    def _there(self, connection: Connection, places: Iterable[tuple[int, bytes]]) -> set[tuple[int, bytes]]:
+        """Which of these spans (number of the trace, id) are there already."""
+        there: set[tuple[int, bytes]] = set()
+        for some in some_of(places):
+            marks = ", ".join(("(?, ?)",) * len(some))
+            sql = f"select trace_id, span from span where (trace_id, span) in (values {marks})"
+            for row in self.database.raw(connection, sql, list(chain.from_iterable(some))):
+                there.add((row.trace_id, bytes(row.span)))
+        return there
 
     def shown(self, connection: Connection, row: Row[Any]) -> str:
         """What the list shows of a trace; empty when its person was erased."""
@@ -227,12 +268,9 @@ class TraceWriter:
         said = self.pages.open(connection, {row.page: [row.id]}).get(row.id, [])
         return first_words([(one.span, one.content) for one in said], row.root)
 
-    def _seal_page(self, connection: Connection, fresh: _Fresh, entry: bytes) -> bytes:
-        return self.keys.seal(connection, press(entry), subject=fresh.subject, kind="trace", id=fresh.trace)
-
-    def _own_page(self, connection: Connection, number: int, id: str, subject: str | None, entry: bytes) -> None:
-        body = self.keys.seal(connection, press(entry), subject=subject, kind="trace", id=id)
-        connection.execute(insert(trace_page).values(trace_id=number, project=self.project, subject=subject, body=body))
+    def _sealed(self, connection: Connection, entry: bytes, subject: str | None, id: str) -> bytes:
+        """The body of a page of its own."""
+        return self.keys.seal(connection, press(entry), subject=subject, kind="trace", id=id)
 
     def _adopt(self, connection: Connection, arrival: Arrival, row: Row[Any]) -> None:
         """Seals earlier pages again: the person became known only now."""
@@ -240,7 +278,9 @@ class TraceWriter:
             said = self.pages.open(connection, {row.page: [row.id]}).get(row.id, [])
             self.pages.take_out(connection, {row.page: [row.id]})
             if said:
-                self._own_page(connection, row.id, arrival.id, arrival.subject, entry_of_said(said))
+                body = self._sealed(connection, entry_of_said(said), arrival.subject, arrival.id)
+                own = (row.id, self.project, arrival.subject, body)
+                self.database.insert_rows(connection, trace_page, PAGE, [own])
         others = select(trace_page).where(trace_page.c.trace_id == row.id, trace_page.c.subject.is_(None))
         for page in connection.execute(others).all():
             body = self.keys.open(connection, page.body, kind="trace", id=arrival.id)
@@ -248,6 +288,11 @@ class TraceWriter:
             connection.execute(
                 update(trace_page).where(trace_page.c.id == page.id).values(subject=arrival.subject, body=sealed)
             )
+
+
+def _change(connection: Connection) -> str:
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    return f"update trace set {', '.join(f'{name} = {mark}' for name in CHANGING)} where id = {mark}"
 
 
 def first_words(said: Sequence[tuple[bytes, Any]], root: bytes | None) -> str:

@@ -46,7 +46,7 @@ class Traces:
         self._writer = TraceWriter(database, project, keys, self.pages, self.words)
 
     def add(self, spans: Sequence[Span], calls: Sequence[CallRow] = ()) -> int:
-        """Stores spans and plain calls; returns how many were new. See `TraceWriter.add`."""
+        """Stores spans and calls; returns how many were new. See `TraceWriter.add`."""
         return self._writer.add(spans, calls)
 
     # Reading ----------------------------------------------------------------------------------------------------------

@@ -3,12 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from operator import itemgetter
 
 import msgspec
 
 from slipway.domain.trace import Span, SpanEvent
 from slipway.store.call_records import MARK, PROJECT, SPAN, TRACE, CallRow, is_call, read_call, span_of
-from slipway.store.plain_calls import read_plain
+from slipway.store.journal import Payload
 from slipway.store.span_events import Place
 from slipway.store.store import Store
 from slipway.store.trace_pages import plain
@@ -29,12 +30,7 @@ def encode_events(events: Sequence[SpanEvent]) -> bytes:
         return msgspec.msgpack.encode({"events": plain(told)})
 
 
-def plain_call(payload: bytes | memoryview) -> CallRow | None:
-    """The call of a record that `take_in` takes as it is; None where `decode_record` has to read it."""
-    return read_plain(payload) if payload[:1] == MARK else None
-
-
-def decode_record(payload: bytes | memoryview) -> tuple[list[Span], list[SpanEvent]]:
+def decode_record(payload: Payload) -> tuple[list[Span], list[SpanEvent]]:
     """Spans and log records of a journal record. Raises `ValueError` for anything else."""
     try:
         if payload[:1] == MARK:
@@ -56,13 +52,15 @@ def take_in(
 ) -> int:
     """Stores what came, in one transaction; returns how many spans were new. Each goes to its own project.
 
-    A log record whose span is not there yet waits for it, for a day at most. `calls` are what `plain_call` gave.
+    A log record whose span is not there yet waits for it, for a day at most. `calls` are what `read_calls` gave.
     """
     by_project: defaultdict[str, _Batch] = defaultdict(_Batch)
     for span in spans:
         by_project[span.project].spans.append(span)
-    for call in calls:
-        by_project[call[PROJECT]].calls.append(call)
+    calls = list(calls)
+    projects = set(map(itemgetter(PROJECT), calls))
+    for project in projects:
+        by_project[project].calls = [call for call in calls if call[PROJECT] == project] if len(projects) > 1 else calls
     for event in events:
         by_project[event.project].events.append(event)
     with store.database.joining():
@@ -95,7 +93,7 @@ def _take_in(store: Store, batch: _Batch, price_of: PriceOf) -> int:
             for place, some in store.span_events.claim(places).items():
                 told.setdefault(place, [])[:0] = some
         if told:
-            # What is told of a call becomes part of its content, so that it is no plain one.
+            # What is told of a call becomes part of its content, so that it goes the way of spans.
             spans += [span_of(call) for call in calls if (call[TRACE], call[SPAN]) in told]
             calls = [call for call in calls if (call[TRACE], call[SPAN]) not in told]
             spans = [

@@ -10,7 +10,7 @@ import httptools
 
 from slipway.domain.errors import ConnectionBroken, ResponseGarbled, ResponseTooLarge, UpstreamError, UpstreamTimeout
 from slipway.upstream.deadlines import Deadlines
-from slipway.wire.known_head import MOST_IN_VAIN, KnownHead
+from slipway.wire.known_head import KnownHead
 
 PAUSE_ABOVE = 256 * 1024
 HEADERS_LIMIT = 64 * 1024
@@ -135,7 +135,6 @@ class Connection(asyncio.Protocol):
         "_exchange",
         "_header_bytes",
         "_heading",
-        "_in_vain",
         "_known",
         "_large",
         "_loop",
@@ -181,10 +180,8 @@ class Connection(asyncio.Protocol):
         self._at_end = False
         self._header_bytes = 0
         self._heading: list[Header] | None = None
-        self._known: KnownHead | None = None
+        self._known = KnownHead()
         """The head of the last good answer, if it came whole."""
-        self._in_vain = 0
-        """Heads that were kept since one was known again."""
         self._large = False
         self._deadlines = Deadlines()
         self._phase = "first byte"
@@ -311,7 +308,7 @@ class Connection(asyncio.Protocol):
             self._fail(ConnectionBroken(self.origin, "it spoke before it was asked", answered=False))
             return
         first = not exchange.started and not self._header_bytes
-        if first and self._known is not None and self._come_known(self._known, exchange, data):
+        if first and self._come_known(exchange, data):
             return
         try:
             self._parser.feed_data(data)
@@ -336,10 +333,8 @@ class Connection(asyncio.Protocol):
                 exchange.tell()
         if exchange.done:
             # Hints may come before an answer, with a head that says a length too.
-            good = data.startswith(GOOD) and exchange.error is None
-            if first and good and self._in_vain < MOST_IN_VAIN:
-                self._known = KnownHead.of(data, exchange.headers)
-                self._in_vain += 1
+            if first and data.startswith(GOOD) and exchange.error is None:
+                self._known.learn(data, exchange.headers)
             exchange.wake()
             exchange.tell()
         elif exchange.started:
@@ -349,14 +344,11 @@ class Connection(asyncio.Protocol):
             if self._header_bytes > HEADERS_LIMIT:
                 self._fail(ResponseGarbled(self.origin, f"headers above {HEADERS_LIMIT // 1024} KB"))
 
-    def _come_known(self, known: KnownHead, exchange: Exchange, data: bytes) -> bool:
+    def _come_known(self, exchange: Exchange, data: bytes) -> bool:
         """As all that the parser tells of a response does; False where the parser has to look at it."""
-        read = known.read(data)
+        read = self._known.read(data)
         if read is None or not read[1] or (exchange.max_bytes is not None and len(read[1]) > exchange.max_bytes):
-            if self._in_vain >= MOST_IN_VAIN:
-                self._known = None
             return False
-        self._in_vain = 0
         exchange.headers, body = read
         exchange.status, exchange.started = 200, True
         exchange.received = exchange.buffered = len(body)

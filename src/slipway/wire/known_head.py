@@ -7,7 +7,6 @@ parsed one knows what the same bytes mean, for less than half of what parsing ta
 from __future__ import annotations
 
 import re
-from typing import Self
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -20,37 +19,49 @@ _LENGTH = re.compile(rb"\r\ncontent-length: (\d{1,%d})\r\n" % MOST_DIGITS, re.IG
 
 
 class KnownHead:
-    """One head, with a gap where the length of the body stands."""
+    """The last head of a connection, with a gap where the length of the body stands, as long as it pays to keep one."""
 
-    __slots__ = ("_after", "_before", "_headers", "_place")
+    __slots__ = ("_after", "_before", "_headers", "_in_vain", "_place")
 
-    def __init__(self, before: bytes, after: bytes, headers: Headers, place: int) -> None:
-        self._before, self._after, self._headers, self._place = before, after, headers, place
+    def __init__(self) -> None:
+        self._before = self._after = b""
+        self._headers: Headers = []
+        self._place = 0
+        self._in_vain = 0
 
-    @classmethod
-    def of(cls, message: bytes, headers: Headers) -> Self | None:
-        """The head that a message begins with, and the headers that a parser found in it, with names in lower case.
-        None for one that says more of its body than its length, and for one that is very long."""
+    def learn(self, message: bytes, headers: Headers) -> None:
+        """Keeps the head that a message begins with, and the headers that a parser found in it, names in lower case.
+
+        One that says more of its body than its length is not kept, nor a very long one, nor any where heads differ.
+        """
+        if self._in_vain >= MOST_IN_VAIN:
+            return
+        self._in_vain += 1
+        self._before = b""
         end = message.find(b"\r\n\r\n", 0, LONGEST) + 4
         names = [name for name, _ in headers]
         found = _LENGTH.search(message, 0, end)
-        if found is None or names.count(b"content-length") != 1 or b"transfer-encoding" in names:
-            return None
-        return cls(message[: found.start(1)], message[found.end(1) : end], headers, names.index(b"content-length"))
+        if found is not None and names.count(b"content-length") == 1 and b"transfer-encoding" not in names:
+            self._before, self._after = message[: found.start(1)], message[found.end(1) : end]
+            self._headers, self._place = headers, names.index(b"content-length")
 
     def read(self, message: bytes) -> tuple[Headers, bytes] | None:
-        """Headers and body of a message, if it is whole, nothing follows it, and its head is this one but for the
-        length of the body; None for all others."""
-        if not message.startswith(self._before):
+        """Headers and body of a message, if it is whole, nothing follows it, and its head is the one that is known but
+        for the length of the body; None for all others."""
+        before = self._before
+        if not before:
             return None
-        at = len(self._before)
-        end = message.find(b"\r\n", at, at + MOST_DIGITS + 2)
-        digits = message[at:end]
-        if end < 0 or not digits.isdigit() or not message.startswith(self._after, end):
-            return None
-        begin = end + len(self._after)
-        if len(message) - begin != int(digits):
-            return None
-        headers = self._headers.copy()
-        headers[self._place] = b"content-length", digits
-        return headers, message[begin:]
+        if message.startswith(before):
+            at = len(before)
+            end = message.find(b"\r\n", at, at + MOST_DIGITS + 2)
+            digits = message[at:end]
+            if end >= 0 and digits.isdigit() and message.startswith(self._after, end):
+                begin = end + len(self._after)
+                if len(message) - begin == int(digits):
+                    self._in_vain = 0
+                    headers = self._headers.copy()
+                    headers[self._place] = b"content-length", digits
+                    return headers, message[begin:]
+        if self._in_vain >= MOST_IN_VAIN:
+            self._before = b""
+        return None

@@ -208,6 +208,14 @@ class Database:
         except errors as wrong:
             raise DBAPIError.instance(f"insert into {table.name}", None, wrong, errors) from wrong
 
+    def insert_columns(
+        self, connection: Connection, table: Table, columns: Mapping[str, Sequence[Any] | Constant]
+    ) -> None:
+        """The same by column: either its values, all of them as many, or the one that every row has."""
+        same = {name: value for name, value in columns.items() if value is None or isinstance(value, str | int)}
+        values = {name: value for name, value in columns.items() if name not in same}
+        self.insert_rows(connection, table, tuple(values), list(zip(*values.values(), strict=True)), same=same)
+
     def raw(self, connection: Connection, sql: str, parameters: Sequence[Any] = ()) -> CursorResult[Any]:
         """Runs SQL as it is written, with `?` for parameters: for what runs so often that building it would cost more.
 
