@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-NOT_TEXT = frozenset({"audio", "id", "image", "image_url", "input_audio", "type", "url", "video_url"})
-"""Keys beside the texts of a part: what stands there is its kind, or no text."""
+NOT_TEXT = frozenset({"audio", "image", "image_url", "input_audio", "type", "video_url"})
+"""Keys of a part that says its type: there stand the type itself, addresses, and what is packed in base64."""
 
 Rewrite = Callable[[str], str]
 
@@ -25,8 +25,21 @@ def rewrite_texts(value: Any, rewrite: Rewrite) -> Any:
             raise NumbersForText
         return [rewrite_texts(one, rewrite) for one in value]
     if isinstance(value, dict):
-        return {key: one if key in NOT_TEXT else rewrite_texts(one, rewrite) for key, one in value.items()}
+        part = isinstance(value.get("type"), str)
+        return {
+            key: one if part and key in NOT_TEXT and not _has_words(one) else rewrite_texts(one, rewrite)
+            for key, one in value.items()
+        }
     return value
+
+
+def _has_words(value: Any) -> bool:
+    """Whether there is a text that is more than one word: no address is, and nothing packed."""
+    if isinstance(value, str):
+        return len(value.split(maxsplit=1)) > 1
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, list) and any(map(_has_words, value))
 
 
 def rewrite_named(value: Any, names: Collection[str], rewrite: Rewrite) -> Any:
