@@ -97,6 +97,20 @@ def split_data_url(part: Mapping[str, Any]) -> tuple[str, str] | str:
     return (match[1], match[2]) if match else url
 
 
+def file_part(media_type: Any, data: Any, name: Any) -> dict[str, Any]:
+    """A file in base64 as a part of a message."""
+    return {"type": "file", "file": {"filename": name or "file", "file_data": f"data:{media_type};base64,{data}"}}
+
+
+def read_file(part: Mapping[str, Any]) -> tuple[str, str, str]:
+    """A file part as (name, media type, base64). Raises `RequestInvalid`."""
+    file = part.get("file")
+    match = DATA_URL.fullmatch(str(file.get("file_data"))) if isinstance(file, dict) else None
+    if match is None or not isinstance(file, dict):
+        raise RequestInvalid("A file part needs 'file' with 'file_data': a data URL in base64.", param="messages")
+    return str(file.get("filename") or "file"), match[1], match[2]
+
+
 def unknown_part(part: Mapping[str, Any], api: str) -> RequestInvalid:
     return RequestInvalid(
         f"A message holds a part of type '{part.get('type')}', which {api} cannot take.", param="messages"
