@@ -7,6 +7,7 @@ import pytest
 
 from slipway.access.keys import (
     change_limits,
+    change_models,
     check_key,
     create_key,
     find_key,
@@ -148,3 +149,22 @@ def test_both_texts_work_while_they_overlap_and_count_as_one(store: Store) -> No
     revoke_key(store, "shop", now=NOON)
     with pytest.raises(Conflict, match="revoked"):
         rotate_key(store, "shop", now=NOON)
+
+
+@pytest.mark.parametrize("models", [[""], [" a"], ["a*b"], ["*a"], ["x" * 201], ["a\nb"]])
+def test_what_no_model_can_be_called_is_refused(store: Store, models: list[str]) -> None:
+    with pytest.raises(InputError, match="Write one such as"):
+        create_key(store, "shop", models=models)
+    assert list_keys(store) == []
+
+
+def test_the_models_of_a_key_are_those_that_were_named_last(store: Store) -> None:
+    key, _ = create_key(store, "shop", models=["support", "support@*", "support"])
+    assert key.models == ("support", "support@*")
+    assert key.may_call("support")
+    assert key.may_call("0123456789ab", "support@14")
+    assert not key.may_call("support2", "other@1")
+    assert rotate_key(store, "shop")[0].models == key.models
+    assert change_models(store, "shop", []).may_call("other")
+    with pytest.raises(NotFound):
+        change_models(store, "shopp", ["support"])

@@ -6,7 +6,7 @@ import httpx
 import openai
 import pytest
 
-from slipway.access.keys import create_key, revoke_key
+from slipway.access.keys import change_models, create_key, revoke_key
 from slipway.domain.access import Limits
 from slipway.release.channels import promote
 from slipway.workspace import open_workspace
@@ -126,3 +126,45 @@ def test_with_keys_a_web_page_that_has_one_may_call(locked, new_key):
     text = new_key("page")
     headers = {"authorization": f"Bearer {text}", "origin": "https://chat.example.org"}
     assert locked.chat("plain", headers=headers).status_code == 200
+
+
+@pytest.fixture
+def narrow(locked, new_key):
+    """A client whose key may call the channel `plain` and nothing else."""
+    text = new_key("one-model", models=["plain"], limits=Limits(requests_per_minute=1000))
+    yield openai.OpenAI(base_url=f"{locked.url}/v1", api_key=text, max_retries=0)
+    revoke_key(locked.workspace.store, "one-model")
+
+
+def test_a_key_calls_the_models_that_are_named_and_no_others(locked, narrow, upstream):
+    label = next(iter(locked.gateway.snapshot.by_label))
+    asked = [{"role": "user", "content": "hi"}]
+    for stream in (False, True):
+        assert narrow.chat.completions.create(model="plain", messages=asked, stream=stream)
+    before = dict(upstream.state.asked)
+    calls = [
+        lambda name: narrow.chat.completions.create(model=name, messages=asked),
+        lambda name: narrow.chat.completions.create(model=name, messages=asked, stream=True),
+        lambda name: narrow.responses.create(model=name, input="hi"),
+        lambda name: narrow.embeddings.create(model=name, input="hi"),
+        lambda name: narrow.post("/messages", body={"model": name, "max_tokens": 5, "messages": asked}, cast_to=object),
+        lambda name: narrow.post("/messages/count_tokens", body={"model": name, "messages": asked}, cast_to=object),
+    ]
+    for name in (label, locked.gateway.snapshot.by_label[label]):
+        for call in calls:
+            with pytest.raises(openai.PermissionDeniedError, match="may not call"):
+                call(name)
+    assert dict(upstream.state.asked) == before
+    assert [model.id for model in narrow.models.list()] == ["plain"]
+    with pytest.raises(openai.NotFoundError):
+        narrow.models.retrieve(label)
+
+
+def test_a_release_is_allowed_by_its_name_and_called_by_its_id(locked, new_key, until):
+    label, id = next(iter(locked.gateway.snapshot.by_label.items()))
+    text = new_key("by-name", models=["support*", label])
+    for name, status in ((label, 200), (id, 200), ("plain", 403)):
+        assert locked.chat(name, headers={"authorization": f"Bearer {text}"}).status_code == status, name
+    key = change_models(locked.workspace.store, "by-name", [])
+    assert until(lambda: locked.gateway.snapshot.keys[key.hash].models == ())
+    assert locked.chat("plain", headers={"authorization": f"Bearer {text}"}).status_code == 200

@@ -591,6 +591,7 @@ def test_keys_limits_and_budgets_hold(tmp_path, engine, mock, tools):
         store = workspace.store
         rated = create_key(store, "rated", limits=Limits(requests_per_minute=2))[1]
         poor = create_key(store, "poor", limits=Limits(monthly_budget_micros=100_000))[1]
+        elsewhere = create_key(store, "elsewhere", models=["other"])[1]
         tracing = create_key(store, "tracing", scopes=["traces"])[1]
         with tools.serving(workspace, keys_required=True) as served:
 
@@ -599,6 +600,8 @@ def test_keys_limits_and_budgets_hold(tmp_path, engine, mock, tools):
 
             assert served.post("/v1/moderations", {"model": "plain", "input": "x"}).status_code == 401
             assert ask("/v1/moderations", tracing, input="x").status_code == 403
+            for path in ("/v1/moderations", "/v1/responses/input_tokens"):
+                assert ask(path, elsewhere, input="x").json()["error"]["code"] == "model_not_allowed"
             statuses = [ask("/v1/audio/speech", rated, input="x").status_code for _ in range(3)]
             assert statuses == [200, 200, 429]
             # A cent is ten tokens here: the prompts count each, and so does every answer that is made.

@@ -37,6 +37,12 @@ FOUND = [
     pytest.param("phone 4673395", ["phone:4673395"], id="seven digits after the word phone"),
     pytest.param("3715794756", [], id="ten bare digits without a word: not caught, a known limit"),
     pytest.param("Order 3715794756 is late", [], id="an order number"),
+    pytest.param(
+        "ids 11111111-2222-4333-8444-411111111111, abcdef12-3", [], id="an id of groups that holds a card number"
+    ),
+    pytest.param("commit 41111111a1111111111111111111", [], id="an id of hexadecimal digits"),
+    pytest.param("a-12345678-1234-1234-1234-12345678901 20", [], id="nearly an id of groups"),
+    pytest.param("id 550e8400-e29b-41d4-a716-446655440000 mail a@b.eu", ["email:a@b.eu"], id="what follows an id"),
     pytest.param("Population: 1.234.567 or 1,234,567", [], id="thousands"),
     pytest.param("SSN 763-55-4254", ["national_id:763-55-4254"], id="United States"),
     pytest.param("820205-6209", ["national_id:820205-6209"], id="Sweden"),

@@ -282,7 +282,14 @@ def test_a_finding_goes_from_triage_to_a_written_document(client: TestClient, wo
 
 def test_a_key_is_shown_once_and_revoked(client: TestClient, workspace: Workspace) -> None:
     answer = client.post(
-        "/settings/keys", data={"name": "bot", "scope": ["chat", "traces"], "days": "30", "budget": "25"}
+        "/settings/keys",
+        data={
+            "name": "bot",
+            "scope": ["chat", "traces"],
+            "models": "support, support@14",
+            "days": "30",
+            "budget": "25",
+        },
     )
     assert answer.status_code == 200
     text = Page(answer.text).text
@@ -291,6 +298,7 @@ def test_a_key_is_shown_once_and_revoked(client: TestClient, workspace: Workspac
     key = list_keys(workspace.store)[0]
     assert key.scopes == ("chat", "traces")
     assert key.limits.monthly_budget_micros == 25_000_000
+    assert key.models == ("support", "support@14")
     plain = next(word for word in text.split() if word.startswith("sk-slip-") and "…" not in word)
     assert plain not in client.get("/settings").text
     assert "is not a number of days" in refused(client, "/settings/keys", 400, name="x", scope="chat", days="soon")

@@ -17,6 +17,7 @@ KEY_PREFIX = "sk-slip-"
 SHOWN_CHARACTERS = len(KEY_PREFIX) + 6
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 ROLES: tuple[Role, ...] = get_args(Role)
+LONGEST_MODEL = 200
 USUAL_SCOPES: tuple[Scope, ...] = ("chat", "feedback")
 
 
@@ -32,12 +33,14 @@ def create_key(
     role: str | None = None,
     expires_at: datetime | None = None,
     limits: Limits | None = None,
+    models: Sequence[str] = (),
     actor: str = "cli",
     now: datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its text, which cannot be shown again.
 
-    Raises `NameInvalid`, `Conflict` when the name is taken, `InputError` for unknown scopes or roles.
+    Raises `NameInvalid`, `Conflict` when the name is taken, `InputError` for unknown scopes or roles, and for models
+    that none can be called.
     """
     if not is_name(name):
         raise NameInvalid("an API key", name)
@@ -55,6 +58,7 @@ def create_key(
         scopes=tuple(scope for scope in SCOPES if scope in scopes),
         role=next((known for known in ROLES if known == role), None),
         limits=limits or Limits(),
+        models=_checked_models(models),
         created_at=now or utc_now(),
         expires_at=expires_at,
     )
@@ -62,7 +66,8 @@ def create_key(
         if store.records.latest(ApiKey, name) is not None:
             raise Conflict(f"There is a key '{name}' already. Choose another name: keys are never given twice.")
         store.records.save(key)
-        record_event(store, actor, "keys.create", key.name, detail={"scopes": " ".join(key.scopes)})
+        detail = {"scopes": " ".join(key.scopes)} | ({"models": " ".join(key.models)} if key.models else {})
+        record_event(store, actor, "keys.create", key.name, detail=detail)
     return key, text
 
 
@@ -108,6 +113,16 @@ def change_limits(store: Store, name: str, limits: Limits, *, actor: str = "cli"
         changed = replace(_found(store, name), limits=limits)
         store.records.save(changed)
         record_event(store, actor, "keys.limits", changed.name, detail=_said(limits))
+    return changed
+
+
+def change_models(store: Store, name: str, models: Sequence[str], *, actor: str = "cli") -> ApiKey:
+    """Names the models that a key (by name or id) may call; none lets it call all. A running gateway follows within
+    seconds. Raises `NotFound`, `InputError`."""
+    with store.transaction():
+        changed = replace(_found(store, name), models=_checked_models(models))
+        store.records.save(changed)
+        record_event(store, actor, "keys.models", changed.name, detail={"models": " ".join(changed.models) or "all"})
     return changed
 
 
@@ -159,6 +174,17 @@ def _found(store: Store, name: str) -> ApiKey:
     if key is None:
         raise NotFound("API key", name, known=store.records.names(ApiKey))
     return key
+
+
+def _checked_models(models: Sequence[str]) -> tuple[str, ...]:
+    for model in models:
+        if not model.isprintable() or not model.strip() or model != model.strip() or len(model) > LONGEST_MODEL:
+            raise InputError(
+                f"'{model[:LONGEST_MODEL]}' cannot be the name of a model. Write one such as 'support@14'."
+            )
+        if "*" in model[:-1]:
+            raise InputError(f"'{model}' has a * that is not at its end. Write one such as 'support@*'.")
+    return tuple(dict.fromkeys(models))
 
 
 def _said(limits: Limits) -> dict[str, str]:

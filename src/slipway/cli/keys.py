@@ -9,6 +9,7 @@ from slipway.cli.output import HERE, AsJson, Folder, open_here, show, table
 
 if TYPE_CHECKING:
     from slipway.domain.access import ApiKey, Spending
+    from slipway.workspace import Workspace
 
 app = typer.Typer(help="Make, list, limit, rotate and revoke API keys.", no_args_is_help=True)
 
@@ -18,6 +19,7 @@ TokensPerMinute = Annotated[int | None, typer.Option(min=1, help="Most tokens in
 MonthlyRequests = Annotated[int | None, typer.Option(min=1, help="Most requests a calendar month.")]
 MonthlyBudget = Annotated[float | None, typer.Option(min=0, help="Most dollars a calendar month.")]
 Name = Annotated[str, typer.Argument(help="Name or id of the key.")]
+ANY_MODEL = "every model"
 
 
 @app.command()
@@ -26,6 +28,12 @@ def create(
     scope: Annotated[
         list[str] | None,
         typer.Option("--scope", help="What it may do: chat, feedback, traces, read, write, admin. May be repeated."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", help="What it may call, such as support or 'support@*'; without it, everything. May be repeated."
+        ),
     ] = None,
     role: Annotated[
         str | None, typer.Option(help="Role on the pages: viewer, member, admin; without it, none.")
@@ -56,9 +64,19 @@ def create(
             role=role,
             expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
             limits=limits,
+            models=model or (),
         )
-    shown = {"name": key.name, "key": text, "scopes": key.scopes, "role": key.role, "expires_at": key.expires_at}
-    show(shown, as_json=as_json, text=f"{text}\nKey '{name}' ({', '.join(key.scopes)}). It is not shown again.")
+        unknown = _unknown_models(workspace, key)
+    shown = {
+        "name": key.name,
+        "key": text,
+        "scopes": key.scopes,
+        "models": key.models,
+        "role": key.role,
+        "expires_at": key.expires_at,
+    }
+    text = f"{text}\nKey '{name}' ({', '.join(key.scopes)}). It is not shown again."
+    show(shown, as_json=as_json, text="\n".join([text, *unknown]))
 
 
 @app.command("list")
@@ -70,7 +88,10 @@ def list_(folder: Folder = HERE, as_json: AsJson = False) -> None:
         now = workspace.now()
         keys = list_keys(workspace.store)
     rows = [
-        [key.name, f"{key.prefix}…", " ".join(key.scopes), key.role or "–", _limits_text(key) or "–", _state(key, now)]
+        [
+            *(key.name, f"{key.prefix}…", " ".join(key.scopes), ", ".join(key.models) or ANY_MODEL, key.role or "–"),
+            *(_limits_text(key) or "–", _state(key, now)),
+        ]
         for key in keys
     ]
     shown = [
@@ -78,6 +99,7 @@ def list_(folder: Folder = HERE, as_json: AsJson = False) -> None:
             "name": key.name,
             "prefix": key.prefix,
             "scopes": key.scopes,
+            "models": key.models,
             "role": key.role,
             "limits": key.limits,
             "state": _state(key, now),
@@ -86,7 +108,7 @@ def list_(folder: Folder = HERE, as_json: AsJson = False) -> None:
         }
         for key in keys
     ]
-    head = ["name", "key", "scopes", "role", "limits", "state"]
+    head = ["name", "key", "scopes", "models", "role", "limits", "state"]
     text = table(head, rows) or "There is no key. Make one: slipway keys create NAME"
     show(shown, as_json=as_json, text=text)
 
@@ -111,6 +133,7 @@ def show_(name: Name, folder: Folder = HERE, as_json: AsJson = False) -> None:
         "id": key.id,
         "prefix": key.prefix,
         "scopes": key.scopes,
+        "models": key.models,
         "role": key.role,
         "state": _state(key, now),
         "created_at": key.created_at,
@@ -159,6 +182,31 @@ def limits(
 
 
 @app.command()
+def models(
+    name: Name,
+    model: Annotated[
+        list[str] | None, typer.Argument(help="What it may call, such as support or 'support@*'.", show_default=False)
+    ] = None,
+    any_: Annotated[bool, typer.Option("--any", help="Let it call everything.")] = False,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Name the models that a key may call, and no others. A running gateway follows within seconds."""
+    from slipway.access.keys import change_models
+    from slipway.domain.errors import InputError
+
+    if bool(model) == any_:
+        raise InputError(
+            "Name the models that the key may call, such as 'support', or --any to let it call everything."
+        )
+    with open_here(folder) as workspace:
+        key = change_models(workspace.store, name, model or ())
+        unknown = _unknown_models(workspace, key)
+    text = f"Key '{key.name}' may call {', '.join(key.models) or ANY_MODEL}."
+    show({"name": key.name, "models": key.models}, as_json=as_json, text="\n".join([text, *unknown]))
+
+
+@app.command()
 def rotate(
     name: Name,
     hours: Annotated[float, typer.Option(min=0, help="Hours for which the old text still works.")] = 0.0,
@@ -185,6 +233,23 @@ def revoke(name: Name, folder: Folder = HERE, as_json: AsJson = False) -> None:
     show({"name": key.name, "revoked_at": key.revoked_at}, as_json=as_json, text=f"Key '{key.name}' is revoked.")
 
 
+def _unknown_models(workspace: "Workspace", key: "ApiKey") -> list[str]:
+    """What there is to say of names that nothing has yet: they may be a slip, or meant for later."""
+    from slipway.domain.errors import did_you_mean
+    from slipway.domain.release import Release
+    from slipway.release.channels import list_channels
+
+    known = [channel.name for channel in list_channels(workspace)]
+    known += [release.label for release in workspace.store.records.list(Release)]
+    if workspace.embedder is not None:
+        known.append(workspace.embedder.id)
+    return [
+        f"Nothing is called '{model}' yet.{did_you_mean(model, known)}"
+        for model in key.models
+        if "/" not in model and not model.endswith("*") and model not in known
+    ]
+
+
 def _micros(dollars: float | None) -> int | None:
     return None if dollars is None else round(dollars * 1_000_000)
 
@@ -209,6 +274,7 @@ def _key_text(key: "ApiKey", used: "Spending", now: datetime) -> list[str]:
     return [
         f"Key '{key.name}' ({key.prefix}…), {_state(key, now)}",
         f"may:    {' '.join(key.scopes)}; on the pages: {key.role or 'nothing'}",
+        f"calls:  {', '.join(key.models) or ANY_MODEL}",
         f"ends:   {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "ends:   never",
         f"limits: {_limits_text(key) or 'none'}",
         f"used in {used.period}: {used.requests} requests, {used.tokens} tokens, {Money(micros=used.micros)}",

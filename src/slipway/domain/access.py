@@ -35,6 +35,8 @@ class ApiKey:
     scopes: tuple[Scope, ...]
     role: Role | None = None
     """What its holder may do on the pages; None keeps it out of them."""
+    models: tuple[str, ...] = ()
+    """Names that it may call, `*` at the end of one standing for anything; without any it may call all."""
     limits: Limits = field(default_factory=Limits)
     created_at: datetime
     expires_at: datetime | None = None
@@ -46,6 +48,14 @@ class ApiKey:
     def holder(self) -> str:
         """What its use is counted under."""
         return self.counted_as or self.id
+
+    def may_call(self, *names: str) -> bool:
+        """Whether one of the names of a model is among those that it may call."""
+        return not self.models or any(
+            name.startswith(model[:-1]) if model.endswith("*") else name == model
+            for name in names
+            for model in self.models
+        )
 
     def valid_at(self, now: datetime) -> bool:
         """Neither revoked nor expired."""

@@ -4,6 +4,7 @@
 One file above the usual length, because it is read as a whole: no class is named, coded or worded like another.
 """
 
+import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -654,6 +655,20 @@ class ScopeMissing(AccessDenied):
         super().__init__(
             f"The API key '{key}' lacks the scope '{scope}'. "
             f"Make one that has it: slipway keys create NAME --scope {scope}"
+        )
+
+
+class ModelNotAllowed(AccessDenied):
+    """The key is good, but not for this model."""
+
+    http_status = 403
+    code = "model_not_allowed"
+
+    def __init__(self, key: str, model: str, allowed: Sequence[str]) -> None:
+        self.key, self.model = key, model
+        super().__init__(
+            f"The API key '{key}' may not call '{model}', only {', '.join(allowed)}. "
+            f"Let it: slipway keys models {key} {shlex.join((*allowed, model))}"
         )
 
 

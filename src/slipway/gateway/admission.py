@@ -16,7 +16,7 @@ from slipway.access.leases import Account, Lease, Leases
 from slipway.access.limits import UNLIMITED, Allowance
 from slipway.config.settings import LimitSettings, LimitsSettings
 from slipway.domain.access import ApiKey, Limits, Scope
-from slipway.domain.errors import AccessDenied, ForeignSite, OverLimit, ScopeMissing
+from slipway.domain.errors import AccessDenied, ForeignSite, ModelNotAllowed, OverLimit, ScopeMissing
 from slipway.gateway.call import Call
 from slipway.gateway.snapshot import Snapshot
 from slipway.gateway.targets import Target
@@ -77,8 +77,10 @@ class Admission:
         """Sets aside what the call may cost at most, now that it is known who asks which model for what. It asks for
         `times` times as many answers as its fields say.
 
-        Raises `OverLimit`.
+        Raises `OverLimit`, `ModelNotAllowed` (403).
         """
+        if call.key is not None and call.key.models:
+            check_model(call, target)
         account = call.account
         if account is None:
             return
@@ -194,6 +196,16 @@ class Admission:
 def _for_good(key: ApiKey) -> bool:
     """Whether a key is neither revoked nor ever expires: then nobody has to look at the clock."""
     return key.expires_at is None and key.revoked_at is None
+
+
+def check_model(call: Call, target: Target | None) -> None:
+    """Raises `ModelNotAllowed` where the key of a call may not call its model.
+
+    A release that is called by its id is known by its name too, a channel by its own alone.
+    """
+    key = call.key
+    if key is not None and not key.may_call(call.model, *([target.label] if target and not call.channel else ())):
+        raise ModelNotAllowed(key.name, call.model, key.models)
 
 
 def limits_of(settings: LimitSettings) -> Limits:

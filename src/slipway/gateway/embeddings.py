@@ -9,6 +9,7 @@ import msgspec
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.guardrail import Verdict
 from slipway.domain.message import Usage
+from slipway.gateway.admission import check_model
 from slipway.gateway.call import Call
 from slipway.gateway.fields import read_model, read_user
 from slipway.gateway.forward import forward
@@ -32,7 +33,9 @@ async def embed(call: Call, services: Services) -> None:
     call.identify(read_user(fields))
     embedder = call.snapshot.workspace.embedder
     target = None if embedder is not None and call.model == embedder.id else find_route(call)
-    if target is not None:
+    if target is None:
+        check_model(call, None)
+    else:
         services.admission.reserve(call, target, body=body, fields=fields)
     if target is not None and target.plain and PATH in target.endpoints:
         await forward(call, services, path=PATH, fields=fields, body=body, target=target)

@@ -13,6 +13,7 @@ from dataclasses import replace
 import msgspec
 
 from slipway.domain.errors import RequestInvalid
+from slipway.gateway.admission import check_model
 from slipway.gateway.call import Call
 from slipway.gateway.chat import complete_routed
 from slipway.gateway.fields import read_model
@@ -78,6 +79,7 @@ async def count_message_tokens(call: Call, services: Services) -> None:
     call.model = read_model(fields)
     call.identify(_user(fields))
     target = find_route(call)
+    check_model(call, target)
     # What guardrails would take out must not reach the engine this way.
     if target.plain and COUNT in target.endpoints and target.guardrails == NO_RAILS:
         target = _with_beta(call, target)

@@ -8,7 +8,6 @@ import msgspec
 
 from slipway.domain.errors import ModelNotFound
 from slipway.gateway.call import Call
-from slipway.gateway.routing import model_names
 from slipway.gateway.services import Services
 from slipway.wire.openai import model_shape
 
@@ -23,12 +22,13 @@ async def show_model(call: Call, services: Services) -> None:
     name = call.path.removeprefix("/v1/models/")
     models = _models(call)
     if name not in models:
-        raise ModelNotFound(name, known=model_names(call.snapshot), next_step="")
+        raise ModelNotFound(name, known=list(models), next_step="")
     await call.reply(200, msgspec.json.encode(models[name]))
 
 
 def _models(call: Call) -> dict[str, dict[str, Any]]:
-    """Channels with the releases behind them, every release, and the embedder of the documents."""
+    """Channels with the releases behind them, every release, and the embedder of the documents; what the key may call
+    of them."""
     snapshot = call.snapshot
     models: dict[str, dict[str, Any]] = {}
     for name, channel in sorted(snapshot.channels.items()):
@@ -47,4 +47,5 @@ def _models(call: Call) -> dict[str, dict[str, Any]]:
     embedder = snapshot.workspace.embedder
     if embedder is not None:
         models[embedder.id] = model_shape(embedder.id, created=0, owner=OWNER)
-    return models
+    key = call.key
+    return models if key is None else {name: model for name, model in models.items() if key.may_call(name)}

@@ -31,12 +31,12 @@ async def operate(call: Call, services: Services) -> None:
     call.model = read_model(fields)
     call.identify(read_user(fields))
     target = find_route(call)
-    if not target.plain or operation.path not in target.endpoints:
-        raise _not_passed_on(call, target)
     # A recording is no text: what it costs is known once it was heard.
     asked = body if form is None else form.texts
     times = _prompts(fields) if operation.writes else 0
     services.admission.reserve(call, target, body=asked, fields=_with_best_of(fields), times=times)
+    if not target.plain or operation.path not in target.endpoints:
+        raise _not_passed_on(call, target)
     await forward(call, services, path=operation.path, fields=fields, body=body, target=target, form=form)
 
 

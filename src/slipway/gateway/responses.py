@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
+from slipway.gateway.admission import check_model
 from slipway.gateway.call import Call
 from slipway.gateway.chat import complete_chat
 from slipway.gateway.fields import read_user
@@ -30,7 +31,7 @@ async def count_input_tokens(call: Call, services: Services) -> None:
     request, chat = read_request(body)
     call.model = request.model
     call.identify(read_user(read_fields(body)))
-    find_route(call)
+    check_model(call, find_route(call))
     said = [{name: value for name, value in message.items() if name != "role"} for message in chat["messages"]]
     texts = texts_in(said) + [msgspec.json.encode(tool).decode() for tool in chat.get("tools", ())]
     counted = {"object": "response.input_tokens", "input_tokens": sum(map(count_tokens, texts))}

@@ -71,6 +71,12 @@ _DATE = re.compile(
 )
 _MONTH_FIRST = re.compile(r"[A-Z][a-z]{2,8}\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4}")
 
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![\w-])")
+_HEX_ID = re.compile(r"\d+[A-Fa-f][0-9A-Fa-f]{18,126}(?!\w)")
+"""Ids that machines give, from 20 digits on: in what programs send there are many, and none is about a person."""
+_GROUPS_OF_UUID = (9, 14, 19, 24)
+"""Where the groups after the first begin."""
+
 _SEPARATOR = re.compile(r"[ \-+.]")
 _GOES_ON = re.compile(r"[-/.]?\d")
 
@@ -202,6 +208,17 @@ def _at(text: str, begin: int, anchor: str) -> tuple[str, int]:
     return _after_digit(text, begin)
 
 
+def _machine_id(text: str, begin: int) -> int:
+    """Where an id ends that a machine gave, of which a place is part; 0 where there is none."""
+    if found := _UUID.match(text, begin) or _HEX_ID.match(text, begin):
+        return found.end()
+    if begin and text[begin - 1] == "-":
+        for back in _GROUPS_OF_UUID:
+            if begin >= back and (found := _UUID.match(text, begin - back)):
+                return found.end()
+    return 0
+
+
 def _hexadecimal(text: str, begin: int) -> tuple[str, int] | None:
     if match := _MAC.match(text, begin):
         return "mac", match.end()
@@ -228,6 +245,8 @@ def _is_ipv6(text: str) -> bool:
 
 def _after_letters(text: str, begin: int) -> tuple[str, int]:
     """IBANs, national numbers and passports that begin with letters."""
+    if id_end := _machine_id(text, begin):
+        return "", id_end
     if (match := _IBAN.match(text, begin)) and (end := _iban_end(match.group())):
         return "iban", begin + end
     if match := _MAC.match(text, begin):
@@ -288,6 +307,8 @@ def _after_digit(text: str, begin: int) -> tuple[str, int]:
         if (match := _DATE.match(text, begin)) and _said(_BIRTH_WORDS, text, begin):
             return "date_of_birth", match.end()
         return "", run.end()
+    if id_end := _machine_id(text, begin):
+        return "", id_end
     if shown.startswith("0") and (match := _ETHEREUM.match(text, begin)):
         return "wallet", match.end()
     if (match := _BITCOIN.match(text, begin)) and base58check(match.group()):

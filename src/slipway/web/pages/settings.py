@@ -55,6 +55,7 @@ def create(visit: Visit) -> View:
         visit.workspace.store,
         visit.said("name"),
         scopes=visit.lists.get("scope", []),
+        models=[name for part in visit.said("models").split(",") if (name := part.strip())],
         role=visit.said("role") or None,
         expires_at=visit.workspace.now() + timedelta(days=_whole(days, "days")) if days else None,
         limits=Limits(
@@ -88,13 +89,22 @@ def _row(key: ApiKey, used: Spending | None, visit: Visit) -> Row:
         cells={
             "name": key.name,
             "prefix": f"{key.prefix}…",
-            "scopes": ", ".join(key.scopes) + (f"; on these pages: {key.role}" if key.role else ""),
+            "scopes": _may(key),
             "limits": ", ".join(limits) or "none",
             "used": f"{count(used.requests)} requests, {money(used.micros / 1e6)}" if used else UNKNOWN,
             "expires": day(key.expires_at),
             "state": tag(state, "pass" if state == "usable" else ""),
         }
     )
+
+
+def _may(key: ApiKey) -> str:
+    said = [", ".join(key.scopes)]
+    if key.models:
+        said.append(f"calls only {', '.join(key.models)}")
+    if key.role:
+        said.append(f"on these pages: {key.role}")
+    return "; ".join(said)
 
 
 def _tables(visit: Visit) -> list[tuple[str, list[tuple[str, str]]]]:
