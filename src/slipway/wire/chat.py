@@ -74,10 +74,14 @@ def text_of(content: Any) -> str:
 
 
 def messages_of(chat: Chat) -> list[dict[str, Any]]:
-    """Raises `RequestInvalid` where `messages` is no list of messages."""
+    """The messages. Where all of them are the system's, they become the user's: other APIs want somebody to answer.
+
+    Raises `RequestInvalid` where `messages` is no list of messages."""
     messages = chat.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
         raise RequestInvalid("'messages' is wrong: expected a list of messages.", param="messages")
+    if all(one.get("role") in ("system", "developer") for one in messages):
+        return [one | {"role": "user"} for one in messages]
     return messages
 
 
