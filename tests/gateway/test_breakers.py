@@ -150,3 +150,35 @@ def test_breakers_that_are_switched_off_while_one_is_open_let_everything_through
     breakers.failed(ENGINE, ADDRESS, "ok", ERROR)
     assert fail(breakers, 20) == 20
     assert breakers.health() == []
+
+
+def cut_off(breakers, times):
+    """Streams that begin and break off, as often as they are let; returns how often that was."""
+    begun = 0
+    for _ in range(times):
+        if breakers.admit(ENGINE, ADDRESS, "ok") is None:
+            begun += 1
+            breakers.succeeded(ENGINE, ADDRESS, "ok")
+            breakers.streamed(ENGINE, ADDRESS, "ok", DOWN)
+    return begun
+
+
+def test_an_engine_that_breaks_off_every_stream_is_left_alone(breakers, clock):
+    assert cut_off(breakers, 60) == 5
+    clock.now += 6
+    assert cut_off(breakers, 60) == 1
+    clock.now += 6
+    breakers.succeeded(ENGINE, ADDRESS, "ok")
+    breakers.streamed(ENGINE, ADDRESS, "ok", None)
+    assert cut_off(breakers, 4) == 4
+    assert breakers.state(Upstream(ENGINE, ADDRESS, "ok")) == "closed"
+
+
+def test_a_stream_that_comes_to_its_end_starts_the_count_again(breakers, clock):
+    for _ in range(6):
+        assert cut_off(breakers, 4) == 4
+        clock.now += 60
+        breakers.succeeded(ENGINE, ADDRESS, "ok")
+        breakers.streamed(ENGINE, ADDRESS, "ok", None)
+    breakers.in_a_row = 0
+    assert cut_off(breakers, 60) == 60

@@ -255,6 +255,20 @@ def test_a_dead_primary_is_asked_at_most_fifteen_times_of_sixty(folder, tools, u
     assert line_of(page, "slipway_fallbacks_total") == 60
 
 
+@pytest.mark.parametrize("name", ["fast/cut", "lamps"], ids=["passed on", "with documents"])
+def test_an_engine_that_breaks_off_every_stream_is_left_alone(folder, tools, upstream, name):
+    def prepare(workspace):
+        promote(workspace, tools.documents_release(workspace, engine="fast", model="cut"), force=True)
+
+    routing = '[routing.fallback.fast]\nto = ["spare/ok"]\n'
+    asked = [{"role": "user", "content": "What does express shipping cost?"}]
+    with serve(folder, tools, upstream, routing, prepare) as served:
+        answers = [served.chat(name, messages=asked, stream=True) for _ in range(20)]
+    assert 5 <= upstream.state.asked["cut"] <= 8
+    assert all('"error"' in answer.text for answer in answers[:5])
+    assert all("[DONE]" in answer.text and '"error"' not in answer.text for answer in answers[-10:])
+
+
 @pytest.mark.parametrize(
     ("first", "said"),
     [

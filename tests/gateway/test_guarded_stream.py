@@ -49,18 +49,129 @@ def test_each_choice_is_watched_by_itself():
 
 def test_what_is_not_text_goes_through_at_once():
     stream = GuardedStream(REDACT, hold_back=64)
-    call = {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}
+    sound = {"audio": {"id": "a", "data": "AAAA"}}
     _, events = run(
         stream,
-        event((0, call, None)),
+        event((0, sound, None)),
         b": ping\n\n",
         event(usage={"total_tokens": 3}),
         b'data: {"error":{"message":"boom"}}\n\n',
         b"data: [DONE]\n\n",
     )
-    assert events[0]["choices"][0]["delta"] == call
+    assert events[0]["choices"][0]["delta"] == sound
     assert events[1]["usage"] == {"total_tokens": 3}
     assert events[2]["error"]["message"] == "boom"
+
+
+CALLS = [
+    {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "send", "arguments": ""}}]},
+    {"tool_calls": [{"index": 0, "function": {"arguments": '{"to": "a@'}}]},
+    {"tool_calls": [{"index": 1, "id": "c2", "type": "function", "function": {"name": "log", "arguments": "{}"}}]},
+    {"tool_calls": [{"index": 0, "function": {"arguments": 'b.eu"}'}}]},
+]
+WHOLE_CALLS = [
+    {"index": 0, "id": "c1", "type": "function", "function": {"name": "send", "arguments": '{"to": "a@b.eu"}'}},
+    {"index": 1, "id": "c2", "type": "function", "function": {"name": "log", "arguments": "{}"}},
+]
+
+
+def test_calls_of_tools_go_out_whole_as_they_are_when_what_is_found_in_them_may_only_be_redacted():
+    """A tool that gets [EMAIL] for an address is of no use; that there was one is told all the same."""
+    stream = GuardedStream(REDACT, hold_back=64)
+    first = event((0, {"role": "assistant", "content": "I write to x@y.eu"}, None))
+    assert run(stream, first, *(event((0, call, None)) for call in CALLS))[1] == [
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
+    ]
+    _, events = run(stream, event((0, {}, "tool_calls")))
+    deltas = [one["choices"][0]["delta"] for one in events]
+    assert deltas == [{"content": "I write to [EMAIL]"}, {"tool_calls": WHOLE_CALLS}, {}]
+    assert events[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert [verdict.decision for verdict in stream.verdicts] == ["redact", "flag", "allow"]
+
+
+@pytest.mark.parametrize("calls", [CALLS, [{"function_call": {"name": "send", "arguments": '{"to": "a@b.eu"}'}}]])
+def test_no_call_of_a_tool_goes_out_that_a_rail_blocks(calls):
+    stream = GuardedStream(BLOCK, hold_back=64)
+    assert not run(stream, *(event((0, call, None)) for call in calls))[1]
+    with pytest.raises(Blocked, match="personal_data"):
+        run(stream, event((0, {}, "tool_calls")))
+    with pytest.raises(Blocked, match="personal_data"):
+        check_completion(json.dumps({"choices": [{"message": joined(calls)}]}).encode(), BLOCK)
+
+
+def joined(calls: list[dict]) -> dict:
+    return calls[0] if "function_call" in calls[0] else {"tool_calls": WHOLE_CALLS}
+
+
+def test_calls_that_nobody_says_are_complete_go_out_at_the_end():
+    stream = GuardedStream(REDACT, hold_back=64)
+    _, events = run(stream, *(event((0, call, None)) for call in CALLS), b"data: [DONE]\n\n")
+    assert [one["choices"][0]["delta"] for one in events] == [{"tool_calls": WHOLE_CALLS}]
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_thoughts_are_watched_and_come_before_what_follows_them(field):
+    stream = GuardedStream(REDACT, hold_back=64)
+    pieces = ["The user is a@", "b.eu", ". ", PADDING, "Write to c@d.eu"]
+    _, events = run(
+        stream,
+        *(event((0, {field: piece}, None)) for piece in pieces),
+        event((0, {"content": "Hello ", "thinking_blocks": [{"type": "thinking", "signature": "s"}]}, None)),
+        event((0, {"content": "e@f.eu"}, None)),
+        event((0, {}, "stop")),
+    )
+    deltas = [one["choices"][0]["delta"] for one in events]
+    thought = "".join(delta.get(field) or "" for delta in deltas)
+    assert thought == f"The user is [EMAIL]. {PADDING}Write to [EMAIL]"
+    assert "".join(delta.get("content") or "" for delta in deltas) == "Hello [EMAIL]"
+    said = [at for at, delta in enumerate(deltas) if delta.get("content")]
+    assert max(at for at, delta in enumerate(deltas) if delta.get(field)) <= min(said)
+    assert not any("thinking_blocks" in delta for delta in deltas)
+
+
+def test_parts_of_thoughts_are_watched_too():
+    stream = GuardedStream(REDACT, hold_back=64)
+    sealed = {"type": "reasoning.encrypted", "data": "xyz"}
+    _, events = run(
+        stream,
+        event((0, {"reasoning_details": [{"type": "reasoning.text", "text": "It is a@"}]}, None)),
+        event((0, {"reasoning_details": [{"type": "reasoning.text", "text": "b.eu."}, sealed]}, None)),
+        event((0, {"content": "Hi"}, "stop")),
+    )
+    parts = [part for one in events for part in one["choices"][0]["delta"].get("reasoning_details") or ()]
+    assert "".join(part.get("text") or "" for part in parts) == "It is [EMAIL]."
+    assert sealed in parts
+
+
+LENGTHS = Guardrails(after=(RailSpec(name="length", action="block", settings={"max_characters": 20}),))
+
+
+def test_lengths_are_asked_of_the_answer_alone():
+    stream = GuardedStream(LENGTHS, hold_back=64)
+    thought = {"reasoning_content": PADDING, **CALLS[0]}
+    _, events = run(stream, event((0, thought, None)), event((0, {"content": "Short."}, "stop")))
+    assert events[0]["choices"][0]["delta"] == thought
+    message = {"content": "Short.", "reasoning_content": PADDING, "tool_calls": WHOLE_CALLS}
+    body = json.dumps({"choices": [{"message": message}]}).encode()
+    assert check_completion(body, LENGTHS)[0] == body
+
+
+def test_what_a_model_thinks_is_redacted_in_a_whole_answer():
+    message = {
+        "content": "Done.",
+        "refusal": None,
+        "reasoning_content": "It is a@b.eu",
+        "reasoning_details": [{"type": "reasoning.summary", "summary": "a@b.eu"}],
+        "thinking_blocks": [{"type": "thinking", "thinking": "It is a@b.eu", "signature": "s"}],
+        "tool_calls": WHOLE_CALLS,
+    }
+    body, verdicts = check_completion(json.dumps({"choices": [{"message": message}]}).encode(), REDACT)
+    out = json.loads(body)["choices"][0]["message"]
+    assert out["reasoning_content"] == "It is [EMAIL]"
+    assert out["reasoning_details"][0]["summary"] == "[EMAIL]"
+    assert "thinking_blocks" not in out
+    assert out["tool_calls"] == WHOLE_CALLS
+    assert {verdict.decision for verdict in verdicts} == {"allow", "redact", "flag"}
 
 
 def test_a_long_text_flows_before_it_ends():

@@ -167,6 +167,9 @@ class GatewayDetour:
             case _:
                 breakers.failed(*_upstream(model, address), failure)
 
+    def streamed(self, model: Model, address: str, failure: EngineError | None) -> None:
+        self._services.breakers.streamed(*_upstream(model, address), failure)
+
     def left(self, model: Model, address: str) -> None:
         self._services.breakers.abandoned(*_upstream(model, address))
 

@@ -47,6 +47,8 @@ class Breaker:
     """0 while closed; else how long it is left alone this time."""
     opened: int = 0
     probing: bool = False
+    cut: int = 0
+    """Streams in a row that broke off after they had begun."""
     rest_until: float = 0.0
 
 
@@ -54,9 +56,10 @@ class Breakers:
     """The breakers of one worker. Nothing is kept about an upstream that never failed.
 
     What keeps a connection from being made counts against the address; an error, a timeout or a garbled answer counts
-    against the model at that address only, because the others may be well. A breaker opens after `in_a_row` failures
-    in a row, or when half of 20 or more calls within 30 s failed. After `open_s` (doubled up to a minute each time it
-    fails again) one request is let through: its success closes the breaker. Method: M. Nygard, Release It! (2007).
+    against the model at that address only, because the others may be well. A breaker opens after `in_a_row` failures in
+    a row, or when half of 20 or more calls within 30 s failed, or when `in_a_row` streams in a row broke off. After
+    `open_s` (doubled up to a minute each time it fails again) one request is let through: its success closes the
+    breaker. Method: M. Nygard, Release It! (2007).
     """
 
     def __init__(
@@ -138,6 +141,19 @@ class Breakers:
             self._close(whole, self._breakers[whole])
         self._count(Upstream(engine, address, model), failure)
 
+    def streamed(self, engine: str, address: str, model: str, failure: EngineError | None) -> None:
+        """What became of a stream after its first byte, which `succeeded` has told: None where it came to its end."""
+        upstream = Upstream(engine, address, model)
+        if failure is None:
+            breaker = self._breakers.get(upstream)
+            if breaker is not None:
+                breaker.cut = 0
+        elif self.in_a_row > 0:
+            breaker = self._breaker(upstream, failure)
+            breaker.cut += 1
+            if breaker.cut >= self.in_a_row and not breaker.open_s:
+                self._open(breaker)
+
     def limited(self, engine: str, address: str, model: str, failure: EngineError, *, rest_s: float) -> None:
         """The upstream works, but wants no more of us for `rest_s` seconds."""
         upstream = Upstream(engine, address, model)
@@ -174,10 +190,13 @@ class Breakers:
         if breaker.open_s and not breaker.probing:
             return  # asked before it opened
         if breaker.open_s or breaker.in_a_row >= self.in_a_row or often:
-            breaker.probing = False
-            breaker.open_s = min(LONGEST_OPEN_S, breaker.open_s * 2) if breaker.open_s else self.open_s
-            breaker.open_until = now + breaker.open_s
-            breaker.opened += 1
+            self._open(breaker)
+
+    def _open(self, breaker: Breaker) -> None:
+        breaker.probing = False
+        breaker.open_s = min(LONGEST_OPEN_S, breaker.open_s * 2) if breaker.open_s else self.open_s
+        breaker.open_until = self._clock() + breaker.open_s
+        breaker.opened += 1
 
     def _close(self, upstream: Upstream, breaker: Breaker) -> None:
         now = self._clock()
@@ -186,7 +205,7 @@ class Breakers:
         if breaker.open_s:
             breaker.open_s, breaker.probing = 0.0, False
             breaker.window_from, breaker.asked, breaker.failed = now, 0, 0
-        elif now - breaker.window_from > WINDOW_S and now > breaker.rest_until:
+        elif now - breaker.window_from > WINDOW_S and now > breaker.rest_until and not breaker.cut:
             del self._breakers[upstream]
 
     def _abandon(self, upstream: Upstream) -> None:

@@ -11,9 +11,10 @@ from slipway.domain.guardrail import Verdict
 from slipway.domain.message import Usage
 from slipway.gateway.admission import check_model
 from slipway.gateway.call import Call
+from slipway.gateway.field_checks import check_fields
 from slipway.gateway.fields import read_model, read_user
 from slipway.gateway.forward import forward
-from slipway.gateway.guarding import check_fields, strongest
+from slipway.gateway.guarding import strongest
 from slipway.gateway.operations import OPERATIONS
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services

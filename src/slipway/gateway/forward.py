@@ -11,21 +11,19 @@ from typing import Any
 
 import msgspec
 
-from slipway.domain.errors import Blocked, EngineGarbled, SlipwayError, UpstreamError
+from slipway.domain.errors import Blocked, EngineError, EngineGarbled, SlipwayError, UpstreamError
 from slipway.domain.guardrail import Guardrails, Verdict
 from slipway.domain.message import Usage
 from slipway.domain.routing import FailureKind
 from slipway.domain.trace import Status
 from slipway.gateway.call import Call
+from slipway.gateway.field_checks import check_fields, check_named, check_text
 from slipway.gateway.fields import Fields, wants_stream
 from slipway.gateway.guarding import (
     GuardedStream,
     GuardedTextStream,
     check_completion,
-    check_fields,
     check_messages,
-    check_named,
-    check_text,
     strongest,
 )
 from slipway.gateway.hearing import Heard, Hearing, hear
@@ -143,6 +141,7 @@ class Passage:
     """One request on its way to an engine and back, and what is known about it so far."""
 
     __slots__ = (
+        "_address",
         "_asked",
         "_attempts",
         "_body",
@@ -197,6 +196,7 @@ class Passage:
         self._guarded: GuardedStream | None = None
         self._recorded = False
         self._body = b""
+        self._address = ""
         self._attempts: list[Attempt] = []
 
     async def run(self, body: bytes, begun: Begun | None = None) -> None:
@@ -222,6 +222,7 @@ class Passage:
             begun=begun,
         )
         passed = await asking.ask()
+        self._address = asking.address
         if asking.target is not target:
             target = self._target = self._stand_in(asking.target)
         status = passed.response.status
@@ -343,13 +344,14 @@ class Passage:
                 piece = await response.piece()
             hearing.feed(piece)
             self._heard = hearing.close()
+            self._ended_well()
             self.record("error" if self._heard.error else "ok", error=self._heard.error)
             if call.responded:
                 await call.end_stream(piece)
             else:
                 await call.reply(200, piece, content_type=content_type, more=kept_headers(response))
         except UpstreamError as error:
-            raise engine_error(self._target.engine, self._target.endpoints[self._path][0].origin, error) from error
+            raise self._broke_off(error) from error
         finally:
             self._heard = self._heard or hearing.close()
             response.close()
@@ -399,9 +401,13 @@ class Passage:
             self._keep(out)
             await self._end(out)
         except UpstreamError as error:
-            raise engine_error(self._target.engine, self._target.endpoints[self._path][0].origin, error) from error
+            raise self._broke_off(error) from error
         finally:
             response.close()
+
+    @property
+    def _upstream(self) -> tuple[str, str, str]:
+        return self._target.engine, self._address, self._target.model
 
     def _hand_over(self, response: Response) -> None:
         """Lets pieces go straight from the engine's connection to the client's. That spends a third of what a task
@@ -423,6 +429,7 @@ class Passage:
 
     async def _end(self, out: bytes) -> None:
         if self._recorded:
+            self._ended_well()
             await self._send(out, last=True)
             return
         streamed = self._streamed = read_stream(self._raw())
@@ -431,9 +438,22 @@ class Passage:
         elif not streamed.done and streamed.finish is None:
             if out:
                 await self._send(out, last=False)
-            raise EngineGarbled(self._target.engine, "the stream ended in the middle")
+            failure = EngineGarbled(self._target.engine, "the stream ended in the middle")
+            self._services.breakers.streamed(*self._upstream, failure)
+            raise failure
+        else:
+            self._ended_well()
         self.record("ok")
         await self._send(out, last=True)
+
+    def _broke_off(self, error: UpstreamError) -> EngineError:
+        failure = engine_error(self._target.engine, self._address, error)
+        self._services.breakers.streamed(*self._upstream, failure)
+        return failure
+
+    def _ended_well(self) -> None:
+        if self._services.breakers:
+            self._services.breakers.streamed(*self._upstream, None)
 
     async def _send(self, out: bytes, *, last: bool) -> None:
         call = self._call

@@ -82,6 +82,7 @@ class Asking:
         "_others_for",
         "_path",
         "_stream",
+        "address",
         "attempts",
         "target",
     )
@@ -106,6 +107,8 @@ class Asking:
         """`any_type`: an answer that is not JSON is passed on piece by piece."""
         self._http = http
         self.target = target
+        self.address = ""
+        """Who answered."""
         self._path = path
         self._body_for = body_for
         self._others_for = others_for
@@ -222,6 +225,7 @@ class Asking:
             breakers.abandoned(*upstream)
             raise
         else:
+            self.address = endpoint.origin
             status, told = answer.response.status, None
             if status < 400 and (told := _told(answer)) is not None:
                 status = error_status(told)

@@ -31,6 +31,10 @@ class Detour(Protocol):
         """What became of a call that was allowed."""
         ...
 
+    def streamed(self, model: Model, address: str, failure: EngineError | None) -> None:
+        """What became of a stream that had begun."""
+        ...
+
     def left(self, model: Model, address: str) -> None:
         """The call ended before the engine said anything."""
         ...
@@ -69,6 +73,10 @@ class Route:
     def answered(self) -> None:
         if self._detour is not None:
             self._detour.came_to(self.model, self.address, None)
+
+    def streamed(self, failure: EngineError | None) -> None:
+        if self._detour is not None:
+            self._detour.streamed(self.model, self.address, failure)
 
     def left(self) -> None:
         if self._detour is not None:

@@ -165,12 +165,14 @@ async def stream_answer(
             except EngineError as failed:
                 if begun:
                     route.answered()  # what breaks off later was there: whoever was sent to look has seen it
+                    route.streamed(failed)
                     raise
                 route.go_on(failed)
             except BaseException:
                 route.left()
                 raise
         route.answered()
+        route.streamed(None)
         if piece := checker.finish():
             sent.append(piece)
             yield AnswerPiece(text=piece)
