@@ -1,5 +1,4 @@
-"""POST /v1/responses, without kept state: translated into a chat completion, and its answer back. And
-/v1/responses/input_tokens, estimated."""
+"""POST /v1/responses, without kept state: translated into a chat completion and back; and the tokens of such a request."""
 
 from __future__ import annotations
 
