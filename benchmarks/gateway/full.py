@@ -4,6 +4,7 @@ All features on: a key with limits a minute and a budget, routing, prices, trace
 same run, each pinned to the first core, upstream and load driver to the second one. Claims and limits:
 
 - plain requests, 32 connections: at most 4 times nginx's CPU a request, and at most a fifteenth of Portkey's
+- the same of 2,000 people, each sealed with a key of their own, and of agents that send a trace of ten requests along
 - 200 paced streams at once (53 events, 20 ms apart): at most twice nginx's CPU
 - 100 requests a second: at most 0.7 ms (p50) and 2 ms (p99) more than the upstream alone
 - a prompt of 200 KB, 300 a second: at most 1.5 ms CPU; requests beside it: at most 5 ms (p99) later than without
@@ -64,6 +65,7 @@ def main() -> int:
         if options.portkey:
             rivals["Portkey"] = start_portkey(stack, options.portkey / SERVER, upstream)
         figures += _plain(ours, rivals, options.seconds)
+        figures += _known(ours, rivals, options.seconds)
         figures += _paced(ours, rivals, options.seconds)
         figures += _rails(ours, options.seconds)
         figures += _long_prompts(ours, options.seconds)
@@ -90,6 +92,19 @@ def _plain(ours: System, rivals: dict[str, System], seconds: float) -> list[Figu
             figures.append(Figure(f"  {name}", median(theirs[name]["cpu_ms"] for _, theirs in rounds), "ms"))
             note = f"rounds from {ratios[0]:.3g} to {ratios[-1]:.3g}"
             figures.append(Figure(f"  slipway / {name}", median(ratios), "times", limit=limit, note=note))
+    return figures
+
+
+def _known(ours: System, rivals: dict[str, System], seconds: float) -> list[Figure]:
+    """Requests whose traces cost more to take in: sealed for each person, or joined to what came before."""
+    figures = []
+    for name, options in (("2,000 people", {"people": 2000}), ("agents that trace their work", {"traced": True})):
+        own = [measure(ours, seconds=seconds, **options) for _ in range(3)]
+        cpu, hot = (median(one[key] for one in own) for key in ("cpu_ms", "hot_ms"))
+        figures.append(Figure(f"plain, of {name}: CPU a request", cpu, "ms", note=f"{hot:.3f} before ingest"))
+        if "nginx" in rivals:
+            theirs = measure(rivals["nginx"], seconds=seconds, **options)["cpu_ms"]
+            figures.append(Figure("  slipway / nginx", cpu / theirs, "times"))
     return figures
 
 

@@ -24,8 +24,20 @@ VARIANTS = 64
 """So many prompts of different words are asked in turn: whoever keeps traces searchable has to look at each."""
 
 
+CALLS_OF_A_TRACE = 10
+"""Of an agent that traces its own work: so many requests in a row carry the same `traceparent`."""
+TRACE = b"traceparent: 00-%032x-00000000000000a1-01\r\n"
+
+
 def request_bytes(
-    url: str, model: str, *, stream: bool, characters: int, headers: Sequence[str] = (), variant: int = 0
+    url: str,
+    model: str,
+    *,
+    stream: bool,
+    characters: int,
+    headers: Sequence[str] = (),
+    variant: int = 0,
+    person: str = "",
 ) -> bytes:
     parts = urlsplit(url)
     words = PROMPT.split() * (characters // len(PROMPT) + 2)
@@ -36,7 +48,7 @@ def request_bytes(
     ]
     text = " ".join(words)[:characters]
     fields = {"model": model, "messages": [{"role": "user", "content": text}]}
-    body = json.dumps(fields | ({"stream": True} if stream else {})).encode()
+    body = json.dumps(fields | ({"stream": True} if stream else {}) | ({"user": person} if person else {})).encode()
     if not any(line.startswith("authorization:") for line in headers):
         headers = ["authorization: Bearer none", *headers]
     more = "".join(line + "\r\n" for line in headers)
@@ -66,7 +78,7 @@ class Client(asyncio.Protocol):
     def send(self) -> None:
         self.reset()
         self.sent_at = time.perf_counter()
-        self.transport.write(next(self.driver.requests))
+        self.transport.write(self.driver.next_request())
 
     def data_received(self, data: bytes) -> None:
         if self.missing < 0:
@@ -100,14 +112,28 @@ class Client(asyncio.Protocol):
 class Driver:
     """All connections and what they saw between `begin` and the end."""
 
-    def __init__(self, host: str, port: int, requests: Sequence[bytes], rate: float = 0.0) -> None:
-        self.host, self.port, self.requests, self.rate = host, port, cycle(requests), rate
+    def __init__(
+        self, host: str, port: int, requests: Sequence[bytes], rate: float = 0.0, *, traced: bool = False
+    ) -> None:
+        self.host, self.port, self.requests, self.rate, self.traced = host, port, cycle(requests), rate, traced
+        self.chance = Random(7)
+        self.trace, self.calls = b"", 0
         self.idle: deque[Client] = deque()
         self.latencies: list[float] = []
         self.errors = 0
         self.bytes = 0
         self.stopped = False
         self.tasks: set[asyncio.Task[object]] = set()
+
+    def next_request(self) -> bytes:
+        request = next(self.requests)
+        if not self.traced:
+            return request
+        if self.calls % CALLS_OF_A_TRACE == 0:
+            self.trace = TRACE % self.chance.getrandbits(128)
+        self.calls += 1
+        line_end = request.index(b"\r\n") + 2
+        return request[:line_end] + self.trace + request[line_end:]
 
     def free(self, client: Client) -> None:
         """Sends the next request at once, or keeps the connection for the next beat of a given rate."""
@@ -154,10 +180,11 @@ async def drive(options: argparse.Namespace) -> dict[str, float]:
             characters=options.characters,
             headers=options.header,
             variant=variant,
+            person=f"person-{variant}" if options.people else "",
         )
-        for variant in range(VARIANTS)
+        for variant in range(options.people or VARIANTS)
     ]
-    driver = Driver(parts.hostname or "", parts.port or 80, requests, options.rate)
+    driver = Driver(parts.hostname or "", parts.port or 80, requests, options.rate, traced=options.traced)
     for _ in range(options.connections):
         driver.connect()
     beating = asyncio.create_task(driver.beat()) if options.rate else None
@@ -199,5 +226,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--rate", type=float, default=0.0, help="requests a second, evenly; as many as possible without"
     )
+    parser.add_argument("--people", type=int, default=0, help="so many people ask, each something else")
+    parser.add_argument("--traced", action="store_true", help="the client traces its own work, ten requests a trace")
     parser.add_argument("--header", action="append", default=[], help="one more header line, as 'name: value'")
     print(json.dumps(uvloop.run(drive(parser.parse_args()))), flush=True)

@@ -20,6 +20,7 @@ from slipway.domain.trace import Span
 from slipway.store.databases import sqlite
 from slipway.store.journal import Journal, only_reader, segments
 from slipway.store.store import Store
+from slipway.tracing import ingest
 from slipway.tracing.ingest import QUIET_PASSES, backlog, drain, main, next_pause, open_for_ingest, run
 from slipway.tracing.recorder import Recorder, encode_spans, journal_sink
 
@@ -149,6 +150,34 @@ def test_one_trace_that_cannot_be_stored_does_not_hold_up_the_others(
     assert (done.spans, done.damaged) == (4, 2)
     assert drain(store).records == 0
     assert store.traces.count() == 2
+
+
+@pytest.mark.parametrize("at_hand", [(2, 1 << 20), (100, 1)], ids=["by number", "by length"])
+def test_what_was_written_before_a_failure_in_the_same_batch_is_not_doubled(
+    store: Store, monkeypatch: pytest.MonkeyPatch, at_hand: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(ingest, "AT_HAND", at_hand[0])
+    monkeypatch.setattr(ingest, "AT_HAND_BYTES", at_hand[1])
+    journal = a_journal(store)
+    record(store, journal, 3)
+    journal.append(b"\xc1 garbage")
+    record(store, journal, 2)
+    real, batches = type(store.traces).add, 0
+
+    def add(self: object, spans: list[Span], calls: object = ()) -> int:
+        nonlocal batches
+        batches += 1
+        if batches == 3:
+            raise RuntimeError("cannot be stored")
+        return real(store.traces, spans)
+
+    monkeypatch.setattr(type(store.traces), "add", add)
+    done = drain(store)
+    assert (done.spans, done.damaged, store.traces.count()) == (10, 1, 5)
+    assert batches > 3
+    (point,) = store.traces.series(since=_year(2020), until=_year(2100), step_s=10**10)
+    assert point.count == 5
+    assert (drain(store).records, backlog(store).damaged) == (0, 1)
 
 
 def test_a_failed_transaction_is_taken_in_by_the_next_pass(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -32,8 +32,8 @@ BATCH_RECORDS = 8000
 QUIET_PASSES = 25
 """So many looks without a record, five seconds, and the database gets time to tidy up."""
 FORGET_EVERY_S = 3600.0
-AT_HAND = 2000
-"""Of them are read and written before the next are looked at."""
+AT_HAND, AT_HAND_BYTES = 2000, 3 << 20
+"""Records that are read and written before the next are looked at, and about how long they are together."""
 A_FEW = 5
 MANY = 2000
 """Records of one pass from which on there is no time to wait."""
@@ -164,8 +164,8 @@ def _take_in(
     try:
         with store.transaction():
             # What is looked at again soon after it was made is still at hand: some at a time cost a fifth less.
-            for at in range(0, len(records), AT_HAND):
-                come = _read(records[at : at + AT_HAND])
+            for some in _portions(records):
+                come = _read(some)
                 damaged += come.damaged
                 new += take_in(store, come.spans, come.events, calls=come.calls, price_of=price_of)
             store.positions.move(segment.name, end, damaged=damaged)
@@ -179,6 +179,17 @@ def _take_in(
         damaged = unreadable + come.damaged + refused
         store.positions.move(segment.name, end, damaged=damaged)
     return Drained(records=len(records), spans=new, damaged=damaged)
+
+
+def _portions(records: Sequence[Payload]) -> Iterator[Sequence[Payload]]:
+    begin = size = 0
+    for at, record in enumerate(records, 1):
+        size += len(record)
+        if at - begin >= AT_HAND or size >= AT_HAND_BYTES:
+            yield records[begin:at]
+            begin, size = at, 0
+    if begin < len(records):
+        yield records[begin:]
 
 
 class _Read(NamedTuple):
