@@ -1,4 +1,4 @@
-"""POST /v1/responses, without kept state: translated into a chat completion and back; and the tokens of such a request."""
+"""POST /v1/responses, without kept state: translated into a chat completion and back; and what its input counts."""
 
 from __future__ import annotations
 
