@@ -87,6 +87,20 @@ def test_the_helper_of_the_client_puts_a_stream_of_responses_together(served):
         assert stream.get_final_response().output_text == ANSWER
 
 
+def test_the_tokens_of_a_response_are_estimated(served):
+    tool = {"type": "function", "name": "look_up", "parameters": {"type": "object"}, "strict": False}
+    few = served.client.responses.input_tokens.count(model="plain", input="How long can I return a parcel?")
+    assert 7 <= few.input_tokens <= 10
+    assert few.object == "response.input_tokens"
+    assert few.model_extra["slipway"] == {"estimated": True}
+    more = served.client.responses.input_tokens.count(
+        model="lamps", input=[{"role": "user", "content": "Hello?"}], instructions="Be kind.", tools=[tool]
+    )
+    assert more.input_tokens > few.input_tokens
+    with pytest.raises(openai.NotFoundError):
+        served.client.responses.input_tokens.count(model="lampz", input="x")
+
+
 def test_embeddings_of_a_forwarded_model(served):
     """The client asks for base64 unless told otherwise."""
     embedded = served.client.embeddings.create(model="plain", input=["a", "bbb"])

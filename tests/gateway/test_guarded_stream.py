@@ -282,3 +282,18 @@ def test_messages_of_any_shape_are_checked_or_refused(messages: Any) -> None:
     raw = b"[" * 5000 if messages == "too deep" else json.dumps(messages).encode()
     with suppress(RequestInvalid):
         check_messages(raw, REDACT)
+
+
+def test_what_is_taken_out_of_a_text_does_not_stand_in_its_probabilities():
+    told = {"content": [{"token": " a@b", "logprob": -0.1}, {"token": ".eu", "logprob": -0.1}]}
+    clean = {"message": {"content": "All is well"}, "logprobs": told}
+    choice = {"message": {"content": "mail a@b.eu now"}, "logprobs": told}
+    body, _ = check_completion(json.dumps({"choices": [choice, clean]}).encode(), REDACT)
+    redacted, as_it_was = json.loads(body)["choices"]
+    assert redacted == {"message": {"content": "mail [EMAIL] now"}}
+    assert as_it_was == clean
+    stream = GuardedStream(REDACT, hold_back=64)
+    one = {"index": 0, "delta": {"role": "assistant", "content": "mail a@b.eu"}, "logprobs": told}
+    out = stream.feed(b"data: %b\n\n" % json.dumps({"choices": [one]}).encode()) + stream.close()
+    assert b"a@b" not in out
+    assert b"mail [EMAIL]" in out

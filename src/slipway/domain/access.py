@@ -7,8 +7,8 @@ from typing import Literal
 from slipway.domain.ids import ContentHash
 
 Scope = Literal["chat", "feedback", "traces", "read", "write", "admin"]
-"""`chat`: call models (/v1/chat/completions, /v1/embeddings, /v1/models); `feedback`: send feedback; `traces`: send
-spans; `read`, `write`, `admin`: the pages and /api/v1 as viewer, member, admin."""
+"""`chat`: call models (all of /v1 that asks one, and /v1/models); `feedback`: send feedback; `traces`: send spans;
+`read`, `write`, `admin`: the pages and /api/v1 as viewer, member, admin."""
 Role = Literal["viewer", "member", "admin"]
 
 

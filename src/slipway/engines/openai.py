@@ -48,9 +48,12 @@ class OpenAI:
             connect_s=self.connect_s, first_byte_s=self.first_byte_s, idle_s=self.idle_s, total_s=self.total_s
         )
 
-    def endpoints(self, path: str) -> tuple[Prepared, ...]:
-        """Where a client's own request can be forwarded to unchanged, in the order to ask."""
-        headers = [("content-type", "application/json"), ("accept-encoding", "identity"), *self.headers.items()]
+    def endpoints(self, path: str, *, form: bool = False) -> tuple[Prepared, ...]:
+        """Where a client's own request can be forwarded to unchanged, in the order to ask. A `form` brings the
+        content-type of its own."""
+        headers = [("accept-encoding", "identity"), *self.headers.items()]
+        if not form:
+            headers.insert(0, ("content-type", "application/json"))
         if self.api_key:
             headers.append(("authorization", f"Bearer {self.api_key.reveal()}"))
         bases = (self.base_url, *self.fallback_urls)

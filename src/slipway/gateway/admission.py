@@ -71,8 +71,11 @@ class Admission:
             account = call.account = Account(allowances, leases)
             self._leases.enter(account, allowances, leases)
 
-    def reserve(self, call: Call, target: Target, *, body: bytes, fields: Mapping[str, msgspec.Raw]) -> None:
-        """Sets aside what the call may cost at most, now that it is known who asks which model for what.
+    def reserve(
+        self, call: Call, target: Target, *, body: bytes, fields: Mapping[str, msgspec.Raw], times: int = 1
+    ) -> None:
+        """Sets aside what the call may cost at most, now that it is known who asks which model for what. It asks for
+        `times` times as many answers as its fields say.
 
         Raises `OverLimit`, `ModelNotAllowed` (403).
         """
@@ -87,7 +90,7 @@ class Admission:
             account.add(allowance, lease)
             self._leases.enter(account, (allowance,), (lease,))
         if account.limited:
-            asked, longest, tokens = most_usage(target, body=body, fields=fields)
+            asked, longest, tokens = most_usage(target, body=body, fields=fields, times=times)
             self._leases.reserve(account, tokens=tokens, micros=target.micros_of(asked, longest))
         else:
             self._leases.reserve(account, tokens=0, micros=0)
@@ -216,7 +219,9 @@ def limits_of(settings: LimitSettings) -> Limits:
     )
 
 
-def most_usage(target: Target, *, body: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[int, int, int]:
+def most_usage(
+    target: Target, *, body: bytes, fields: Mapping[str, msgspec.Raw], times: int = 1
+) -> tuple[int, int, int]:
     """Tokens that a request may use at most: its own length, and the longest answer that it or the release allows.
 
     Third, the tokens of that which somebody named: an answer whose length nobody limits is set aside in money at a
@@ -234,7 +239,7 @@ def most_usage(target: Target, *, body: bytes, fields: Mapping[str, msgspec.Raw]
     if release is not None and (longest is None or not target.plain):
         longest = release.decoding.max_tokens
     answers = (_number(fields, "n", MOST_ANSWERS) or 1) if "n" in fields else 1
-    most = (longest or USUAL_ANSWER_TOKENS) * answers
+    most = (longest or USUAL_ANSWER_TOKENS) * answers * times
     return asked, most, asked + most if longest else asked
 
 

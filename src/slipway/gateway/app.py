@@ -33,9 +33,10 @@ from slipway.gateway.ledger import Ledger
 from slipway.gateway.messages import count_message_tokens, take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
+from slipway.gateway.operating import OPERATED, operate
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
 from slipway.gateway.otlp_grpc import GrpcDoor
-from slipway.gateway.responses import respond
+from slipway.gateway.responses import count_input_tokens, respond
 from slipway.gateway.services import Services
 from slipway.gateway.shadows import Shadows
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
@@ -59,7 +60,9 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/messages": ("POST", "chat", take_messages),
     "/v1/messages/count_tokens": ("POST", "chat", count_message_tokens),
     "/v1/responses": ("POST", "chat", respond),
+    "/v1/responses/input_tokens": ("POST", "chat", count_input_tokens),
     "/v1/embeddings": ("POST", "chat", embed),
+    **dict.fromkeys(OPERATED, ("POST", "chat", operate)),
     "/v1/models": ("GET", "chat", list_models),
     "/v1/feedback": ("POST", "feedback", take_feedback),
     "/v1/traces": ("POST", "traces", take_traces),
@@ -69,7 +72,7 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
 }
 MESSAGES = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 """Paths of Anthropic's API: what is answered there has its shape, errors too."""
-RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"})
+RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", *OPERATED})
 NO_FAILURES = ("", "blocked", "abstained", "content_filter", OverLimit.code)
 """Outcomes that a release is not to blame for: whose limit is used up was never answered by it."""
 LOOK_EVERY_S = 0.25

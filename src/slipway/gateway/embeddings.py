@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from slipway.domain.errors import RequestInvalid
+from slipway.domain.guardrail import Verdict
 from slipway.domain.message import Usage
 from slipway.gateway.admission import check_model
 from slipway.gateway.call import Call
+from slipway.gateway.field_checks import check_fields
 from slipway.gateway.fields import read_model, read_user
 from slipway.gateway.forward import forward
+from slipway.gateway.guarding import strongest
+from slipway.gateway.operations import OPERATIONS
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
 from slipway.store.call_records import shortened
@@ -17,6 +23,7 @@ from slipway.text.tokens import count_tokens
 from slipway.wire.embeddings import read_embedding_request, write_embeddings
 from slipway.wire.openai import read_fields
 
+PATH = "embeddings"
 MOST_TEXTS = 2048
 
 
@@ -31,9 +38,13 @@ async def embed(call: Call, services: Services) -> None:
         check_model(call, None)
     else:
         services.admission.reserve(call, target, body=body, fields=fields)
-    if target is not None and target.plain and "embeddings" in target.endpoints:
-        await forward(call, services, path="embeddings", fields=fields, body=body, target=target)
+    if target is not None and target.plain and PATH in target.endpoints:
+        await forward(call, services, path=PATH, fields=fields, body=body, target=target)
         return
+    verdicts: list[Verdict] = []
+    if target is not None:
+        checked, verdicts = check_fields(fields, OPERATIONS[PATH], target.guardrails, label=target.label)
+        body = body if checked is fields else msgspec.json.encode(checked)
     request = read_embedding_request(body)
     if embedder is None:
         raise RequestInvalid(
@@ -54,6 +65,7 @@ async def embed(call: Call, services: Services) -> None:
         kind="embeddings",
         status="ok",
         usage=Usage(input_tokens=tokens, estimated=True),
+        verdicts=strongest(verdicts) if verdicts else None,
         content={"messages": [{"role": "user", "text": shortened(text)} for text in texts]},
     )
     answer = write_embeddings(vectors, model=call.model, as_base64=request.encoding_format == "base64", tokens=tokens)

@@ -22,7 +22,6 @@ from slipway.gateway.call import Call, Receive, Scope, Send
 from slipway.gateway.failures import FILTERED
 from slipway.gateway.fields import Fields, read_model, read_user, wants_stream
 from slipway.gateway.forward import (
-    CHAT,
     Passage,
     asked_in,
     body_for,
@@ -34,6 +33,7 @@ from slipway.gateway.forward import (
     reply_in,
 )
 from slipway.gateway.guarding import strongest
+from slipway.gateway.operations import CHAT
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
 from slipway.gateway.snapshot import Snapshot
@@ -211,7 +211,7 @@ class Passing:
             self._go_on(partial(_raise, refused))
             return
         fields = self._fields
-        self._asked = asked_in(fields, CHAT)
+        self._asked = asked_in(fields)
         if target.guardrails.before:
             try:
                 fields, self._asked, self._verdicts = check_asked(fields, self._asked, target.guardrails)

@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from types import ModuleType
+from typing import Any
 
 import msgspec
 
-from slipway.domain.errors import OUR_ACCOUNT, Blocked, EngineGarbled, SlipwayError, UpstreamError
+from slipway.domain.errors import OUR_ACCOUNT, Blocked, EngineError, EngineGarbled, SlipwayError, UpstreamError
 from slipway.domain.guardrail import Guardrails, Verdict
 from slipway.domain.message import Usage
 from slipway.domain.routing import FailureKind
-from slipway.domain.trace import SpanKind, Status
+from slipway.domain.trace import Status
 from slipway.gateway.call import Call
+from slipway.gateway.field_checks import check_fields, check_named, check_text
 from slipway.gateway.fields import Fields, wants_stream
-from slipway.gateway.guarding import GuardedStream, check_completion, check_messages, strongest
+from slipway.gateway.guarding import (
+    GuardedStream,
+    GuardedTextStream,
+    check_completion,
+    check_messages,
+    strongest,
+)
+from slipway.gateway.hearing import Heard, Hearing, hear
 from slipway.gateway.ledger import NO_USAGE
+from slipway.gateway.operations import CHAT, OPERATIONS
 from slipway.gateway.services import Services
 from slipway.gateway.targets import NO_RAILS, Target
-from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed, told_error
+from slipway.gateway.upstream_calls import EVENTS, Asking, Attempt, Begun, Passed, told_error
 from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
 from slipway.upstream.pool import StreamedResponse
-from slipway.wire import messages
+from slipway.wire import completions, messages
 from slipway.wire.errors import UNREADABLE, error_kind, error_text, message_in, write_error
+from slipway.wire.forms import Form
 from slipway.wire.openai import (
     DONE_LINES,
     ChunkWriter,
@@ -39,15 +52,16 @@ from slipway.wire.openai import (
     written_bytes,
 )
 from slipway.wire.sse import DONE
+from slipway.wire.texts import texts_in
 from slipway.wire.thoughts import without
 
 KEPT_BYTES = 1024 * 1024
 """Of a longer stream a trace keeps the beginning, and the end for its usage."""
 KEPT_HEADERS = frozenset({b"retry-after", b"content-encoding"})
 EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
-CHAT = "chat/completions"
 Json = bytes | memoryview
-KINDS: Mapping[str, SpanKind] = {CHAT: "chat", "messages": "chat", "embeddings": "embeddings"}
+AS_CHAT: Mapping[str, ModuleType] = {"messages": messages, "completions": completions}
+"""What reads the answers of a path as those of a chat, for records."""
 
 
 async def forward(
@@ -58,13 +72,15 @@ async def forward(
     fields: Fields,
     body: bytes,
     target: Target,
+    form: Form | None = None,
     begun: Begun | None = None,
 ) -> None:
     """Sends the request to the target's engine and passes the answer on. Every end of it is recorded.
 
-    The only things that change are `model`, and what guardrails redact. `begun`: it was sent already, and this came.
+    The only things that change are `model`, and what guardrails redact. `form`: what the body is, where it is one.
+    `begun`: it was sent already, and this came.
     """
-    passage = Passage(call, services, path=path, fields=fields, target=target)
+    passage = Passage(call, services, path=path, fields=fields, target=target, form=form)
     try:
         await passage.run(body, begun)
     except asyncio.CancelledError:
@@ -74,12 +90,12 @@ async def forward(
         passage.record("blocked", error=str(blocked))
         if not call.responded:
             raise
-        writer = ChunkWriter(id=f"chatcmpl-{call.trace}", model=call.model, created=call.started_ns // 1_000_000_000)
         notice = {"slipway": {"blocked": blocked.rail, "trace": call.trace}}
-        await call.end_stream(writer.finish("content_filter", notice) + DONE)
+        await call.end_stream(_write_blocked(call, path, notice))
     except SlipwayError as failed:
         passage.record("error", error=str(failed))
-        if not call.responded:
+        if not call.responded or not passage.of_events:
+            # Half a sound has no place for words: its connection is closed in the middle.
             raise
         # The client has a part of the answer: the event says that it stays a part, and no [DONE] claims otherwise.
         error = write_error(str(failed), kind=error_kind(failed.http_status), code=failed.code)
@@ -89,9 +105,9 @@ async def forward(
 # The rules of a request and of its answer, for this way and the short one (`gateway.express`) ----------------------
 
 
-def asked_in(fields: Fields, path: str) -> Json:
-    """The JSON of what is asked, not copied."""
-    asked = fields.get("input" if path == "embeddings" else "messages")
+def asked_in(fields: Fields) -> Json:
+    """The JSON of what a chat asks, not copied."""
+    asked = fields.get("messages")
     return b"null" if asked is None else memoryview(asked)
 
 
@@ -131,11 +147,14 @@ class Passage:
         "_body",
         "_call",
         "_fields",
+        "_form",
         "_given",
         "_guarded",
+        "_heard",
         "_kept",
         "_kept_bytes",
         "_last",
+        "_operation",
         "_path",
         "_recorded",
         "_said",
@@ -143,6 +162,7 @@ class Passage:
         "_streamed",
         "_target",
         "_verdicts",
+        "of_events",
     )
 
     def __init__(
@@ -153,15 +173,21 @@ class Passage:
         path: str,
         fields: Fields,
         target: Target,
+        form: Form | None = None,
         verdicts: Sequence[Verdict] = (),
     ) -> None:
         self._call = call
         self._services = services
         self._path = path
+        self._operation = OPERATIONS[path]
+        self._form = form
         self._given = self._fields = fields
         self._target = target
-        self._asked = asked_in(fields, path)
+        self._asked = asked_in(fields)
         self._said: Completion | None = None
+        self._heard: Heard | None = None
+        self.of_events = True
+        """Whether what goes out, when it is not whole, is a stream of events."""
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._last = b""
@@ -174,10 +200,10 @@ class Passage:
         self._attempts: list[Attempt] = []
 
     async def run(self, body: bytes, begun: Begun | None = None) -> None:
-        target, call, services = self._target, self._call, self._services
+        target, services = self._target, self._services
         stream = wants_stream(self._fields)
-        if target.guardrails.before and self._path == CHAT:
-            self._fields, self._asked, self._verdicts = check_asked(self._fields, self._asked, target.guardrails)
+        self._fields, self._verdicts = self._past_rails(target)
+        self._asked = asked_in(self._fields)
         self._body = body
         # Not kept: it holds methods of this object, and a circle of both would wait for the collector with all bodies.
         asking = Asking(
@@ -186,11 +212,12 @@ class Passage:
             self._path,
             body_for=self._body_for,
             others_for=self._others_for,
-            extra=call.lines_for_engine(),
+            extra=self._lines_for_engine(),
             stream=stream,
+            any_type=self._operation.any_type,
             budget=services.budget,
             breakers=services.breakers,
-            caller=call.caller,
+            caller=self._call.caller,
             counts=services.counts,
             attempts=self._attempts,
             begun=begun,
@@ -206,6 +233,8 @@ class Passage:
             await self._pass_error(passed)
         elif not passed.stream:
             await self._pass_whole(passed)
+        elif self._operation.any_type:
+            await self._pass_pieces(passed)
         else:
             await self._pass_stream(passed)
 
@@ -214,14 +243,30 @@ class Passage:
 
         Raises `Blocked`."""
         fields = self._fields if target is self._target else self._fields_for_stand_in(target)
-        return body_for(target, self._call.model, fields, self._given, self._body)
+        if self._form is None:
+            return body_for(target, self._call.model, fields, self._given, self._body)
+        changed = [name for name in self._operation.asked if fields.get(name) is not self._given.get(name)]
+        values = {name: msgspec.json.decode(fields[name], type=str) for name in changed}
+        return self._form.with_values(values | {"model": target.model})
+
+    def _lines_for_engine(self) -> bytes:
+        lines = self._call.lines_for_engine()
+        return lines if self._form is None else b"%bcontent-type: %b\r\n" % (lines, self._form.content_type)
+
+    def _past_rails(self, target: Target) -> tuple[Fields, list[Verdict]]:
+        """The request as the target's engine may see it. Raises `Blocked`, `RequestInvalid`."""
+        rails = target.guardrails
+        if self._path == CHAT and rails.before:
+            fields, _, verdicts = check_asked(self._fields, self._asked, rails)
+            return fields, verdicts
+        if self._path != CHAT and rails != NO_RAILS:
+            return check_fields(self._fields, self._operation, rails, label=target.label)
+        return self._fields, []
 
     def _fields_for_stand_in(self, target: Target) -> Fields:
         """What it is asked: past its rails, and for one of another API without what only Anthropic's knows."""
-        fields, rails = self._fields, target.guardrails
-        if rails.before and self._path == CHAT:
-            fields, _, verdicts = check_asked(fields, self._asked, rails)
-            self._verdicts += verdicts
+        fields, verdicts = self._past_rails(target)
+        self._verdicts += verdicts
         if self._call.path == "/v1/messages" and "messages" not in target.endpoints:
             return read_fields(msgspec.json.encode(without(msgspec.json.decode(msgspec.json.encode(fields)))))
         return fields
@@ -256,15 +301,12 @@ class Passage:
 
     async def _pass_whole(self, passed: Passed) -> None:
         body, self._said = passed.body, passed.said
-        if self._path == "messages":
-            self._said = _said_in(body)
-        if self._target.guardrails.after and self._path == CHAT:
-            try:
-                body, changed, verdicts = check_said(body, self._target.guardrails)
-            except UNREADABLE as wrong:
-                raise EngineGarbled(self._target.engine, str(wrong)) from wrong
-            self._said = changed or self._said
-            self._verdicts += verdicts
+        if self._target.guardrails.after:
+            body = self._checked_whole(body)
+        if self._path in AS_CHAT:
+            self._said = self._said_in(body)
+        elif not self._operation.estimated:
+            self._heard = hear(body, self._operation, content_type_of(passed.response))
         told = None if self._said is None else told_error(self._said)
         self.record("ok" if told is None else "error", error="" if told is None else message_in(told))
         response = passed.response
@@ -272,11 +314,71 @@ class Passage:
             response.status, body, content_type=content_type_of(response), more=kept_headers(response)
         )
 
+    def _checked_whole(self, body: bytes) -> bytes:
+        """A whole answer as the client may see it. Raises `Blocked`, `EngineGarbled`."""
+        rails = self._target.guardrails
+        try:
+            if self._path == CHAT:
+                body, changed, verdicts = check_said(body, rails)
+                self._said = changed or self._said
+            else:
+                body, verdicts = check_named(body, self._operation, rails)
+        except UNREADABLE as wrong:
+            raise EngineGarbled(self._target.engine, str(wrong)) from wrong
+        self._verdicts += verdicts
+        return body
+
+    async def _pass_pieces(self, passed: Passed) -> None:
+        """Passes on what is neither JSON nor the stream of a chat, as it comes: HTTP alone says where it ends."""
+        call, response, piece = self._call, passed.response, passed.body
+        content_type = content_type_of(response)
+        self.of_events = content_type.startswith(EVENTS)
+        hearing = Hearing(content_type, self._operation)
+        try:
+            if self._target.guardrails.after and self._operation.said:
+                piece = await self._checked_text(piece, response, content_type)
+            while piece and not response.complete:
+                hearing.feed(piece)
+                if not call.responded:
+                    await call.begin_stream(content_type, more=kept_headers(response))
+                await call.piece(piece)
+                piece = await response.piece()
+            hearing.feed(piece)
+            self._heard = hearing.close()
+            self._ended_well()
+            self.record("error" if self._heard.error else "ok", error=self._heard.error)
+            if call.responded:
+                await call.end_stream(piece)
+            else:
+                await call.reply(200, piece, content_type=content_type, more=kept_headers(response))
+        except UpstreamError as error:
+            raise self._broke_off(error) from error
+        finally:
+            self._heard = self._heard or hearing.close()
+            response.close()
+
+    async def _checked_text(self, text: bytes, response: Response, content_type: bytes) -> bytes:
+        """An answer that is nothing but text, as the client may see it. Raises `Blocked`, `EngineGarbled`."""
+        engine = self._target.engine
+        if not content_type.startswith(b"text/plain"):
+            kind = content_type.decode("latin-1")
+            raise EngineGarbled(engine, f"it is '{kind}', which the guardrails of {self._target.label} cannot read")
+        pieces = [text]
+        while not response.complete and (more := await response.piece()):
+            pieces.append(more)
+        try:
+            checked, verdicts = check_text(b"".join(pieces).decode("utf-8"), self._target.guardrails)
+        except UnicodeDecodeError as wrong:
+            raise EngineGarbled(engine, "it is not text in UTF-8") from wrong
+        self._verdicts += verdicts
+        return checked.encode()
+
     async def _pass_stream(self, passed: Passed) -> None:
         response, piece = passed.response, passed.body
         if self._target.guardrails.after:
             hold_back = self._call.snapshot.workspace.settings.guard.hold_back
-            self._guarded = GuardedStream(self._target.guardrails, hold_back=hold_back)
+            guarded = GuardedTextStream if self._path == "completions" else GuardedStream
+            self._guarded = guarded(self._target.guardrails, hold_back=hold_back)
         try:
             while piece:
                 # Whether this is the last piece is asked before it is sent: its record comes before its bytes.
@@ -300,9 +402,7 @@ class Passage:
             self._keep(out)
             await self._end(out)
         except UpstreamError as error:
-            failure = engine_error(self._target.engine, self._address, error)
-            self._services.breakers.streamed(*self._upstream, failure, self._call.caller)
-            raise failure from error
+            raise self._broke_off(error) from error
         finally:
             response.close()
 
@@ -347,6 +447,11 @@ class Passage:
         self.record("ok")
         await self._send(out, last=True)
 
+    def _broke_off(self, error: UpstreamError) -> EngineError:
+        failure = engine_error(self._target.engine, self._address, error)
+        self._services.breakers.streamed(*self._upstream, failure, self._call.caller)
+        return failure
+
     def _ended_well(self) -> None:
         if self._services.breakers:
             self._services.breakers.streamed(*self._upstream, None, self._call.caller)
@@ -384,7 +489,7 @@ class Passage:
     def _raw(self) -> bytes:
         kept = b"".join(self._kept)
         raw = kept if self._kept_bytes < KEPT_BYTES else kept + self._last
-        return messages.chunks_in(raw) if self._path == "messages" else raw
+        return AS_CHAT[self._path].chunks_in(raw) if self._path in AS_CHAT else raw
 
     def record(self, status: Status, *, error: str = "") -> None:
         """Writes the trace, once."""
@@ -411,17 +516,17 @@ class Passage:
             ledger.flush()
             return
         asked = self._asked_texts()
-        if usage is None and (written or status == "ok"):
+        if usage is None and self._operation.estimated and (written or status == "ok"):
             usage = Usage(
                 input_tokens=sum(_roughly(len(message["text"].encode("utf-8", "replace"))) for message in asked),
                 output_tokens=_roughly(written),
                 estimated=True,
             )
-        kind = KINDS[self._path]
+        operation = self._operation
         self._services.ledger.write_call(
             call,
-            name=f"{kind} {target.model}",
-            kind=kind,
+            name=f"{operation.name or operation.path} {target.model}",
+            kind=operation.kind,
             status=status,
             target=target,
             usage=usage or NO_USAGE,
@@ -429,7 +534,7 @@ class Passage:
             finish=finish,
             error=error,
             verdicts=strongest(verdicts) if verdicts else None,
-            content={"messages": asked, "reply": shortened(reply)},
+            content={"messages": asked, "reply": shortened(reply), **self._without_text()},
             attempts=self._attempts,
         )
         # Errors hold on to where they were raised, and so to this object.
@@ -438,6 +543,8 @@ class Passage:
     def _reply(self) -> tuple[str, str, Usage | None, str, int]:
         """Text, finish, usage and model of what came back, as far as it can be read; and where there is no usage, how
         many bytes the model wrote in all."""
+        if self._heard is not None:
+            return self._heard.text, "", self._heard.usage, self._heard.model, 0
         if self._kept:
             streamed = self._streamed or read_stream(self._raw())
             return streamed.text, streamed.finish or "", streamed.usage, streamed.model, streamed.written_bytes
@@ -448,21 +555,41 @@ class Passage:
         return reply, finish, usage, model, 0 if usage is not None else written_bytes(completion)
 
     def _asked_texts(self) -> list[dict[str, str]]:
-        if self._path != "embeddings":
+        if not self._operation.asked:
             return asked_texts(self._asked)
+        texts = []
+        for name in self._operation.asked:
+            # What cannot be read is for the engine to say.
+            with suppress(ValueError, RecursionError):
+                texts += texts_in(msgspec.json.decode(self._fields[name])) if name in self._fields else []
+        return [{"role": "user", "text": shortened(text)} for text in texts]
+
+    def _without_text(self) -> dict[str, Any]:
+        """What of the request and the answer a trace keeps no more of than its type and size."""
+        content: dict[str, Any] = {}
+        if self._form is not None and self._form.files:
+            content["files"] = [
+                {"field": part.name, "type": part.content_type, "bytes": part.end - part.start}
+                for part in self._form.files
+            ]
+        if self._heard is not None and self._heard.size:
+            content["answered"] = {"type": self._heard.content_type, "bytes": self._heard.size}
+        return content
+
+    def _said_in(self, body: bytes) -> Completion | None:
+        """What an answer says that is no chat completion, as far as it can be read."""
         try:
-            given = msgspec.json.decode(self._asked, type=str | list[str])
-        except (ValueError, RecursionError):
-            return []  # the engine has said what is wrong with it
-        return [{"role": "user", "text": shortened(text)} for text in ([given] if isinstance(given, str) else given)]
+            return read_completion(AS_CHAT[self._path].completion_in(body))
+        except ValueError:
+            return None
 
 
-def _said_in(message: bytes) -> Completion | None:
-    """What a message of Anthropic's API says, as far as it can be read."""
-    try:
-        return read_completion(messages.completion_in(message))
-    except ValueError:
-        return None
+def _write_blocked(call: Call, path: str, notice: dict[str, Any]) -> bytes:
+    created = call.started_ns // 1_000_000_000
+    if path == "completions":
+        return completions.write_blocked(id=f"cmpl-{call.trace}", model=call.model, created=created, notice=notice)
+    writer = ChunkWriter(id=f"chatcmpl-{call.trace}", model=call.model, created=created)
+    return writer.finish("content_filter", notice) + DONE
 
 
 def _roughly(text_bytes: int) -> int:

@@ -89,6 +89,8 @@ def check_completion(body: bytes, guardrails: Guardrails) -> tuple[bytes, list[V
                 holder[key] = checked.text
                 if checked.text != text:
                     changed = True
+                    # Token by token, they say it all over again.
+                    choice.pop("logprobs", None)
                     if name in THOUGHTS:
                         # They are sealed with the thoughts in them: changed, no engine would take them again.
                         message.pop(BLOCKS, None)
@@ -174,8 +176,14 @@ class GuardedStream:
         """An event of our own."""
         if not delta:
             return b""
-        choice = {"index": index, "delta": delta, "finish_reason": None}
+        choice = self._with_delta({"index": index, "finish_reason": None}, delta)
         return write_event(msgspec.json.encode(self._frame | {"choices": [choice]}))
+
+    def _delta_of(self, choice: dict[str, Any]) -> dict[str, Any]:
+        return choice.get("delta") or {}
+
+    def _with_delta(self, choice: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+        return choice | {"delta": delta}
 
     def _event(self, data: bytes) -> bytes:
         if data == b"[DONE]":
@@ -189,23 +197,36 @@ class GuardedStream:
         if not self._frame:
             self._frame = {key: value for key, value in event.items() if key not in ("choices", "usage")}
         held, before = False, b""
-        for shape in choices:
+        for place, shape in enumerate(choices):
             index = int(shape.get("index") or 0)
             choice = self._choices.get(index)
             if choice is None:
                 choice = self._choices[index] = _Choice(self._guardrails, self._inner, self._hold_back)
-            delta, last = shape.get("delta") or {}, shape.get("finish_reason") is not None
+            delta, last = self._delta_of(shape), shape.get("finish_reason") is not None
             passed = choice.pass_on(delta, last=last)
             if last and (told := choice.told()):
                 # In the order in which it was said: what was held back of the answer, then the calls, then the end.
                 before += self._said(index, passed) + self._said(index, told)
                 passed = {}
             held = held or (not last and passed != delta and not any(passed.values()))
+            if shape.get("logprobs"):
+                # They would say, token by token, what is held back.
+                shape["logprobs"] = None
             if passed or delta:
-                shape["delta"] = passed
+                choices[place] = self._with_delta(shape, passed)
         if held and len(choices) == 1 and not event.get("usage"):
             return before
         return before + write_event(msgspec.json.encode(event))
+
+
+class GuardedTextStream(GuardedStream):
+    """The same for the stream of a text completion, whose choices hold a text instead of a delta."""
+
+    def _delta_of(self, choice: dict[str, Any]) -> dict[str, Any]:
+        return {ANSWER: choice["text"]} if isinstance(choice.get("text"), str) else {}
+
+    def _with_delta(self, choice: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+        return choice | {"text": delta.get(ANSWER) or "", "logprobs": None}
 
 
 class _Choice:

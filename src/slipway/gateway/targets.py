@@ -14,6 +14,7 @@ from slipway.domain.release import Release
 from slipway.engines.anthropic import Anthropic
 from slipway.engines.base import Engine
 from slipway.engines.openai import OpenAI
+from slipway.gateway.operations import OPERATIONS
 from slipway.models.choice import choose_engine
 from slipway.models.prices import price_in
 from slipway.tracing.cost import Rates, micros_at, rates_of
@@ -21,7 +22,6 @@ from slipway.upstream.client import Deadlines, Prepared
 from slipway.upstream.translated import ChatEngine
 from slipway.workspace import Workspace
 
-FORWARDED = ("chat/completions", "embeddings")
 NO_RAILS = Guardrails()
 
 
@@ -106,7 +106,8 @@ def _target(
     if release is None or (release.prompt is None and release.index is None):
         try:
             if isinstance(engine, OpenAI):
-                endpoints = {path: engine.endpoints(path) for path in FORWARDED}
+                endpoints = {path: engine.endpoints(path, form=one.form) for path, one in OPERATIONS.items()}
+                del endpoints["messages"]
             elif isinstance(engine, ChatEngine):
                 endpoints = {"chat/completions": (engine.prepare_chat(model, b"", stream=False),)}
                 if isinstance(engine, Anthropic):

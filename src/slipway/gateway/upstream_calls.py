@@ -36,12 +36,14 @@ from slipway.wire.sse import EventReader
 ATTEMPTS = 2
 LONGEST_WAIT_S = 2.0
 EVENTS = b"text/event-stream"
+JSON = b"application/json"
 EVENT_END = re.compile(rb"\n\r?\n|\r\r")
 SAID = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data:(?! ?\[DONE\])")
 """The beginning of an event that says more than that the stream is over."""
 SILENCE = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 """Comments and empty lines before the first event of a stream."""
 LONGEST_SILENCE_S = 60.0
+OF_CHATS = frozenset({"chat/completions", "messages", "completions"})
 LONGEST_FIRST = 64 * 1024
 """Of the first event of a stream that is waited for to its end."""
 LARGEST_ANSWER = 256 * 1024 * 1024
@@ -82,6 +84,7 @@ class Asking:
     """One request on its way to whoever answers it: `target` is asked now, failed calls are added to `attempts`."""
 
     __slots__ = (
+        "_any_type",
         "_anyway",
         "_begun",
         "_body_for",
@@ -114,8 +117,10 @@ class Asking:
         caller: Caller,
         counts: Counts,
         attempts: list[Attempt],
+        any_type: bool = False,
         begun: Begun | None = None,
     ) -> None:
+        """`any_type`: an answer that is not JSON is passed on piece by piece."""
         self._http = http
         self.target = target
         self.address = ""
@@ -130,6 +135,7 @@ class Asking:
         self._caller = caller
         self._counts = counts
         self.attempts = attempts
+        self._any_type = any_type
         self._begun = begun
         self._anyway = False
         """Whether who is left alone is asked all the same, where it still answers."""
@@ -302,7 +308,10 @@ class Asking:
             response.close()
             how = packed.decode("latin-1")
             raise EngineGarbled(target.engine, f"it is packed as '{how}', although nothing of that was asked for")
-        if self._stream and status < 400 and (response.header(b"content-type") or b"").startswith(EVENTS):
+        kind = response.header(b"content-type") or b""
+        if self._any_type and status < 400 and not kind.startswith(JSON):
+            return Passed(response, await response.piece(), True)
+        if self._stream and status < 400 and kind.startswith(EVENTS):
             until = time.monotonic() + (target.deadlines.first_byte_s or LONGEST_SILENCE_S)
             first = await response.piece()
             # Half an event helps nobody; a whole one may say that all is lost, while others can still be asked.
@@ -352,7 +361,8 @@ def _was_filtered(said: Completion) -> bool:
 
 
 def _understood(body: bytes, target: Target, path: str) -> Completion | None:
-    """What an answer says; None where it is an object of another shape. Raises `EngineGarbled` for all else."""
+    """What an answer says; None where it is JSON of another shape, which for a chat is still an object. Raises
+    `EngineGarbled` for all else."""
     if not body:
         raise EngineGarbled(target.engine, "it is empty")
     try:
@@ -366,7 +376,7 @@ def _understood(body: bytes, target: Target, path: str) -> Completion | None:
             raise EngineGarbled(target.engine, "it holds no choices")
         return said
     try:
-        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw] if path in OF_CHATS else msgspec.Raw)
     except msgspec.ValidationError as wrong:
         raise EngineGarbled(target.engine, "it is JSON, but no object") from wrong
     except (ValueError, RecursionError) as wrong:

@@ -25,6 +25,7 @@ from slipway.wire.chat import (
     longest_answer,
     messages_of,
     parts_of,
+    read_file,
     refuse,
     schema_of,
     split_data_url,
@@ -153,6 +154,13 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(found, str):
                 return {"type": "image", "source": {"type": "url", "url": found}}
             return {"type": "image", "source": {"type": "base64", "media_type": found[0], "data": found[1]}}
+        case "file":
+            title, kind, data = read_file(part)
+            return {
+                "type": "document",
+                "source": {"type": "base64", "media_type": kind, "data": data},
+                "title": title,
+            }
         case _:
             raise unknown_part(part, API)
 

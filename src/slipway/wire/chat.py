@@ -74,10 +74,14 @@ def text_of(content: Any) -> str:
 
 
 def messages_of(chat: Chat) -> list[dict[str, Any]]:
-    """Raises `RequestInvalid` where `messages` is no list of messages."""
+    """The messages. Where all of them are the system's, they become the user's: other APIs want somebody to answer.
+
+    Raises `RequestInvalid` where `messages` is no list of messages."""
     messages = chat.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
         raise RequestInvalid("'messages' is wrong: expected a list of messages.", param="messages")
+    if all(one.get("role") in ("system", "developer") for one in messages):
+        return [one | {"role": "user"} for one in messages]
     return messages
 
 
@@ -95,6 +99,20 @@ def split_data_url(part: Mapping[str, Any]) -> tuple[str, str] | str:
         raise RequestInvalid("An image part needs 'image_url' with a 'url'.", param="messages")
     match = DATA_URL.fullmatch(url)
     return (match[1], match[2]) if match else url
+
+
+def file_part(media_type: Any, data: Any, name: Any) -> dict[str, Any]:
+    """A file in base64 as a part of a message."""
+    return {"type": "file", "file": {"filename": name or "file", "file_data": f"data:{media_type};base64,{data}"}}
+
+
+def read_file(part: Mapping[str, Any]) -> tuple[str, str, str]:
+    """A file part as (name, media type, base64). Raises `RequestInvalid`."""
+    file = part.get("file")
+    match = DATA_URL.fullmatch(str(file.get("file_data"))) if isinstance(file, dict) else None
+    if match is None or not isinstance(file, dict):
+        raise RequestInvalid("A file part needs 'file' with 'file_data': a data URL in base64.", param="messages")
+    return str(file.get("filename") or "file"), match[1], match[2]
 
 
 def unknown_part(part: Mapping[str, Any], api: str) -> RequestInvalid:

@@ -23,6 +23,7 @@ from slipway.wire.chat import (
     longest_answer,
     messages_of,
     parts_of,
+    read_file,
     refuse,
     schema_of,
     split_data_url,
@@ -124,6 +125,9 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(found, str):
                 return {"fileData": {"fileUri": found}}
             return {"inlineData": {"mimeType": found[0], "data": found[1]}}
+        case "file":
+            _, kind, data = read_file(part)
+            return {"inlineData": {"mimeType": kind, "data": data}}
         case _:
             raise unknown_part(part, API)
 

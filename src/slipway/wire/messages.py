@@ -13,7 +13,7 @@ import msgspec
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
 from slipway.wire import anthropic
-from slipway.wire.chat import Facts, arguments_of, tool_calls_of
+from slipway.wire.chat import Facts, arguments_of, file_part, tool_calls_of
 from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, Thought, usage_in
 from slipway.wire.errors import UNREADABLE, error_text, invalid_body
 from slipway.wire.openai import ToolCall, call_shape
@@ -186,20 +186,17 @@ def _messages(turn: Turn) -> Iterator[dict[str, Any]]:
         match block.get("type"):
             case "text":
                 parts.append(marked({"type": "text", "text": str(block.get("text") or "")}, block))
-            case "image":
-                image = {"type": "image_url", "image_url": {"url": _image_url(block.get("source"))}}
-                parts.append(marked(image, block))
-            case "document":
-                parts.append(marked({"type": "text", "text": _document(block.get("source"))}, block))
+            case "image" | "document":
+                parts.append(marked(_shown(block), block))
             case "tool_use":
                 arguments = msgspec.json.encode(block.get("input") or {}).decode()
                 call = call_shape(ToolCall(str(block.get("id")), str(block.get("name")), arguments))
                 calls.append(marked(call, block))
             case "tool_result":
-                result = block.get("content") or ""
-                text = _plain(result, "tool_result")
+                text, shown = _result(block.get("content") or "")
                 told = {"role": "tool", "tool_call_id": str(block.get("tool_use_id")), "content": text}
                 yield marked(told, block)
+                parts += shown
             case "thinking" | "redacted_thinking":
                 thoughts.append(block)
             case kind:
@@ -218,6 +215,24 @@ def _messages(turn: Turn) -> Iterator[dict[str, Any]]:
     yield message
 
 
+def _result(content: Any) -> tuple[str, list[dict[str, Any]]]:
+    """What a tool gives back: its text, and the pictures and files that it shows, which become words of the user."""
+    if not isinstance(content, list):
+        return _plain(content, "tool_result"), []
+    shown = [block for block in content if isinstance(block, dict) and block.get("type") in ("image", "document")]
+    text = _plain([block for block in content if block not in shown], "tool_result")
+    return text, [_shown(block) for block in shown]
+
+
+def _shown(block: Mapping[str, Any]) -> dict[str, Any]:
+    source = block.get("source")
+    if block.get("type") == "image":
+        return {"type": "image_url", "image_url": {"url": _image_url(source)}}
+    if isinstance(source, dict) and source.get("type") == "base64":
+        return file_part(source.get("media_type"), source.get("data"), block.get("title"))
+    return {"type": "text", "text": _document(source)}
+
+
 def _image_url(source: Any) -> str:
     if isinstance(source, dict):
         if source.get("type") == "base64":
@@ -231,7 +246,7 @@ def _document(source: Any) -> str:
     if isinstance(source, dict) and source.get("type") == "text":
         return str(source.get("data") or "")
     raise RequestInvalid(
-        "A document needs a 'source' of type 'text': other files cannot be read here.", param="messages"
+        "A document needs a 'source' of type 'text' or 'base64': other files cannot be read here.", param="messages"
     )
 
 

@@ -119,7 +119,12 @@ def _messages(request: ResponsesRequest) -> Iterator[dict[str, Any]]:
         yield {"role": "user", "content": request.input}
         return
     calls: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
+    """Pictures and files that functions gave back: they follow the last of these, as words of the user."""
     for item in request.input:
+        if shown and item.type != "function_call_output":
+            yield {"role": "user", "content": shown}
+            shown = []
         if item.type == "function_call":
             calls.append(call_shape(ToolCall(item.call_id, item.name, item.arguments)))
             continue
@@ -130,7 +135,8 @@ def _messages(request: ResponsesRequest) -> Iterator[dict[str, Any]]:
             case "message":
                 yield {"role": item.role, "content": _content(item.content)}
             case "function_call_output":
-                output = item.output if isinstance(item.output, str) else _output_text(item.output)
+                output, more = _output(item.output)
+                shown += more
                 yield {"role": "tool", "tool_call_id": item.call_id, "content": output}
             case "reasoning":
                 continue  # another model's thoughts: nothing to say again
@@ -141,6 +147,8 @@ def _messages(request: ResponsesRequest) -> Iterator[dict[str, Any]]:
                 )
     if calls:
         yield {"role": "assistant", "content": None, "tool_calls": calls}
+    if shown:
+        yield {"role": "user", "content": shown}
 
 
 def _content(content: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str, Any]]:
@@ -154,7 +162,11 @@ def _content(content: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str,
             case "refusal":
                 parts.append({"type": "text", "text": str(part.get("refusal") or "")})
             case "input_image" if part.get("image_url"):
-                parts.append({"type": "image_url", "image_url": {"url": part["image_url"]}})
+                detail = {"detail": part["detail"]} if part.get("detail") not in (None, "auto") else {}
+                parts.append({"type": "image_url", "image_url": {"url": part["image_url"], **detail}})
+            case "input_file" if part.get("file_data") or part.get("file_id"):
+                names = ("filename", "file_data", "file_id")
+                parts.append({"type": "file", "file": {name: part[name] for name in names if part.get(name)}})
             case kind:
                 raise RequestInvalid(
                     f"The input holds a part of type '{kind}', which cannot be read here.", param="input"
@@ -164,13 +176,15 @@ def _content(content: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str,
     return parts
 
 
-def _output_text(output: Any) -> str:
+def _output(output: Any) -> tuple[str, list[dict[str, Any]]]:
+    """What a function gives back: its text, and what else it shows."""
     if isinstance(output, list) and not all(isinstance(part, dict) for part in output):
         raise RequestInvalid("What a function gives back is a text or a list of parts.", param="input")
     content = _content(output) if isinstance(output, list) else str(output)
-    if not isinstance(content, str):
-        raise RequestInvalid("What a function gives back must be text.", param="input")
-    return content
+    if isinstance(content, str):
+        return content, []
+    text = "".join(part["text"] for part in content if part["type"] == "text")
+    return text, [part for part in content if part["type"] != "text"]
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def _part(part: Mapping[str, Any], text_type: str) -> dict[str, Any]:
             image = part.get("image_url")
             url, detail = (image.get("url"), image.get("detail")) if isinstance(image, dict) else (image, None)
             return {"type": "input_image", "image_url": url, "detail": detail or "auto"}
+        case "file" if isinstance(part.get("file"), dict):
+            return {"type": "input_file", **part["file"]}
         case _:
             raise unknown_part(part, API)
 
