@@ -116,7 +116,7 @@ class Driver:
         self, host: str, port: int, requests: Sequence[bytes], rate: float = 0.0, *, traced: bool = False
     ) -> None:
         self.host, self.port, self.requests, self.rate, self.traced = host, port, cycle(requests), rate, traced
-        self.chance = Random(7)
+        self.chance = Random()
         self.trace, self.calls = b"", 0
         self.idle: deque[Client] = deque()
         self.latencies: list[float] = []
