@@ -462,6 +462,28 @@ def test_a_new_month_begins_at_zero(store: Store) -> None:
     assert store.spending.of("2026-11")["shop"].micros == 100
 
 
+def test_where_a_thread_writes_down_no_request_waits_for_the_database(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [datetime(2026, 11, 30, 23, 59, tzinfo=UTC)]
+    book, key = Meter(store, flush_s=float("inf"), now=lambda: now[0]), a_key(monthly_budget_micros=100)
+    book.flush()
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "transaction", lambda _: pytest.fail("the database was asked"))
+        book.settle(book.reserve(key, 100), micros=100)
+        with pytest.raises(OverLimit):
+            book.reserve(key, 1)
+        now[0] = datetime(2026, 12, 1, tzinfo=UTC)
+        book.settle(book.reserve(key, 60), micros=60)
+        with pytest.raises(OverLimit):
+            book.reserve(key, 50)
+    book.flush()
+    assert store.spending.of("2026-11")["shop"].micros == 100
+    assert store.spending.of("2026-12")["shop"].micros == 60
+    with pytest.raises(OverLimit):
+        book.reserve(key, 50)
+
+
 def test_a_store_that_fails_loses_no_spending(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     book, key = Meter(store, flush_s=1e9, now=lambda: NOON), a_key(monthly_budget_micros=1000)
     book.flush()

@@ -139,8 +139,13 @@ class Meter:
         return _plus(_plus(known or Spending(holder=holder, period=name_of(month)), writing), waiting)
 
     def catch_up(self) -> None:
-        """Writes down and reads again when `flush_s` have passed or the month has changed."""
-        late = self._month != self.month_now() or self._clock() - self._flushed_at >= self.flush_s
+        """Writes down and reads again when `flush_s` have passed or the month has changed.
+
+        Where `flush_s` is without end somebody else calls `flush`, the first time before anybody reserves: then a
+        request does not wait for the database, not even at the turn of a month.
+        """
+        turned = self._month != self.month_now() and (self._month == 0 or self.flush_s < float("inf"))
+        late = turned or self._clock() - self._flushed_at >= self.flush_s
         if late and self._flushing.acquire(blocking=False):
             try:
                 self._flush()

@@ -18,7 +18,7 @@ from slipway.access.counters import Counters
 from slipway.access.leases import Leases
 from slipway.access.limits import RateLimiter
 from slipway.domain.access import Scope as KeyScope
-from slipway.domain.errors import EngineResting, OverLimit, RequestTooLarge, SlipwayError
+from slipway.domain.errors import EngineResting, OverLimit, RequestTooLarge, SlipwayError, StoreError
 from slipway.gateway.admission import Admission, limit_headers
 from slipway.gateway.breakers import Breakers
 from slipway.gateway.cache import AnswerCache
@@ -188,7 +188,11 @@ class Gateway:
             await send({"type": f"lifespan.{event}.complete"})
 
     def start(self) -> None:
-        """Must run in the event loop that serves."""
+        """Must run in the event loop that serves, before anybody is served."""
+        try:
+            self._services.admission.begin()
+        except StoreError as wrong:
+            log.warning("what keys have used is not known yet: %s", wrong)
         self._watcher.start()
         loop = asyncio.get_running_loop()
         self.express = Express(self._services, snapshot=lambda: self._snapshot, serve=self._serve, finish=self._finish)
