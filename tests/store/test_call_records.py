@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 import msgspec
 import pytest
 
-from slipway.domain.ids import ReleaseId, SpanId, SubjectId
+from slipway.domain.ids import ReleaseId, SpanId, SubjectId, TraceId
 from slipway.domain.trace import Span, SpanEvent
 from slipway.store.arrivals import LINE, SPAN, clean, count_lone, lone_line, span_row
 from slipway.store.call_records import ASKED as ASKED_PLACE
@@ -21,6 +21,7 @@ from slipway.store.lone_calls import LoneCalls, read_calls
 from slipway.store.rollups import Tally
 from slipway.store.store import Store
 from slipway.store.trace_pages import entry_of, texts_in
+from slipway.store.trace_writer import there_sql
 from slipway.tracing.intake import decode_record, take_in
 
 MakeSpan = Callable[..., Span]
@@ -266,6 +267,35 @@ def test_two_calls_of_one_trace_are_both_kept(store: Store, make_span: MakeSpan)
     second = called(make_span, span="cd" * 8, project=store.project)
     assert take_in(store, [], calls=[call_of(first), call_of(second), call_of(first)]) == 2
     assert {span.span for span in store.traces.get(first.trace).spans} == {first.span, second.span}
+
+
+def own_id(number: int) -> TraceId:
+    """An id as the gateway makes it, at second `number` of a day."""
+    return TraceId(f"{1_700_000_000_000 + number:012x}{number:020x}")
+
+
+def test_calls_that_were_taken_in_are_known_again_among_ids_of_clients(store: Store, make_span: MakeSpan) -> None:
+    """A client's id may be the last of all for ever, so that no id of ours comes after all that is there."""
+    mine = {"project": store.project, "end_ns": 1_700_000_100 * 10**9}
+    ours = [
+        replace(called(make_span, start_ns=(1_700_000_000_000 + number) * 10**6, **mine), trace=own_id(number))
+        for number in range(300)
+    ]
+    theirs = [replace(called(make_span, start_ns=5, **mine), trace=TraceId(f"f{number:031x}")) for number in range(5)]
+    calls = [call_of(call) for call in (*ours, *theirs)]
+    assert take_in(store, [], calls=calls[::2]) == len(calls[::2])
+    assert take_in(store, [], calls=calls) == len(calls[1::2])
+    assert take_in(store, [], calls=calls) == 0
+    assert store.traces.count() == len(calls)
+
+
+def test_whether_spans_are_there_is_not_found_by_reading_all_of_them(store: Store) -> None:
+    if store.database.engine.dialect.name != "sqlite":
+        return  # Postgres plans by what is in the table: here that is nothing
+    with store.database.reading() as connection:
+        plan = connection.exec_driver_sql(f"explain query plan {there_sql(3)}", (1, b"a", 2, b"b", 3, b"c")).all()
+    steps = [row[3] for row in plan]
+    assert any(step.startswith("SEARCH span USING PRIMARY KEY") for step in steps), steps
 
 
 def note_of(call: Span) -> SpanEvent:

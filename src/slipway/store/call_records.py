@@ -94,6 +94,7 @@ CallRow = tuple[
 """The fields of a `CallRecord` in their order: to make one of those takes four times as long as to write it down."""
 TRACE: Literal[0] = 0
 SPAN: Literal[1] = 1
+START_NS: Literal[4] = 4
 PROJECT: Literal[6] = 6
 ASKED: Literal[21] = 21
 REPLY: Literal[22] = 22

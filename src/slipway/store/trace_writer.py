@@ -20,8 +20,8 @@ from slipway.store.arrivals import (
     lone_line,
     span_row,
 )
+from slipway.store.call_records import START_NS, CallRow, span_of
 from slipway.store.call_records import TRACE as TRACE_ID
-from slipway.store.call_records import CallRow, span_of
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
 from slipway.store.lone_calls import LARGE_ENTRY, LoneCalls
@@ -31,6 +31,8 @@ from slipway.store.shared_pages import SharedPages
 from slipway.store.trace_pages import entry_of, entry_of_said, press, preview, texts_in
 from slipway.store.word_index import WordIndex
 
+MADE_BEFORE_MS = 60_000
+"""Ids of our own begin with when they were made, at most so long before their requests where there are many."""
 AT_ONCE = 400
 """A few hundred at a time: every database limits the number of parameters."""
 TRACE = (*LINE, "id", "project", "trace", "preview", "page")
@@ -81,7 +83,7 @@ class TraceWriter:
             return 0
         with self.database.joining() as connection:
             self.database.dialect.lock_project(connection, self.project)
-            known = self._known(connection, [*incoming, *lone])
+            known = self._known(connection, [*incoming, *lone], lone.values())
             for id in lone.keys() & (known.keys() | incoming.keys()):
                 incoming[id].append(span_of(lone.pop(id)))
             for id in self._gone(connection, [*incoming, *lone]):
@@ -95,14 +97,19 @@ class TraceWriter:
             write_tally(connection, self.database, self.project, tally)
         return new
 
-    def _known(self, connection: Connection, ids: Iterable[TraceId]) -> dict[TraceId, Row[Any]]:
-        """Rows of the traces that are there already."""
+    def _known(
+        self, connection: Connection, ids: Iterable[TraceId], calls: Iterable[CallRow] = ()
+    ) -> dict[TraceId, Row[Any]]:
+        """Rows of the traces that are there already. `calls` are those of them that are alone in their trace."""
         there: list[int] = []
         # Ids of our own grow with time: what comes after all that is there is not.
         sql = "select trace from trace where project = ? order by trace desc limit 1"
         newest = self.database.raw(connection, sql, (self.project,)).scalar()
         last = "" if newest is None else bytes(newest).hex()
-        for some in some_of(id for id in ids if id <= last):
+        asked: Sequence[TraceId] = [id for id in ids if id <= last]
+        if len(asked) > AT_ONCE // 4:
+            asked = self._without_new(connection, asked, calls)
+        for some in some_of(asked):
             marks = ", ".join("?" * len(some))
             sql = f"select id from trace where project = ? and trace in ({marks})"
             there += self.database.raw(connection, sql, (self.project, *map(bytearray.fromhex, some))).scalars()
@@ -111,6 +118,23 @@ class TraceWriter:
             for row in connection.execute(select(trace).where(trace.c.id.in_(numbers))):
                 rows[TraceId(row.trace.hex())] = row
         return rows
+
+    def _without_new(
+        self, connection: Connection, ids: Sequence[TraceId], calls: Iterable[CallRow]
+    ) -> Sequence[TraceId]:
+        """The ids but those that are surely not there: where clients bring ids of their own, one of those is the last
+        for ever, but what lies between ours of one batch is little, and found in one go."""
+        starts = [call[START_NS] // 1_000_000 for call in calls]
+        if not starts:
+            return ids
+        begin, end = f"{min(starts) - MADE_BEFORE_MS:012x}", f"{max(starts) + 1:012x}"
+        ours = [id for id in ids if begin <= id < end]
+        if not ours:
+            return ids
+        sql = "select trace from trace where project = ? and trace between ? and ?"
+        bounds = (bytearray.fromhex(min(ours)), bytearray.fromhex(max(ours)))
+        there = {bytes(one).hex() for one in self.database.raw(connection, sql, (self.project, *bounds)).scalars()}
+        return [id for id in ids if id in there or not begin <= id < end]
 
     def _gone(self, connection: Connection, ids: Iterable[TraceId]) -> set[TraceId]:
         """Traces that were erased: late spans of them are not taken in again."""
@@ -250,8 +274,7 @@ class TraceWriter:
         """Which of these spans (number of the trace, id) are there already."""
         there: set[tuple[int, bytes]] = set()
         for some in some_of(places):
-            marks = ", ".join(("(?, ?)",) * len(some))
-            sql = f"select trace_id, span from span where (trace_id, span) in (values {marks})"
+            sql = there_sql(len(some))
             for row in self.database.raw(connection, sql, list(chain.from_iterable(some))):
                 there.add((row.trace_id, bytes(row.span)))
         return there
@@ -288,6 +311,16 @@ class TraceWriter:
             connection.execute(
                 update(trace_page).where(trace_page.c.id == page.id).values(subject=arrival.subject, body=sealed)
             )
+
+
+def there_sql(count: int) -> str:
+    """The query for those of `count` places (number of the trace, id of the span) where a span is. As a join: for a
+    list of pairs SQLite would read the whole table."""
+    marks = ", ".join(("(?, ?)",) * count)
+    return (
+        f"with place(number, id) as (values {marks}) select trace_id, span from place cross join span "
+        "where trace_id = number and span = id"
+    )
 
 
 def _change(connection: Connection) -> str:
