@@ -249,6 +249,19 @@ def served(tmp_path_factory: pytest.TempPathFactory, mock: Any) -> Iterator[Serv
             yield served
 
 
+RAILS = {
+    "redacting": GuardSettings(
+        before=[{"rail": "secrets", "action": "redact"}],
+        after=[{"rail": "personal_data", "action": "redact"}],
+    ),
+    "blocking": GuardSettings(
+        before=[{"rail": "length", "action": "block", "max_characters": 500}],
+        after=[{"rail": "personal_data", "action": "block"}],
+    ),
+}
+"""Guardrails of releases that redact, or block."""
+
+
 @pytest.fixture(scope="session")
 def tools() -> Any:
     """The functions above, for tests that set up a gateway of their own."""
@@ -256,6 +269,7 @@ def tools() -> Any:
 
 
 class Tools:
+    RAILS = RAILS
     serving = staticmethod(serving)
     plain_release = staticmethod(plain_release)
     documents_release = staticmethod(documents_release)

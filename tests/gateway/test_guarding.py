@@ -5,23 +5,12 @@ import json
 import openai
 import pytest
 
-from slipway.config.settings import GuardSettings
 from slipway.guard.parts import guardrails_from_settings
 from slipway.release.channels import promote
 from slipway.workspace import open_workspace
 
 KEY = "sk-proj-Q2hlY2sgdGhpcyBrZXkgb3V0IG5vdyBwbGVhc2Uhmm4"
 IBAN = "DE89 3704 0044 0532 0130 00"
-RAILS = {
-    "redacting": GuardSettings(
-        before=[{"rail": "secrets", "action": "redact"}],
-        after=[{"rail": "personal_data", "action": "redact"}],
-    ),
-    "blocking": GuardSettings(
-        before=[{"rail": "length", "action": "block", "max_characters": 500}],
-        after=[{"rail": "personal_data", "action": "block"}],
-    ),
-}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +18,7 @@ def guarded(tmp_path_factory, mock, tools):
     """Channels of plain releases with rails: `redacting`, `blocking`; and `talkative`, whose engine tells an IBAN."""
     folder = tools.make_application(tmp_path_factory.mktemp("guarded") / "lamps", mock.url)
     with open_workspace(folder) as workspace:
-        for name, guard in RAILS.items():
+        for name, guard in tools.RAILS.items():
             rails = guardrails_from_settings(tools.with_guard(workspace, guard).settings)
             promote(workspace, tools.plain_release(workspace, guardrails=rails), name, force=True)
             leaky = tools.plain_release(workspace, model="secret", guardrails=rails)

@@ -16,7 +16,6 @@ import openai
 import pytest
 
 from slipway.access.keys import create_key
-from slipway.config.settings import GuardSettings
 from slipway.domain.access import Limits
 from slipway.gateway.operating import OPERATED
 from slipway.guard.parts import guardrails_from_settings
@@ -190,18 +189,6 @@ def engine() -> Iterator[Any]:
         yield server
 
 
-RAILS = {
-    "redacting": GuardSettings(
-        before=[{"rail": "secrets", "action": "redact"}],
-        after=[{"rail": "personal_data", "action": "redact"}],
-    ),
-    "blocking": GuardSettings(
-        before=[{"rail": "length", "action": "block", "max_characters": 500}],
-        after=[{"rail": "personal_data", "action": "block"}],
-    ),
-}
-
-
 @pytest.fixture(scope="module")
 def passing(tmp_path_factory, engine, mock, tools):
     """Channels `plain`, `redacting`, `blocking` (each also with `-leaky`, whose engine tells an IBAN), `lamps`, and
@@ -224,7 +211,7 @@ to = ["all/stand-in"]
         promote(workspace, tools.plain_release(workspace, engine="all"), "plain", force=True)
         promote(workspace, tools.plain_release(workspace, engine="script"), "foreign", force=True)
         promote(workspace, tools.documents_release(workspace), force=True)
-        for name, guard in RAILS.items():
+        for name, guard in tools.RAILS.items():
             rails = guardrails_from_settings(tools.with_guard(workspace, guard).settings)
             for channel, model in ((name, "ok"), (f"{name}-leaky", "secret")):
                 release = tools.plain_release(workspace, engine="all", model=model, guardrails=rails)

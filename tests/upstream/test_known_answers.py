@@ -135,8 +135,8 @@ def begin(connection: Connection, url: str) -> connection.Exchange:
     return connection.start(head, b"{}", deadlines=Deadlines(), max_bytes=None)
 
 
-async def test_what_an_engine_says_before_it_was_asked_is_no_answer(serve):
-    """It came in the turn in which the request was begun, and before that was written."""
+async def begun(serve):
+    """An engine that always says the same, a client, and a request that is begun on a connection that was idle."""
 
     async def play(scripted, reader, writer):
         while await scripted.request(reader):
@@ -145,6 +145,12 @@ async def test_what_an_engine_says_before_it_was_asked_is_no_answer(serve):
     server, client = await serve(play), HttpClient()
     idle = await idle_connection(client, server.url)
     exchange = begin(idle, server.url)
+    return server, client, idle, exchange
+
+
+async def test_what_an_engine_says_before_it_was_asked_is_no_answer(serve):
+    """It came in the turn in which the request was begun, and before that was written."""
+    server, _client, idle, exchange = await begun(serve)
     idle.data_received(SAME)
     await asyncio.sleep(0.05)
     assert isinstance(exchange.error, ConnectionBroken)
@@ -155,13 +161,7 @@ async def test_what_an_engine_says_before_it_was_asked_is_no_answer(serve):
 
 @pytest.mark.parametrize("end", ["given up", "lost", "closed by the engine"])
 async def test_a_request_that_is_over_before_it_is_written_is_never_written(serve, end):
-    async def play(scripted, reader, writer):
-        while await scripted.request(reader):
-            writer.write(SAME)
-
-    server, client = await serve(play), HttpClient()
-    idle = await idle_connection(client, server.url)
-    exchange = begin(idle, server.url)
+    server, client, idle, exchange = await begun(serve)
     match end:
         case "given up":
             idle.give_up()

@@ -119,10 +119,6 @@ class Admission:
         """Gives all of it back: no more calls are let in."""
         self._leases.close()
 
-    def begin(self) -> None:
-        """Reads what was used before this worker came, so that no request has to. Raises `StoreError`."""
-        self._meter.flush()
-
     def settle_up(self, snapshot: Snapshot) -> None:
         """Writes down what was used and reads what others wrote, where there is anything to count.
 

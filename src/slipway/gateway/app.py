@@ -190,7 +190,7 @@ class Gateway:
     def start(self) -> None:
         """Must run in the event loop that serves, before anybody is served."""
         try:
-            self._services.admission.begin()
+            self._services.admission.settle_up(self._snapshot)
         except StoreError as wrong:
             log.warning("what keys have used is not known yet: %s", wrong)
         self._watcher.start()

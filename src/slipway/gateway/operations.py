@@ -91,20 +91,16 @@ OPERATIONS: Mapping[str, Operation] = {
             writes=False,
             kept=True,
         ),
-        Operation(
-            path="images/generations",
-            asked={"prompt": "user", "negative_prompt": "user"},
-            said=frozenset({"revised_prompt"}),
-            barred={"stream": UNSET},
-            any_type=True,
-        ),
-        Operation(
-            path="images/edits",
-            asked={"prompt": "user", "negative_prompt": "user"},
-            said=frozenset({"revised_prompt"}),
-            barred={"stream": UNSET},
-            form=True,
-            any_type=True,
+        *(
+            Operation(
+                path=path,
+                asked={"prompt": "user", "negative_prompt": "user"},
+                said=frozenset({"revised_prompt"}),
+                barred={"stream": UNSET},
+                form=form,
+                any_type=True,
+            )
+            for path, form in (("images/generations", False), ("images/edits", True))
         ),
         Operation(
             path="audio/speech",

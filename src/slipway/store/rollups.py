@@ -112,15 +112,14 @@ def write_tally(connection: Connection, database: Database, project: str, tally:
             _add_to(sums.first_token, unpack_histogram(before.first_token))
         numbers = [min(number, LARGEST_SUM) for number in sums.numbers]
         rows.append((project, *key, *numbers, pack_histogram(sums.latency), pack_histogram(sums.first_token)))
-    connection.exec_driver_sql(_upsert(connection), rows)
+    database.raw_many(connection, _upsert(), rows)
 
 
-def _upsert(connection: Connection) -> str:
+def _upsert() -> str:
     columns = (*KEYS, *SUMS, *HISTOGRAMS)
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
     changed = ", ".join(f'"{name}" = excluded."{name}"' for name in (*SUMS, *HISTOGRAMS))
     return (
-        f"insert into rollup ({_named(columns)}) values ({', '.join([mark] * len(columns))}) "
+        f"insert into rollup ({_named(columns)}) values ({', '.join('?' * len(columns))}) "
         f"on conflict ({_named(KEYS)}) do update set {changed}"
     )
 

@@ -38,6 +38,7 @@ AT_ONCE = 400
 TRACE = (*LINE, "id", "project", "trace", "preview", "page")
 CHANGING = (*LINE, "preview", "page")
 """Columns of a trace's line that spans which come later may change."""
+CHANGE = f"update trace set {', '.join(f'{name} = ?' for name in CHANGING)} where id = ?"
 PAGE = ("trace_id", "project", "subject", "body")
 _line = itemgetter(*LINE)
 
@@ -263,8 +264,7 @@ class TraceWriter:
                     texts_in(one.content, one.error, found)
                 words.append((row.id, found))
             arrival.count(tally)
-        if lines:
-            connection.exec_driver_sql(_change(connection), lines)
+        self.database.raw_many(connection, CHANGE, lines)
         self.database.insert_rows(connection, span, SPAN, rows)
         self.database.insert_rows(connection, trace_page, PAGE, pages)
         self.words.add(connection, words)
@@ -321,11 +321,6 @@ def there_sql(count: int) -> str:
         f"with place(number, id) as (values {marks}) select trace_id, span from place cross join span "
         "where trace_id = number and span = id"
     )
-
-
-def _change(connection: Connection) -> str:
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    return f"update trace set {', '.join(f'{name} = {mark}' for name in CHANGING)} where id = {mark}"
 
 
 def first_words(said: Sequence[tuple[bytes, Any]], root: bytes | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from operator import itemgetter
 
 import msgspec
@@ -57,10 +57,8 @@ def take_in(
     by_project: defaultdict[str, _Batch] = defaultdict(_Batch)
     for span in spans:
         by_project[span.project].spans.append(span)
-    calls = list(calls)
-    projects = set(map(itemgetter(PROJECT), calls))
-    for project in projects:
-        by_project[project].calls = [call for call in calls if call[PROJECT] == project] if len(projects) > 1 else calls
+    for project, some in groupby(calls, itemgetter(PROJECT)):
+        by_project[project].calls += some
     for event in events:
         by_project[event.project].events.append(event)
     with store.database.joining():

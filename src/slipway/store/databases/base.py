@@ -221,9 +221,12 @@ class Database:
 
         The SQL holds no other question mark and no per cent sign.
         """
-        if connection.dialect.paramstyle != "qmark":
-            sql = sql.replace("?", "%s")
-        return connection.exec_driver_sql(sql, tuple(parameters))
+        return connection.exec_driver_sql(_marked(connection, sql), tuple(parameters))
+
+    def raw_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """The same for many rows of parameters."""
+        if rows:
+            connection.exec_driver_sql(_marked(connection, sql), list(rows))
 
     def when_rolled_back(self, forget: Callable[[], None]) -> None:
         """`forget` is called after any roll-back, so that what was kept in memory does not outlive its row."""
@@ -257,3 +260,8 @@ class Database:
         if explained is not None:
             return explained
         return error
+
+
+def _marked(connection: Connection, sql: str) -> str:
+    """SQL with the marks for parameters that the driver knows."""
+    return sql if connection.dialect.paramstyle == "qmark" else sql.replace("?", "%s")
