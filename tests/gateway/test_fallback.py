@@ -1,6 +1,9 @@
 """Fallbacks by kind of failure, breakers and retries, with the real gateway over loopback."""
 
+import asyncio
 import json
+import logging
+import time
 from contextlib import contextmanager
 
 import httpx
@@ -290,6 +293,51 @@ def test_when_all_are_down_there_are_at_most_one_and_a_half_attempts_a_request(f
     assert said != "engine_resting" or int(last.headers["retry-after"]) >= 1
 
 
+@pytest.mark.parametrize("at_once", [1, 60], ids=["one by one", "all at once"])
+def test_engines_that_answer_500_to_all_are_asked_once_a_request(folder, tools, upstream, at_once):
+    """Each is asked all the same, because it may do so to certain requests only: one of them, not all."""
+    routing = '[routing.fallback.fast]\nto = ["spare/500"]\n'
+    with serve(folder, tools, upstream, routing) as served:
+        answers = ask_at_once(served, "fast/500", 60, at_once=at_once)
+    assert {answer.status_code for answer in answers} == {500}
+    assert upstream.state.asked.total() <= 60 * 1.5
+
+
+@pytest.mark.parametrize(("first", "second"), [("hang", "late"), ("503", "hang"), ("reset", "503")])
+def test_when_all_fail_at_once_few_ask_the_stand_in_in_vain(folder, tools, upstream, first, second):
+    routing = f'[routing.fallback.fast]\nto = ["documents/{second}"]\n'
+    with serve(folder, tools, upstream, routing) as served:
+        answers = ask_at_once(served, f"fast/{first}", 60, stream=True)
+    assert {answer.status_code for answer in answers} <= {502, 503, 504}
+    assert upstream.state.asked.total() <= 60 * 1.5
+
+
+def test_when_one_fails_with_many_at_once_its_stand_in_answers_all_of_them(folder, tools, upstream):
+    routing = '[routing.fallback.fast]\nto = ["spare/slow-0.3"]\n'
+    with serve(folder, tools, upstream, routing) as served:
+        began = time.monotonic()
+        answers = ask_at_once(served, "fast/503", 60)
+    assert {answer.status_code for answer in answers} == {200}
+    assert upstream.state.asked["slow-0.3"] == 60
+    assert time.monotonic() - began < 10
+
+
+def ask_at_once(served, model: str, times: int, *, at_once: int = 60, **more) -> list[httpx.Response]:
+    url, body = f"{served.url}/v1/chat/completions", {"model": model, "messages": HELLO, **more}
+
+    async def ask_all() -> list[httpx.Response]:
+        turns = asyncio.Semaphore(at_once)
+        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+
+            async def one() -> httpx.Response:
+                async with turns:
+                    return await client.post(url, json=body)
+
+            return await asyncio.gather(*(one() for _ in range(times)))
+
+    return asyncio.run(ask_all())
+
+
 def test_a_breaker_closes_when_its_upstream_is_back(folder, tools, upstream, until):
     routing = "[routing]\nbreaker_s = 0.05\n"
     with serve(folder, tools, upstream, routing) as served:
@@ -324,6 +372,20 @@ def test_a_fallback_that_cannot_be_is_refused_with_its_reason(folder, tools, ups
         toml.write_text(before)
         served.gateway.reload()
         assert until(lambda: httpx.get(settings).json()["checks"]["settings"] == "ok")
+
+
+def test_a_way_for_nobody_is_told_in_the_log(folder, tools, upstream, caplog):
+    with caplog.at_level(logging.WARNING), serve(folder, tools, upstream, '[routing.fallback.fest]\nto = ["spare"]\n'):
+        pass
+    assert "[routing.fallback.fest] is for no channel, release or engine that there is now." in caplog.text
+    assert "Did you mean 'fast'?" in caplog.text
+
+
+def test_a_share_of_no_retries_is_none(folder, tools, upstream):
+    with serve(folder, tools, upstream, "[routing]\nretry_share = 0.0\n") as served:
+        for _ in range(3):
+            assert served.chat("fast/503").status_code == 503
+    assert upstream.state.asked["503"] == 3
 
 
 def test_an_engine_that_answers_again_and_breaks_off_is_asked_again(folder, upstream, tools, until):

@@ -162,9 +162,10 @@ def test_when_all_is_down_few_requests_are_repeated(folder, upstream, tools):
     assert 60 < upstream.state.asked["reset"] <= 60 * 1.5
 
 
-def test_usage_that_the_engine_does_not_count_is_estimated_and_marked(served):
+@pytest.mark.parametrize("model", ["no-usage", "zero-usage"])
+def test_usage_that_the_engine_does_not_count_is_estimated_and_marked(served, model):
     for stream in (False, True):
-        answer = served.chat("fast/no-usage", stream=stream)
+        answer = served.chat(f"fast/{model}", stream=stream)
         (span,) = served.trace(answer.headers["x-slipway-trace"])
         assert span.usage_estimated
         assert span.input_tokens > 0

@@ -143,7 +143,7 @@ class GatewayDetour:
 
     @property
     def impatient(self) -> bool:
-        return any(self._others(kind) for kind in ("rate_limit", "server_error"))
+        return bool(self._call.shadow_of) or any(self._others(kind) for kind in ("rate_limit", "server_error"))
 
     def refusal(self, model: Model, address: str) -> EngineError | None:
         breakers, upstream = self._services.breakers, _upstream(model, address)
@@ -187,7 +187,8 @@ class GatewayDetour:
         return [Model(engine=target.engine, name=target.model) for target in targets]
 
     def _others(self, kind: FailureKind) -> list[Target]:
-        return self._call.snapshot.fallbacks(self._call.channel, self._target, kind)
+        call = self._call
+        return [] if call.shadow_of else call.snapshot.fallbacks(call.channel, self._target, kind)
 
 
 def _upstream(model: Model, address: str) -> tuple[str, str, str]:

@@ -1,0 +1,94 @@
+"""Who stands in for an engine that failed is asked by a few requests first; the others wait for what these find out.
+
+When an engine fails with many requests under way, all of them turn to its stand-in at the same moment. Where that is
+down as well, and hangs, nobody knows until all have asked it in vain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+FEW = 5
+"""Requests that may ask at once, whatever is known."""
+SHARE = 0.2
+"""Of the requests that want to, those that ask before there was an answer."""
+KNOWN_S = 10.0
+"""How long an answer shows that the next ones will be answered too."""
+MOST = 1024
+
+
+class StandIn:
+    """One of them, as one worker knows it."""
+
+    __slots__ = ("answered_at", "asking", "failures", "news", "waiting")
+
+    def __init__(self) -> None:
+        self.answered_at = float("-inf")
+        self.failures = 0
+        self.asking = self.waiting = 0
+        self.news: asyncio.Event | None = None
+
+
+class StandIns:
+    """All of them. Not for several threads."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[tuple[str, str], StandIn] = {}
+
+    @asynccontextmanager
+    async def turn(self, engine: str, model: str) -> AsyncGenerator[Turn | None, None]:
+        """A turn to ask, once there is one; None where those that asked before found that it fails too."""
+        stand_in = self._of(engine, model)
+        if not await self._may_ask(stand_in):
+            yield None
+            return
+        stand_in.asking += 1
+        turn = Turn()
+        try:
+            yield turn
+        finally:
+            stand_in.asking -= 1
+            if turn.answered is True:
+                stand_in.answered_at = self._clock()
+            elif turn.answered is False:
+                stand_in.failures += 1
+            if stand_in.news is not None:
+                stand_in.news.set()
+                stand_in.news = None
+
+    async def _may_ask(self, stand_in: StandIn) -> bool:
+        before = stand_in.failures
+        while self._clock() - stand_in.answered_at > KNOWN_S:
+            failed = stand_in.failures - before
+            if failed >= FEW or (failed and not stand_in.asking):
+                return False
+            if not failed and stand_in.asking < max(FEW, SHARE * (stand_in.asking + stand_in.waiting + 1)):
+                return True
+            stand_in.news = stand_in.news or asyncio.Event()
+            stand_in.waiting += 1
+            try:
+                await stand_in.news.wait()
+            finally:
+                stand_in.waiting -= 1
+        return True
+
+    def _of(self, engine: str, model: str) -> StandIn:
+        stand_in = self._known.get((engine, model))
+        if stand_in is None:
+            if len(self._known) >= MOST:
+                del self._known[next(iter(self._known))]
+            stand_in = self._known[engine, model] = StandIn()
+        return stand_in
+
+
+class Turn:
+    """What came of asking: None where nobody knows, because the client left, say."""
+
+    __slots__ = ("answered",)
+
+    def __init__(self) -> None:
+        self.answered: bool | None = None
