@@ -292,7 +292,12 @@ class Asking:
             response = await target.translator.send_chat(self._http, body, extra=self._extra, max_bytes=most)
         else:
             response = await self._http.send_prepared(
-                endpoint, extra=self._extra, body=body, deadlines=target.deadlines, max_bytes=most, fresh=stale or self._again
+                endpoint,
+                extra=self._extra,
+                body=body,
+                deadlines=target.deadlines,
+                max_bytes=most,
+                fresh=stale or self._again,
             )
         return await self._read(target, response)
 
