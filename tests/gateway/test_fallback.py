@@ -223,6 +223,7 @@ def test_a_release_with_documents_keeps_its_prompt_and_passages(folder, tools, u
         answer = served.chat("lamps", messages=question, stream=stream)
         assert answer.status_code == 200, answer.text
         assert "word49" in answer.text
+        assert answer.headers["x-slipway-fallback"] == "spare/ok"
         first, second = upstream.state.requests
         assert (first["model"], second["model"]) == ("500", "ok")
         assert first["messages"] == second["messages"]
@@ -310,6 +311,21 @@ def test_when_all_fail_at_once_few_ask_the_stand_in_in_vain(folder, tools, upstr
         answers = ask_at_once(served, f"fast/{first}", 60, stream=True)
     assert {answer.status_code for answer in answers} <= {502, 503, 504}
     assert upstream.state.asked.total() <= 60 * 1.5
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_few_ask_the_stand_in_of_a_release_with_documents_in_vain(folder, tools, upstream, stream):
+    def prepare(workspace):
+        promote(workspace, tools.documents_release(workspace, engine="documents", model="503"), force=True)
+
+    routing = '[routing.fallback.documents]\nto = ["fast/hang"]\n'
+    question = [{"role": "user", "content": "What does express shipping cost?"}]
+    with serve(folder, tools, upstream, routing, prepare) as served:
+        answers = ask_at_once(served, "lamps", 40, stream=stream, messages=question)
+        assert {answer.status_code for answer in answers} <= {502, 503, 504}
+        assert upstream.state.asked.total() <= 40 * 1.5
+        stand_ins = served.gateway._services.breakers.stand_ins
+        assert [(one.asking, one.waiting) for one in stand_ins._known.values()] == [(0, 0)]
 
 
 def test_when_one_fails_with_many_at_once_its_stand_in_answers_all_of_them(folder, tools, upstream):

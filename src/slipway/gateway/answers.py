@@ -134,12 +134,14 @@ async def _stream(call: Call, services: Services, target: Target, release: Relea
 class GatewayDetour:
     """The gateway's breakers and fallbacks, for a release that answers through the pipeline."""
 
-    __slots__ = ("_call", "_services", "_target")
+    __slots__ = ("_call", "_services", "_target", "_turn")
 
     def __init__(self, call: Call, services: Services, target: Target) -> None:
         self._call = call
         self._services = services
         self._target = target
+        self._turn: Model | None = None
+        """Who stands in and is asked now."""
 
     @property
     def impatient(self) -> bool:
@@ -150,10 +152,15 @@ class GatewayDetour:
         caller = self._call.caller
         refusal = breakers.admit(*upstream, caller) if breakers else None
         # With nobody else to go to, one that answers 500, perhaps to certain requests only, is asked all the same.
-        return None if refusal is not None and breakers.answers(*upstream, caller) and not self.impatient else refusal
+        if refusal is not None and breakers.answers(*upstream, caller) and not self.impatient:
+            return None
+        if refusal is not None:
+            self._end_turn(answered=False)
+        return refusal
 
     def came_to(self, model: Model, address: str, failure: EngineError | None) -> None:
         breakers, counts = self._services.breakers, self._services.counts
+        self._end_turn(answered=failure is None)
         if failure is None:
             breakers.succeeded(*_upstream(model, address), self._call.caller)
             if model.engine != self._target.engine or model.name != self._target.model:
@@ -174,7 +181,19 @@ class GatewayDetour:
     def streamed(self, model: Model, address: str, failure: EngineError | None) -> None:
         self._services.breakers.streamed(*_upstream(model, address), failure, self._call.caller)
 
+    async def turn(self, model: Model) -> bool:
+        if not await self._services.breakers.stand_ins.turn(model.engine, model.name):
+            return False
+        self._turn = model
+        return True
+
+    def _end_turn(self, *, answered: bool | None) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            self._services.breakers.stand_ins.came_to(turn.engine, turn.name, answered)
+
     def left(self, model: Model, address: str) -> None:
+        self._end_turn(answered=None)
         self._services.breakers.abandoned(*_upstream(model, address), self._call.caller)
 
     def others(self, failure: EngineError) -> list[Model]:

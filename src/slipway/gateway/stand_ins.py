@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 FEW = 5
 """Requests that may ask at once, whatever is known."""
@@ -39,56 +38,45 @@ class StandIns:
         self._clock = clock
         self._known: dict[tuple[str, str], StandIn] = {}
 
-    @asynccontextmanager
-    async def turn(self, engine: str, model: str) -> AsyncGenerator[Turn | None, None]:
-        """A turn to ask, once there is one; None where those that asked before found that it fails too."""
+    async def turn(self, engine: str, model: str) -> bool:
+        """Whether to ask this one, as soon as that is known. Whoever may ask must say what came of it."""
         stand_in = self._of(engine, model)
-        if not await self._may_ask(stand_in):
-            yield None
-            return
-        stand_in.asking += 1
-        turn = Turn()
-        try:
-            yield turn
-        finally:
-            stand_in.asking -= 1
-            if turn.answered is True:
-                stand_in.answered_at = self._clock()
-            elif turn.answered is False:
-                stand_in.failures += 1
-            if stand_in.news is not None:
-                stand_in.news.set()
-                stand_in.news = None
-
-    async def _may_ask(self, stand_in: StandIn) -> bool:
         before = stand_in.failures
         while self._clock() - stand_in.answered_at > KNOWN_S:
             failed = stand_in.failures - before
             if failed >= FEW or (failed and not stand_in.asking):
                 return False
             if not failed and stand_in.asking < max(FEW, SHARE * (stand_in.asking + stand_in.waiting + 1)):
-                return True
+                break
             stand_in.news = stand_in.news or asyncio.Event()
             stand_in.waiting += 1
             try:
                 await stand_in.news.wait()
             finally:
                 stand_in.waiting -= 1
+        stand_in.asking += 1
         return True
+
+    def came_to(self, engine: str, model: str, answered: bool | None) -> None:
+        """What came of a turn; None where nobody knows, because the client left, say."""
+        stand_in = self._of(engine, model)
+        stand_in.asking -= 1
+        if answered is True:
+            stand_in.answered_at = self._clock()
+        elif answered is False:
+            stand_in.failures += 1
+        if stand_in.news is not None:
+            stand_in.news.set()
+            stand_in.news = None
 
     def _of(self, engine: str, model: str) -> StandIn:
         stand_in = self._known.get((engine, model))
         if stand_in is None:
             if len(self._known) >= MOST:
-                del self._known[next(iter(self._known))]
+                self._forget()
             stand_in = self._known[engine, model] = StandIn()
         return stand_in
 
-
-class Turn:
-    """What came of asking: None where nobody knows, because the client left, say."""
-
-    __slots__ = ("answered",)
-
-    def __init__(self) -> None:
-        self.answered: bool | None = None
+    def _forget(self) -> None:
+        """Names of models may come from clients: those that nobody asks just now are forgotten."""
+        self._known = {key: one for key, one in self._known.items() if one.asking or one.waiting}

@@ -206,11 +206,15 @@ class Asking:
             if not other.endpoints.get(self._path):
                 continue
             self.target = other
-            async with self._breakers.stand_ins.turn(other.engine, other.model) as turn:
-                if turn is None:
-                    continue
+            stand_ins, stand_in = self._breakers.stand_ins, (other.engine, other.model)
+            if not await stand_ins.turn(*stand_in):
+                continue
+            answered = None
+            try:
                 next_failure, next_answer = await self._ask_each(other)
-                turn.answered = next_failure is None
+                answered = next_failure is None
+            finally:
+                stand_ins.came_to(*stand_in, answered)
             if next_failure is None:
                 self._counts.fallbacks += 1
                 return None, next_answer
