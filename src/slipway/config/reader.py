@@ -67,10 +67,9 @@ def _refuse_endless(value: Any, at: tuple[str, ...], path: object) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         place = f"[{'.'.join(at[:-1])}] {at[-1]}" if len(at) > 1 else "".join(at)
         raise ConfigError(place, f"expected a number, not {value}.", path=path)
-    for name, inner in (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    ):
-        _refuse_endless(inner, (*at, str(name)), path)
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in inner:
+        _refuse_endless(one, (*at, str(name)), path)
 
 
 def _explain(message: str, path: object) -> ConfigError:
