@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from slipway.gateway.stand_ins import StandIns
 from slipway.release.channels import promote
 from slipway.workspace import open_workspace
 
@@ -336,6 +337,48 @@ def test_when_one_fails_with_many_at_once_its_stand_in_answers_all_of_them(folde
     assert {answer.status_code for answer in answers} == {200}
     assert upstream.state.asked["slow-0.3"] == 60
     assert time.monotonic() - began < 10
+
+
+async def test_who_waits_for_a_stand_in_and_for_how_long():
+    now = [0.0]
+    stand_ins = StandIns(clock=lambda: now[0])
+
+    async def turn(first: bool = False) -> bool:
+        return await stand_ins.turn("spare", "ok", first=first)
+
+    def waiting(times: int) -> list[asyncio.Task[bool]]:
+        return [asyncio.ensure_future(turn()) for _ in range(times)]
+
+    # Five may ask, and of more a fifth; whoever asks nobody else need not wait.
+    turns = waiting(50)
+    await asyncio.sleep(0.01)
+    assert sum(one.done() for one in turns) == 10
+    assert await turn(first=True)
+    # A client that leaves makes room for another one.
+    stand_ins.came_to("spare", "ok", None)
+    stand_ins.came_to("spare", "ok", None)
+    await asyncio.sleep(0.01)
+    assert sum(one.done() for one in turns) == 10 + 1
+    # While some that were sent are still out, a failure decides nothing, and nobody follows it.
+    stand_ins.came_to("spare", "ok", False)
+    await asyncio.sleep(0.01)
+    assert sum(one.done() for one in turns) == 11
+    # One answer, and all go, for ten seconds.
+    stand_ins.came_to("spare", "ok", True)
+    assert await asyncio.gather(*turns) == [True] * 50
+    for _ in range(47):
+        stand_ins.came_to("spare", "ok", True)
+    now[0] += 9
+    assert await asyncio.gather(*waiting(50)) == [True] * 50
+    for _ in range(50):
+        stand_ins.came_to("spare", "ok", False)
+    now[0] += 2
+    # Five that fail are enough, and so is the last one that was out.
+    turns = waiting(50)
+    await asyncio.sleep(0.01)
+    for _ in range(5):
+        stand_ins.came_to("spare", "ok", False)
+    assert sorted(await asyncio.gather(*turns)) == [False] * 40 + [True] * 10
 
 
 def ask_at_once(served, model: str, times: int, *, at_once: int = 60, **more) -> list[httpx.Response]:

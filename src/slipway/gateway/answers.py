@@ -134,7 +134,7 @@ async def _stream(call: Call, services: Services, target: Target, release: Relea
 class GatewayDetour:
     """The gateway's breakers and fallbacks, for a release that answers through the pipeline."""
 
-    __slots__ = ("_call", "_services", "_target", "_turn")
+    __slots__ = ("_call", "_failed", "_services", "_target", "_turn")
 
     def __init__(self, call: Call, services: Services, target: Target) -> None:
         self._call = call
@@ -142,6 +142,8 @@ class GatewayDetour:
         self._target = target
         self._turn: Model | None = None
         """Who stands in and is asked now."""
+        self._failed = False
+        """Whether somebody was asked in vain."""
 
     @property
     def impatient(self) -> bool:
@@ -167,6 +169,7 @@ class GatewayDetour:
                 counts.fallbacks += 1
                 self._call.fallback = f"{model.engine}/{model.name}"
             return
+        self._failed = True
         counts.upstream_failed(model.engine, failure.code)
         match failure:
             case EngineRefused(status=429):
@@ -182,7 +185,7 @@ class GatewayDetour:
         self._services.breakers.streamed(*_upstream(model, address), failure, self._call.caller)
 
     async def turn(self, model: Model) -> bool:
-        if not await self._services.breakers.stand_ins.turn(model.engine, model.name):
+        if not await self._services.breakers.stand_ins.turn(model.engine, model.name, first=not self._failed):
             return False
         self._turn = model
         return True

@@ -38,11 +38,12 @@ class StandIns:
         self._clock = clock
         self._known: dict[tuple[str, str], StandIn] = {}
 
-    async def turn(self, engine: str, model: str) -> bool:
-        """Whether to ask this one, as soon as that is known. Whoever may ask must say what came of it."""
+    async def turn(self, engine: str, model: str, *, first: bool) -> bool:
+        """Whether to ask this one, as soon as that is known; at once where it is the `first` one that is asked for a
+        request. Whoever may ask must say what came of it."""
         stand_in = self._of(engine, model)
         before = stand_in.failures
-        while self._clock() - stand_in.answered_at > KNOWN_S:
+        while not first and self._clock() - stand_in.answered_at > KNOWN_S:
             failed = stand_in.failures - before
             if failed >= FEW or (failed and not stand_in.asking):
                 return False

@@ -207,7 +207,7 @@ class Asking:
                 continue
             self.target = other
             stand_ins, stand_in = self._breakers.stand_ins, (other.engine, other.model)
-            if not await stand_ins.turn(*stand_in):
+            if not await stand_ins.turn(*stand_in, first=not self.attempts):
                 continue
             answered = None
             try:
