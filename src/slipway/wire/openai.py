@@ -297,12 +297,12 @@ def read_stream(raw: bytes) -> Streamed:
         if chunk.error is not None:
             error = message_in(chunk.error)
     text = "".join(texts)
-    written = 0
-    if usage is None:
+    written, counted = 0, read_usage(usage)
+    if counted is None:
         # Nearly always one answer and nothing but text, which is counted already.
         only_text = alone and len(chunks) > FEW_CHUNKS
         written = len(text.encode("utf-8", "replace")) if only_text else sum(map(written_bytes, chunks))
-    return Streamed(text, finish, read_usage(usage), error, model, done, written)
+    return Streamed(text, finish, counted, error, model, done, written)
 
 
 def written_bytes(completion: Completion) -> int:
