@@ -156,13 +156,14 @@ def measure(
     core: int = 1,
     people: int = 0,
     traced: bool = False,
+    agents: int = 1,
 ) -> dict[str, float]:
     """CPU milliseconds a request: `hot_ms` of the processes that serve, and `cpu_ms` with what the ingester does later.
     The requests of the warm-up are ingested too, so its share is spread over them as well."""
     command = [sys.executable, str(HERE / "load.py"), "--url", system.url, "--model", system.name_of(model)]
     command += ["--seconds", str(seconds), "--characters", str(characters), "--connections", str(connections)]
     command += ["--rate", str(rate), "--people", str(people)]
-    command += [*(["--stream"] if stream else []), *(["--traced"] if traced else [])]
+    command += [*(["--stream"] if stream else []), *(["--traced", "--agents", str(agents)] if traced else [])]
     for line in system.headers:
         command += ["--header", line]
     with subprocess.Popen(pin(command, core), stdout=subprocess.PIPE, text=True) as load:

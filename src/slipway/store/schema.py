@@ -1,10 +1,11 @@
 """The tables of the store, the same on every database; `migrations/` holds how they came to be."""
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
-    ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -15,10 +16,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 
-HEAD = "0006"
+HEAD = "0007"
 """Newest migration; a test compares it with the folder `migrations/versions`."""
 
 metadata = MetaData(
@@ -30,6 +32,11 @@ KNOWN = "subject is not null"
 IN_SESSION = "session <> ''"
 NOT_OK = "status <> 'ok'"
 """Which rows stand in an index: a query has to say so (see `trace_query.USUAL`)."""
+
+
+def _of_a_trace() -> ForeignKeyConstraint:
+    """Postgres would lock and log the line of the trace for every row. Who removes traces removes their rows first."""
+    return ForeignKeyConstraint(["trace_id"], ["trace.id"], ondelete="CASCADE").ddl_if(dialect="sqlite")
 
 
 version = Table(
@@ -177,7 +184,7 @@ trace = Table(
 span = Table(
     "span",
     metadata,
-    Column("trace_id", Number, ForeignKey("trace.id", ondelete="CASCADE"), primary_key=True),
+    Column("trace_id", Number, primary_key=True),
     Column("span", LargeBinary, primary_key=True),
     Column("parent", LargeBinary),
     Column("name", Text, nullable=False),
@@ -199,6 +206,7 @@ span = Table(
     Column("first_token_ns", Number),
     Column("finish", Text, nullable=False),
     Column("verdicts", Text, nullable=False),
+    _of_a_trace(),
     sqlite_with_rowid=False,
     comment="Steps of traces, narrow and typed; what may be about a person lies in trace_page.",
 )
@@ -207,11 +215,12 @@ trace_page = Table(
     "trace_page",
     metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
-    Column("trace_id", Number, ForeignKey("trace.id", ondelete="CASCADE"), nullable=False),
+    Column("trace_id", Number, nullable=False),
     Column("project", Text, nullable=False),
     Column("subject", Text),
     Column("body", LargeBinary, nullable=False),
     Index(None, "trace_id"),
+    _of_a_trace(),
     comment="Content of one trace that is large or came late: zstd, sealed per person.",
 )
 
@@ -350,3 +359,8 @@ job = Table(
     UniqueConstraint("project", "kind", "key"),
     Index(None, "project", "state", "run_at_us"),
 )
+
+for _table in (shared_page, trace_page, word_members, word_block):
+    # What is sealed or pressed already gets no smaller, and Postgres would try for each row.
+    _stored = DDL(f"alter table {_table.name} alter column body set storage external")
+    event.listen(_table, "after_create", _stored.execute_if(dialect="postgresql"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, Connection, Engine, Table, any_, cast, create_engine
@@ -15,6 +16,8 @@ from slipway.store.databases.base import Constant, databases
 
 LOCK_TIMEOUT = "15s"
 SCHEMA_LOCK = 0x51177A7
+ROWS_AT_ONCE = 1000
+"""Lines that are joined before they are sent."""
 
 
 @databases.register("postgres")
@@ -53,10 +56,13 @@ class Postgres:
         connection.exec_driver_sql("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"slipway {project}",))
 
     def next_ids(self, connection: Connection, table: str, count: int) -> Sequence[int]:
-        rows = connection.exec_driver_sql(
-            "select nextval(pg_get_serial_sequence(%s, 'id')) from generate_series(1, %s)", (table, count)
-        )
-        return list(rows.scalars())
+        # Nearly always they follow one another: then two numbers tell all, and no row travels for each.
+        low, high, others = connection.exec_driver_sql(
+            "select min(id), max(id), case when max(id) - min(id) >= count(*) then array_agg(id order by id) end from "
+            "(select nextval((select pg_get_serial_sequence(%s, 'id')::regclass)) as id from generate_series(1, %s)) n",
+            (table, count),
+        ).one()
+        return range(low, high + 1) if others is None else list(others)
 
     def insert_rows(
         self,
@@ -67,11 +73,14 @@ class Postgres:
         same: Mapping[str, Constant],
     ) -> None:
         named = ", ".join(f'"{column}"' for column in (*columns, *same))
-        rest = tuple(same.values())
+        fields, values = zip(*map(_as_text, zip(*rows, strict=True)), strict=True)
+        constants = [_field(value).replace("%", "%%") for value in same.values()]
+        line = "\t".join([*fields, *constants]) + "\n"
+        lines = map(line.__mod__, zip(*values, strict=True))
         raw: Any = connection.connection.driver_connection
         with raw.cursor() as cursor, cursor.copy(f"copy {table} ({named}) from stdin") as copy:
-            for row in rows:
-                copy.write_row((*row, *rest))
+            while some := "".join(islice(lines, ROWS_AT_ONCE)):
+                copy.write(some)
 
     def one_of(self, column: Column[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
         return column == any_(cast(list(numbers), ARRAY(BigInteger)))
@@ -122,3 +131,37 @@ class Postgres:
         if error.connection_invalidated or state.startswith(("08", "57", "28", "3D")) or not state:
             return StoreUnavailable(self.shown, reason, next_step="Start the server, or correct [store] url.")
         return None
+
+
+# What COPY reads. Value by value, the driver takes three times as long as for whole columns.
+
+
+def _as_text(column: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    """How the values of a column stand in a line, and the values for it."""
+    kinds = set(map(type, column))
+    if kinds == {int}:
+        return "%d", column
+    if kinds == {str}:
+        return "%s", column if _is_plain("".join(column)) else list(map(_field, column))
+    if kinds <= {bytes, bytearray}:
+        return r"\\x%s", [value.hex() for value in column]
+    return "%s", list(map(_field, column))
+
+
+def _field(value: Any) -> str:
+    match value:
+        case None:
+            return r"\N"
+        case str():
+            return value if _is_plain(value) else value.translate(_ESCAPED)
+        case bool() | int():
+            return str(int(value))
+        case _:
+            return rf"\\x{value.hex()}"
+
+
+def _is_plain(text: str) -> bool:
+    return not ("\\" in text or "\n" in text or "\t" in text or "\r" in text)
+
+
+_ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t", "\r": r"\r"})
