@@ -203,13 +203,13 @@ def settle(pids: list[int]) -> None:
             return
 
 
-def prepare(folder: Path, upstream: int) -> str:
+def prepare(folder: Path, upstream: int, more: str = "") -> str:
     """An application with the channels `bench-MODEL`: plain releases of the upstream's models, without rails, and
     `bench-railed`, the model `ok` behind three rails that each see the whole prompt. Returns the text of its API key,
-    which is limited in everything that is counted at once, and far from its limits."""
+    which is limited in everything that is counted at once, and far from its limits. `more` ends its settings."""
     (folder / "documents").mkdir(parents=True)
     (folder / "prompts").mkdir()
-    (folder / "slipway.toml").write_text(SETTINGS.format(upstream=upstream))
+    (folder / "slipway.toml").write_text(SETTINGS.format(upstream=upstream) + more)
     from slipway.access.keys import create_key
     from slipway.domain.access import Limits
     from slipway.domain.decoding import Decoding
@@ -249,9 +249,9 @@ def upstream_and_folder(stack: ExitStack) -> Iterator[tuple[int, Path]]:
 
 
 def start_slipway(
-    stack: ExitStack, folder: Path, upstream: int, *, options: Sequence[str] = (), pinned: bool = True
+    stack: ExitStack, folder: Path, upstream: int, *, options: Sequence[str] = (), pinned: bool = True, more: str = ""
 ) -> System:
-    key = prepare(folder, upstream)
+    key = prepare(folder, upstream, more)
     command = [sys.executable, "-m", "slipway.cli.main", "serve", "--dir", str(folder), "--port", "0"]
     command += ["--no-pages", "--json", *options]
     served = stack.enter_context(process(pin(command, 0) if pinned else command, stdout=subprocess.PIPE))

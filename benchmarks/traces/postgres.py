@@ -40,6 +40,13 @@ class Postgres:
     def pid(self) -> int:
         return int((self.folder / "postmaster.pid").read_text().split("\n")[0])
 
+    def runs(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except (OSError, ValueError):
+            return False
+        return True
+
     def start(self) -> None:
         self._control("start", "-w", "-o", self._options, "-l", str(self.folder / "log"))
 
