@@ -112,9 +112,7 @@ class Client(asyncio.Protocol):
 class Driver:
     """All connections and what they saw between `begin` and the end."""
 
-    def __init__(
-        self, host: str, port: int, requests: Sequence[bytes], rate: float = 0.0, *, agents: int = 0
-    ) -> None:
+    def __init__(self, host: str, port: int, requests: Sequence[bytes], rate: float = 0.0, *, agents: int = 0) -> None:
         self.host, self.port, self.requests, self.rate = host, port, cycle(requests), rate
         self.chance = Random()
         self.traces, self.calls = [b""] * agents, 0

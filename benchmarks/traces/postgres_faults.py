@@ -119,17 +119,8 @@ class Bench:
             self._wait()
 
     def crowded(self) -> None:
-        others = []
-        with ExitStack() as stack:
-            until = time.monotonic() + self.down_s / 2
-            while time.monotonic() < until:
-                try:
-                    others.append(stack.enter_context(psycopg.connect(self.server.url(), connect_timeout=5)))
-                except psycopg.OperationalError:
-                    # Those that are open already would go on: cut, they have to be opened anew.
-                    others[0].execute("select pg_terminate_backend(pid) from pg_stat_activity where query like '%%slipway%%' or query like '%%project%%'")
-                    time.sleep(0.2)
-            self._look()
+        with self.server.full_of_connections():
+            self._wait(self.down_s / 2)
 
     def hanging(self) -> None:
         pids = self.server.tree()
@@ -175,7 +166,13 @@ class Bench:
     def _look(self) -> None:
         for path in ("/readyz", "/metrics"):
             status, text, seconds = self.get(path)
-            told = text if path == "/readyz" else " ".join(line for line in text.split("\n") if line.startswith(("slipway_journal_lag", "slipway_store")))
+            told = (
+                text
+                if path == "/readyz"
+                else " ".join(
+                    line for line in text.split("\n") if line.startswith(("slipway_journal_lag", "slipway_store"))
+                )
+            )
             print(f"   {path} {status} in {seconds:.1f} s: {told[:300]}", flush=True)
 
 
@@ -183,11 +180,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument("--down", type=float, default=30.0)
-    parser.add_argument("--only", nargs="+", default=["stopped", "killed", "cut", "locked", "crowded", "hanging", "cancelled", "full"])
+    parser.add_argument(
+        "--only", nargs="+", default=["stopped", "killed", "cut", "locked", "crowded", "hanging", "cancelled", "full"]
+    )
     options = parser.parse_args()
     figures: list[Figure] = []
     with ExitStack() as stack, upstream_and_folder(stack) as (upstream, temporary):
-        data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slipway-postgres-", ignore_cleanup_errors=True)))
+        data = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="slipway-postgres-", ignore_cleanup_errors=True))
+        )
         if "full" in options.only and not stack.enter_context(small_disk(data)):
             options.only.remove("full")
         server = Postgres(data / "data", {"max_connections": "60", "max_wal_size": "64MB", "min_wal_size": "32MB"})
@@ -228,8 +229,9 @@ def main() -> int:
             answered = getattr(bench, "answered", 0) + len(traces)
             bench.answered = answered
             wait_until(lambda: missing(app, [])[2] == bench.answered, within_s=20)
-            with psycopg.connect(server.url()) as look: print("   spending:", look.execute("select holder, period, requests, tokens, micros from spending").fetchall(), flush=True)
-            figures.append(Figure("  requests not counted for their key", abs(answered - missing(app, [])[2]), "", limit=0))
+            figures.append(
+                Figure("  requests not counted for their key", abs(answered - missing(app, [])[2]), "", limit=0)
+            )
     return print_table("Gateway over Postgres: what fails with its server", figures)
 
 
@@ -256,8 +258,13 @@ def missing(app: Path, traces: list[str]) -> tuple[int, int, int]:
     with open_for_ingest(app) as store:
         drain(store, wait_s=30)
         with store.database.reading() as connection:
-            stored = Counter(bytes(row[0]).hex() for row in connection.exec_driver_sql("select trace from trace join span on trace_id = id"))
-            used = connection.exec_driver_sql("select coalesce(sum(requests), 0) from spending where period <> 'batches'").scalar_one()
+            stored = Counter(
+                bytes(row[0]).hex()
+                for row in connection.exec_driver_sql("select trace from trace join span on trace_id = id")
+            )
+            used = connection.exec_driver_sql(
+                "select coalesce(sum(requests), 0) from spending where period <> 'batches'"
+            ).scalar_one()
     return len(set(traces) - stored.keys()), sum(count - 1 for count in stored.values()), int(used)
 
 

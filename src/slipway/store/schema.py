@@ -1,10 +1,12 @@
 """The tables of the store, the same on every database; `migrations/` holds how they came to be."""
 
+from typing import Any
+
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Boolean,
     Column,
+    Connection,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -360,7 +362,12 @@ job = Table(
     Index(None, "project", "state", "run_at_us"),
 )
 
-for _table in (shared_page, trace_page, word_members, word_block):
+
+def _keep_as_it_is(table: Any, connection: Connection, **_: object) -> None:
     # What is sealed or pressed already gets no smaller, and Postgres would try for each row.
-    _stored = DDL(f"alter table {_table.name} alter column body set storage external")
-    event.listen(_table, "after_create", _stored.execute_if(dialect="postgresql"))
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"alter table {table.name} alter column body set storage external")
+
+
+for _table in (shared_page, trace_page, word_members, word_block):
+    event.listen(_table, "after_create", _keep_as_it_is)

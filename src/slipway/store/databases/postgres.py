@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, Connection, Engine, Table, any_, cast, create_engine
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    any_,
+    cast,
+    create_engine,
+    event,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -15,6 +27,15 @@ from slipway.plugins import missing_package
 from slipway.store.databases.base import Constant, databases
 
 LOCK_TIMEOUT = "15s"
+PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 40_000,
+}
+"""Seconds, and milliseconds for the last: a machine that is gone without a word is noticed within a minute, not two
+hours. What the address says counts more."""
 SCHEMA_LOCK = 0x51177A7
 ROWS_AT_ONCE = 1000
 """Lines that are joined before they are sent."""
@@ -35,16 +56,19 @@ class Postgres:
         url = make_url(self.url).set(drivername="postgresql+psycopg")
         own = url.query.get("options", "")
         options = f"{own if isinstance(own, str) else ' '.join(own)} -c lock_timeout={LOCK_TIMEOUT}".strip()
+        patience = {name: value for name, value in PATIENCE.items() if name not in url.query}
         try:
-            return create_engine(
+            engine = create_engine(
                 url,
                 pool_size=8,
                 max_overflow=32,
                 pool_pre_ping=True,
-                connect_args={"options": options, "connect_timeout": 10},
+                connect_args={"options": options, **patience},
             )
         except ModuleNotFoundError as missing:
             raise missing_package("The Postgres store", missing) from missing
+        event.listen(engine, "connect", _prepare)
+        return engine
 
     def reading(self) -> dict[str, Any]:
         return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -128,9 +152,22 @@ class Postgres:
             )
         if state.startswith("53"):
             return StoreUnavailable(self.shown, reason, next_step="Free disk or connections of the server.")
+        if state == "57014":
+            return StoreUnavailable(self.shown, reason, next_step="Raise the server's statement_timeout for this user.")
         if error.connection_invalidated or state.startswith(("08", "57", "28", "3D")) or not state:
             return StoreUnavailable(self.shown, reason, next_step="Start the server, or correct [store] url.")
+        if state.startswith(("25", "40", "58", "XX")) or state == "42501":
+            # Read-only after a fail-over, rolled back, a disk that fails, a right that is missing.
+            return StoreUnavailable(self.shown, reason, next_step="The server's log says more.")
         return None
+
+
+def _prepare(raw: Any, _: object) -> None:
+    # What was committed is taken out of the journal at once: a server that is set to promise nothing would lose it.
+    raw.execute(
+        "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
+    )
+    raw.commit()
 
 
 # What COPY reads. Value by value, the driver takes three times as long as for whole columns.
