@@ -65,6 +65,15 @@ class Dialect(Protocol):
         """
         ...
 
+    def update_rows(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Changes many rows, each given by the new values of the columns and at last its `id`.
+
+        Raises the driver's own errors, or those of SQLAlchemy.
+        """
+        ...
+
     def one_of(self, column: Column[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
         """The condition that a column holds one of many numbers, given as one parameter: there may be a million."""
         ...
@@ -208,6 +217,13 @@ class Database:
             self.dialect.insert_rows(connection, table.name, columns, rows, same)
         except errors as wrong:
             raise DBAPIError.instance(f"insert into {table.name}", None, wrong, errors) from wrong
+
+    def update_rows(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Changes rows, each given by the new values of the columns and at last its `id`; no two have the same."""
+        if rows:
+            self.dialect.update_rows(connection, table, columns, rows)
 
     def insert_columns(
         self, connection: Connection, table: Table, columns: Mapping[str, Sequence[Any] | Constant]

@@ -106,6 +106,19 @@ class Postgres:
             while some := "".join(islice(lines, ROWS_AT_ONCE)):
                 copy.write(some)
 
+    def update_rows(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        # One statement for all of them: by one each, the server takes twice as long, and answers as often.
+        names = (*columns, "id")
+        arrays = ", ".join(f"%s::{table.c[name].type.compile(connection.dialect)}[]" for name in names)
+        changed = ", ".join(f'"{name}" = new."{name}"' for name in columns)
+        named = ", ".join(f'"{name}"' for name in names)
+        connection.exec_driver_sql(
+            f"update {table.name} set {changed} from unnest({arrays}) as new({named}) where {table.name}.id = new.id",
+            tuple(map(_as_array, zip(*rows, strict=True))),
+        )
+
     def one_of(self, column: Column[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
         return column == any_(cast(list(numbers), ARRAY(BigInteger)))
 
@@ -183,6 +196,25 @@ def _as_text(column: Sequence[Any]) -> tuple[str, Sequence[Any]]:
     if kinds <= {bytes, bytearray}:
         return r"\\x%s", [value.hex() for value in column]
     return "%s", list(map(_field, column))
+
+
+def _as_array(column: Sequence[Any]) -> str:
+    """The values of a column as one array."""
+    if set(map(type, column)) == {int}:
+        return f"{{{','.join(map(str, column))}}}"
+    return f"{{{','.join(map(_element, column))}}}"
+
+
+def _element(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case str():
+            return '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"'
+        case bool() | int():
+            return str(int(value))
+        case _:
+            return rf'"\\x{value.hex()}"'
 
 
 def _field(value: Any) -> str:
