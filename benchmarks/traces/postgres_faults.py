@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import psycopg
@@ -34,7 +35,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "gateway")]
 from machine import Figure, print_table  # noqa: E402
 from postgres import Postgres  # noqa: E402
-from systems import start_slipway, upstream_and_folder  # noqa: E402
+from systems import System, start_slipway, upstream_and_folder  # noqa: E402
 
 from slipway.access.keys import create_key  # noqa: E402
 from slipway.tracing.ingest import drain, open_for_ingest  # noqa: E402
@@ -84,6 +85,7 @@ class Bench:
 
     def __init__(self, server: Postgres, url: str, folder: Path, down_s: float) -> None:
         self.server, self.url, self.folder, self.down_s = server, urlsplit(url), folder, down_s
+        self.answered = 0
 
     def get(self, path: str) -> tuple[int, str, float]:
         """Status, body, and seconds it took."""
@@ -201,44 +203,47 @@ def main() -> int:
         )
         bench = Bench(server, system.url, app, options.down)
         for name in options.only:
-            clients = [Client(system.url, system.headers[0], CLIENTS / options.rate) for _ in range(CLIENTS)]
-            for client in clients:
-                client.start()
-            time.sleep(2)
-            print(f"{name} …", flush=True)
-            getattr(bench, name)()
-            began = time.monotonic()
-            noticed = wait_until(lambda: notices(bench, app, name), within_s=60)
-            ready = wait_until(lambda: bench.get("/readyz")[0] == 200, within_s=60)
-            print(f"   a new key was let in after {time.monotonic() - began:.1f} s", flush=True)
-            for client in clients:
-                client.ended.set()
-            for client in clients:
-                client.join()
-            traces = [trace for client in clients for trace in client.traces]
-            failed = [why for client in clients for why in client.failed]
-            for why, count in Counter(failed).most_common(3):
-                print(f"   {count} x {why}", flush=True)
-            lag = wait_until(lambda: "slipway_journal_lag_bytes 0" in bench.get("/metrics")[1], within_s=90)
-            lost, doubled, used = missing(app, traces)
-            note = f"{len(traces):,} answered, the slowest in {max(client.slowest_s for client in clients):.2f} s"
-            figures.append(Figure(f"{name}: requests failed", len(failed), "", limit=0, note=note))
-            figures.append(Figure("  traces lost", lost, "", limit=0))
-            figures.append(Figure("  traces doubled", doubled, "", limit=0))
-            figures.append(Figure("  not noticed, ready or drained after it", 3 - noticed - ready - lag, "", limit=0))
-            answered = getattr(bench, "answered", 0) + len(traces)
-            bench.answered = answered
-            wait_until(lambda: missing(app, [])[2] == bench.answered, within_s=20)
-            figures.append(
-                Figure("  requests not counted for their key", abs(answered - missing(app, [])[2]), "", limit=0)
-            )
+            figures += under_load(bench, system, name, options.rate)
     return print_table("Gateway over Postgres: what fails with its server", figures)
 
 
-def notices(bench: Bench, app: Path, name: str) -> bool:
+def under_load(bench: Bench, system: System, name: str, rate: float) -> list[Figure]:
+    """One fault, and what it cost."""
+    clients = [Client(system.url, system.headers[0], CLIENTS / rate) for _ in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    time.sleep(2)
+    print(f"{name} …", flush=True)
+    getattr(bench, name)()
+    began = time.monotonic()
+    late = not wait_until(lambda: notices(bench, name), within_s=60)
+    print(f"   a new key was let in after {time.monotonic() - began:.1f} s", flush=True)
+    for client in clients:
+        client.ended.set()
+    for client in clients:
+        client.join()
+    traces = [trace for client in clients for trace in client.traces]
+    failed = [why for client in clients for why in client.failed]
+    for why, count in Counter(failed).most_common(3):
+        print(f"   {count} x {why}", flush=True)
+    late += not wait_until(lambda: "slipway_journal_lag_bytes 0" in bench.get("/metrics")[1], within_s=90)
+    bench.answered += len(traces)
+    wait_until(lambda: stored(bench.folder, []).used == bench.answered, within_s=20)
+    found = stored(bench.folder, traces)
+    note = f"{len(traces):,} answered, the slowest in {max(client.slowest_s for client in clients):.2f} s"
+    return [
+        Figure(f"{name}: requests failed", len(failed), "", limit=0, note=note),
+        Figure("  traces lost", found.lost, "", limit=0),
+        Figure("  traces doubled", found.doubled, "", limit=0),
+        Figure("  requests not counted for their key", abs(bench.answered - found.used), "", limit=0),
+        Figure("  what changed not noticed, or the journal not emptied, in time", late, "", limit=0),
+    ]
+
+
+def notices(bench: Bench, name: str) -> bool:
     """Whether a key that is made now is let in soon."""
     try:
-        with open_for_ingest(app) as store:
+        with open_for_ingest(bench.folder) as store:
             _, text = create_key(store, f"{name}-{time.time_ns()}")
     except Exception as wrong:
         print("   no key can be made yet:", str(wrong)[:200], flush=True)
@@ -253,19 +258,24 @@ def notices(bench: Bench, app: Path, name: str) -> bool:
     return wait_until(lambda: all(let_in() for _ in range(8)), within_s=30)
 
 
-def missing(app: Path, traces: list[str]) -> tuple[int, int, int]:
-    """How many of the traces are not in the store, how many spans there are too many, and what keys have used."""
+class Stored(NamedTuple):
+    """Traces that are not there, spans that are there once too often, requests that keys have used."""
+
+    lost: int
+    doubled: int
+    used: int
+
+
+def stored(app: Path, traces: list[str]) -> Stored:
+    """What the store holds, once the journal is empty."""
+    spans = "select trace from trace join span on trace_id = id"
+    requests = "select coalesce(sum(requests), 0) from spending where period <> 'batches'"
     with open_for_ingest(app) as store:
         drain(store, wait_s=30)
         with store.database.reading() as connection:
-            stored = Counter(
-                bytes(row[0]).hex()
-                for row in connection.exec_driver_sql("select trace from trace join span on trace_id = id")
-            )
-            used = connection.exec_driver_sql(
-                "select coalesce(sum(requests), 0) from spending where period <> 'batches'"
-            ).scalar_one()
-    return len(set(traces) - stored.keys()), sum(count - 1 for count in stored.values()), int(used)
+            there = Counter(bytes(row[0]).hex() for row in connection.exec_driver_sql(spans))
+            used = connection.exec_driver_sql(requests).scalar_one()
+    return Stored(len(set(traces) - there.keys()), sum(count - 1 for count in there.values()), int(used))
 
 
 def wait_until(met: Callable[[], bool], *, within_s: float) -> bool:
