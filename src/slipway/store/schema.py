@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0007"
+HEAD = "0008"
 """Newest migration; a test compares it with the folder `migrations/versions`."""
 
 metadata = MetaData(
@@ -317,7 +317,9 @@ spending = Table(
     Column("requests", Number, nullable=False),
     Column("tokens", Number, nullable=False),
     Column("micros", Number, nullable=False),
-    comment="What a key has used in a month.",
+    Column("written", Number, nullable=False, server_default="0"),
+    Index(None, "project", "period", "written"),
+    comment="What a key has used in a month; `written` grows from addition to addition.",
 )
 
 audit = Table(
