@@ -13,13 +13,13 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-psycopg = pytest.importorskip("psycopg", reason="the extra 'postgres' is not installed")
-
 from slipway.access.keys import create_key
 from slipway.domain.access import Limits
 from slipway.release.channels import promote
 from slipway.tracing.ingest import drain
 from slipway.workspace import open_workspace
+
+psycopg = pytest.importorskip("psycopg", reason="the extra 'postgres' is not installed")
 
 
 @contextmanager

@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("psycopg", reason="the extra 'postgres' is not installed")
-import psycopg
-
 from slipway.config.secrets import Secret
 from slipway.domain.errors import StoreUnavailable
 from slipway.domain.ids import new_span_id, new_trace_id
@@ -22,6 +19,7 @@ from slipway.store.store import Store, open_store
 from slipway.tracing.ingest import drain, run
 from slipway.tracing.recorder import encode_spans
 
+psycopg = pytest.importorskip("psycopg", reason="the extra 'postgres' is not installed")
 NOON = 1_780_000_000_000_000_000
 
 
