@@ -29,6 +29,7 @@ from slipway.gateway.embeddings import embed
 from slipway.gateway.express import Express, Rest
 from slipway.gateway.feedback import take_feedback
 from slipway.gateway.intake import Intake
+from slipway.gateway.journal_lag import JournalLag
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.messages import count_message_tokens, take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
@@ -44,7 +45,6 @@ from slipway.gateway.steering import Steering
 from slipway.gateway.translation import MessagesDialect, answer_in
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
-from slipway.tracing.ingest import backlog
 from slipway.watch.live import LiveWriter
 from slipway.watch.upstreams import write_health
 from slipway.wire.errors import error_kind, write_error, write_slipway_error
@@ -143,6 +143,7 @@ class Gateway:
             canaries=canaries,
             steering=Steering(first=worker == "0", every_s=max(10 * refresh_s, 0.2)),
         )
+        self._lag = JournalLag(workspace.store)
         self._running: set[Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
@@ -385,19 +386,24 @@ class Gateway:
         await call.reply(200, b'{"status":"ok"}')
 
     async def readyz(self, call: Call) -> None:
-        stale_s = time.monotonic() - self._watcher.fresh_at
+        stale_s = self._stale_s()
         broken, refused = self._snapshot.problems(), self._watcher.refused
+        stale = f"not read for {stale_s:.0f} s, what was known goes on: {self._watcher.problem or 'it does not answer'}"
         checks: dict[str, Any] = {
-            "store": "ok" if stale_s < STALE_AFTER_S else f"not read for {stale_s:.0f} s: {self._watcher.problem}",
+            "store": "ok" if stale_s < STALE_AFTER_S else stale,
             "releases": "; ".join(broken) or "ok",
             "settings": f"refused, the old ones go on: {refused}" if refused else "ok",
             "traces": self._services.ledger.last_failure or "ok",
         }
-        ready = checks["store"] == "ok" and not broken
+        # It answers without the store: a probe that took it out of service would make of one failure two.
+        ready = not broken
         await call.reply(200 if ready else 503, msgspec.json.encode({"ready": ready, "checks": checks}))
 
+    def _stale_s(self) -> float:
+        return time.monotonic() - self._watcher.fresh_at
+
     async def metrics(self, call: Call) -> None:
-        waiting = await asyncio.to_thread(backlog, self._workspace.store)
+        waiting, answered = await self._lag.look()
         page = write_page(
             self._shared.with_others(self._count_what_others_know()),
             labels={id: target.label for id, target in self._snapshot.targets.items()},
@@ -405,6 +411,14 @@ class Gateway:
                 "slipway_journal_lag_bytes": ("Bytes of the journal that the store does not have yet.", waiting.bytes),
                 "slipway_journal_segments": ("Segments of the journal.", waiting.segments),
                 "slipway_journal_damaged": ("Records of the journal that could not be read.", waiting.damaged),
+                "slipway_store_up": (
+                    "Whether the store answers; without it, lag is all of the journal.",
+                    int(answered),
+                ),
+                "slipway_store_age_seconds": (
+                    "How long ago settings, keys and channels were read from it.",
+                    self._stale_s(),
+                ),
             },
         )
         await call.reply(200, page.encode(), content_type=b"text/plain; version=0.0.4; charset=utf-8")
