@@ -17,6 +17,7 @@ from slipway.access.limits import UNLIMITED, Allowance
 from slipway.config.settings import LimitSettings, LimitsSettings
 from slipway.domain.access import ApiKey, Limits, Scope
 from slipway.domain.errors import AccessDenied, ForeignSite, ModelNotAllowed, OverLimit, ScopeMissing
+from slipway.domain.ids import SubjectId
 from slipway.gateway.call import Call
 from slipway.gateway.snapshot import Snapshot
 from slipway.gateway.targets import Target
@@ -85,15 +86,28 @@ class Admission:
         if account is None:
             return
         if self._person is not UNLIMITED and call.subject is not None:
-            holder = self._meter.holder_of(call.subject)
-            allowance, lease = self._with_lease(Allowance(holder=holder, whose="this person", limits=self._person))
-            account.add(allowance, lease)
-            self._leases.enter(account, (allowance,), (lease,))
+            self._enter_person(account, call.subject)
         if account.limited:
             asked, longest, tokens = most_usage(target, body=body, fields=fields, times=times)
             self._leases.reserve(account, tokens=tokens, micros=target.micros_of(asked, longest))
         else:
             self._leases.reserve(account, tokens=0, micros=0)
+
+    def admit_again(self, call: Call, target: Target) -> None:
+        """As `reserve`, for a call that a kept answer costs nothing: who may not ask for it does not get it either.
+
+        Raises `OverLimit`, `ModelNotAllowed` (403).
+        """
+        check_model(call, target)
+        if call.account is not None and self._person is not UNLIMITED and call.subject is not None:
+            self._enter_person(call.account, call.subject)
+
+    def _enter_person(self, account: Account, subject: SubjectId) -> None:
+        """Counts a request among those of a person. Raises `OverLimit`."""
+        holder = self._meter.holder_of(subject)
+        allowance, lease = self._with_lease(Allowance(holder=holder, whose="this person", limits=self._person))
+        account.add(allowance, lease)
+        self._leases.enter(account, (allowance,), (lease,))
 
     def used(self, account: Account, *, tokens: int, micros: int) -> None:
         """Counts what a call used, once it is known. It lasts from the next `save` on."""

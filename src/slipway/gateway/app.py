@@ -18,7 +18,15 @@ from slipway.access.counters import Counters
 from slipway.access.leases import Leases
 from slipway.access.limits import RateLimiter
 from slipway.domain.access import Scope as KeyScope
-from slipway.domain.errors import BodiesTooMany, EngineResting, OverLimit, RequestTooLarge, SlipwayError, StoreError
+from slipway.domain.errors import (
+    BodiesTooMany,
+    EngineResting,
+    ModelNotAllowed,
+    OverLimit,
+    RequestTooLarge,
+    SlipwayError,
+    StoreError,
+)
 from slipway.gateway.admission import Admission, limit_headers
 from slipway.gateway.breakers import Breakers
 from slipway.gateway.cache import AnswerCache
@@ -73,8 +81,8 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
 MESSAGES = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 """Paths of Anthropic's API: what is answered there has its shape, errors too."""
 RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", *OPERATED})
-NO_FAILURES = ("", "blocked", "abstained", "content_filter", OverLimit.code)
-"""Outcomes that a release is not to blame for: whose limit is used up was never answered by it."""
+NOT_ANSWERED = ("cancelled", "blocked", "content_filter", OverLimit.code, ModelNotAllowed.code)
+"""Outcomes that say nothing about a release: whose limit is used up, say, was never answered by it."""
 LOOK_EVERY_S = 0.25
 """Calls that run longer than this are watched for clients that leave: sooner, and each short call would pay for it."""
 GIVE_BACK_AGAIN_S = 0.002
@@ -301,7 +309,7 @@ class Gateway:
         if call.outcome:
             line.came_to(call.outcome)
         arm = call.arm
-        if arm is not None and call.outcome != "cancelled" and arm.note(failed=_failed(call), seconds=call.seconds):
+        if arm is not None and _says_something(call) and arm.note(failed=_failed(call), seconds=call.seconds):
             self._watcher.look_soon()
 
     async def _handle(self, call: Call, rest: Rest | None) -> None:
@@ -446,14 +454,16 @@ async def _unknown_path(call: Call, services: Services) -> None:
     await call.reply(404, write_error(message, kind=error_kind(404), code="unknown_path"))
 
 
-def _failed(call: Call) -> bool:
-    """Whether a release failed its user: not where the user's own request was wrong, or a guardrail did its work.
+def _says_something(call: Call) -> bool:
+    """Whether a call says anything about its release: not where the user's own request was wrong, or a guardrail did
+    its work. Counted as good, such calls would hide how many others fail."""
+    return bool(call.fallback) or (call.status not in (400, 413, 422) and call.outcome not in NOT_ANSWERED)
 
-    A stand-in that saved the answer does not clear the release that was to give it.
-    """
-    if call.fallback:
-        return True
-    return call.status not in (400, 413, 422) and call.outcome not in NO_FAILURES
+
+def _failed(call: Call) -> bool:
+    """Whether a release failed its user. A stand-in that saved the answer does not clear the release that was to give
+    it."""
+    return bool(call.fallback) or call.outcome not in ("", "abstained")
 
 
 def _endpoint(path: str) -> str:

@@ -28,6 +28,7 @@ SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 LONGEST_SUBJECT = 256
 DRAIN_BYTES = 256 * 1024 * 1024
 DRAIN_S = 10.0
+SHADOWS = ("shadows",)
 
 
 AT_ONCE = 64
@@ -123,7 +124,10 @@ class Call:
 
     @property
     def caller(self) -> tuple[str, ...]:
-        """Who asks, for those who count failures by it: the key and the person, as far as there are such."""
+        """Who asks, for those who count failures by it: the key and the person, as far as there are such. All copies
+        for shadows are one caller: what they trip over must not close the way for those whom they are copies of."""
+        if self.shadow_of:
+            return SHADOWS
         key = "" if self.key is None else self.key.id
         if self.subject is not None:
             return (key, self.subject)

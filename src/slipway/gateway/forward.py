@@ -32,6 +32,7 @@ from slipway.gateway.operations import CHAT, OPERATIONS
 from slipway.gateway.services import Services
 from slipway.gateway.targets import NO_RAILS, Target
 from slipway.gateway.upstream_calls import EVENTS, Asking, Attempt, Begun, Passed, told_error
+from slipway.models.patience import NO_RETRIES
 from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
@@ -215,7 +216,7 @@ class Passage:
             extra=self._lines_for_engine(),
             stream=stream,
             any_type=self._operation.any_type,
-            budget=services.budget,
+            budget=NO_RETRIES if self._call.shadow_of else services.budget,
             breakers=services.breakers,
             caller=self._call.caller,
             counts=services.counts,

@@ -379,12 +379,17 @@ def _readable(raw: bytes) -> Iterator[Completion]:
 
 
 def read_usage(usage: WireUsage | None) -> Usage | None:
+    """None where it counts nothing, as engines write that do not count."""
     if usage is None:
+        return None
+    input_tokens = usage.prompt_tokens or usage.input_tokens or 0
+    output_tokens = usage.completion_tokens or usage.output_tokens or 0
+    if not input_tokens and not output_tokens:
         return None
     asked, wrote = usage.prompt_tokens_details, usage.completion_tokens_details
     return Usage(
-        input_tokens=usage.prompt_tokens or usage.input_tokens or 0,
-        output_tokens=usage.completion_tokens or usage.output_tokens or 0,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
         cached_tokens=(asked.cached_tokens or 0) if asked else 0,
         reasoning_tokens=(wrote.reasoning_tokens or 0) if wrote else 0,
     )
