@@ -17,7 +17,7 @@ from slipway.domain.message import Usage
 from slipway.domain.routing import FailureKind
 from slipway.domain.trace import Status
 from slipway.gateway.call import Call
-from slipway.gateway.field_checks import check_fields, check_named, check_text
+from slipway.gateway.field_checks import check_fields, check_named
 from slipway.gateway.fields import Fields, wants_stream
 from slipway.gateway.guarding import (
     GuardedStream,
@@ -26,12 +26,13 @@ from slipway.gateway.guarding import (
     check_messages,
     strongest,
 )
-from slipway.gateway.hearing import Heard, Hearing, hear
+from slipway.gateway.hearing import Heard, hear
 from slipway.gateway.ledger import NO_USAGE
 from slipway.gateway.operations import CHAT, OPERATIONS
+from slipway.gateway.pieces import Pieces, content_type_of, kept_headers
 from slipway.gateway.services import Services
 from slipway.gateway.targets import NO_RAILS, Target
-from slipway.gateway.upstream_calls import EVENTS, Asking, Attempt, Begun, Passed, told_error
+from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed, told_error
 from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
@@ -57,7 +58,6 @@ from slipway.wire.thoughts import without
 
 KEPT_BYTES = 1024 * 1024
 """Of a longer stream a trace keeps the beginning, and the end for its usage."""
-KEPT_HEADERS = frozenset({b"retry-after", b"content-encoding"})
 EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 Json = bytes | memoryview
 AS_CHAT: Mapping[str, ModuleType] = {"messages": messages, "completions": completions}
@@ -329,49 +329,19 @@ class Passage:
         return body
 
     async def _pass_pieces(self, passed: Passed) -> None:
-        """Passes on what is neither JSON nor the stream of a chat, as it comes: HTTP alone says where it ends."""
-        call, response, piece = self._call, passed.response, passed.body
-        content_type = content_type_of(response)
-        self.of_events = content_type.startswith(EVENTS)
-        hearing = Hearing(content_type, self._operation)
+        pieces = Pieces(passed, self._target, self._operation, verdicts=self._verdicts)
+        self.of_events = pieces.of_events
         try:
-            if self._target.guardrails.after and self._operation.said:
-                piece = await self._checked_text(piece, response, content_type)
-            while piece and not response.complete:
-                hearing.feed(piece)
-                if not call.responded:
-                    await call.begin_stream(content_type, more=kept_headers(response))
-                await call.piece(piece)
-                piece = await response.piece()
-            hearing.feed(piece)
-            self._heard = hearing.close()
+            await pieces.send_all_but_last(self._call)
+            self._heard = pieces.heard
             self._ended_well()
             self.record("error" if self._heard.error else "ok", error=self._heard.error)
-            if call.responded:
-                await call.end_stream(piece)
-            else:
-                await call.reply(200, piece, content_type=content_type, more=kept_headers(response))
+            await pieces.send_last(self._call)
         except UpstreamError as error:
             raise self._broke_off(error) from error
         finally:
-            self._heard = self._heard or hearing.close()
-            response.close()
-
-    async def _checked_text(self, text: bytes, response: Response, content_type: bytes) -> bytes:
-        """An answer that is nothing but text, as the client may see it. Raises `Blocked`, `EngineGarbled`."""
-        engine = self._target.engine
-        if not content_type.startswith(b"text/plain"):
-            kind = content_type.decode("latin-1")
-            raise EngineGarbled(engine, f"it is '{kind}', which the guardrails of {self._target.label} cannot read")
-        pieces = [text]
-        while not response.complete and (more := await response.piece()):
-            pieces.append(more)
-        try:
-            checked, verdicts = check_text(b"".join(pieces).decode("utf-8"), self._target.guardrails)
-        except UnicodeDecodeError as wrong:
-            raise EngineGarbled(engine, "it is not text in UTF-8") from wrong
-        self._verdicts += verdicts
-        return checked.encode()
+            self._heard = pieces.heard
+            passed.response.close()
 
     async def _pass_stream(self, passed: Passed) -> None:
         response, piece = passed.response, passed.body
@@ -603,12 +573,3 @@ def reply_in(completion: Completion) -> tuple[str, str, Usage | None, str]:
     text = said_by(choice.message) if choice else ""
     finish = choice.finish_reason or "" if choice else ""
     return text, finish, read_usage(completion.usage), completion.model or ""
-
-
-def content_type_of(response: Response) -> bytes:
-    return response.header(b"content-type") or b"application/json"
-
-
-def kept_headers(response: Response) -> list[tuple[bytes, bytes]]:
-    """What else of an engine's answer a client may need."""
-    return [(name, value) for name, value in response.headers if name in KEPT_HEADERS]
