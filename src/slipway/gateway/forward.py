@@ -32,7 +32,7 @@ from slipway.gateway.operations import CHAT, OPERATIONS
 from slipway.gateway.pieces import Pieces, content_type_of, kept_headers
 from slipway.gateway.services import Services
 from slipway.gateway.targets import NO_RAILS, Target
-from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed, told_error
+from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed, ToldByChat, told_error
 from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
@@ -80,7 +80,11 @@ async def forward(
     The only things that change are `model`, and what guardrails redact. `form`: what the body is, where it is one.
     `begun`: it was sent already, and this came.
     """
-    passage = Passage(call, services, path=path, fields=fields, target=target, form=form)
+    await carry(Passage(call, services, path=path, fields=fields, target=target, form=form), call, body, begun)
+
+
+async def carry(passage: Passage, call: Call, body: bytes, begun: Begun | None = None) -> None:
+    """Runs a passage to whatever end it comes to."""
     try:
         await passage.run(body, begun)
     except asyncio.CancelledError:
@@ -91,15 +95,14 @@ async def forward(
         if not call.responded:
             raise
         notice = {"slipway": {"blocked": blocked.rail, "trace": call.trace}}
-        await call.end_stream(_write_blocked(call, path, notice))
+        await call.end_stream(passage.blocked(notice))
     except SlipwayError as failed:
         passage.record("error", error=str(failed))
         if not call.responded or not passage.of_events:
             # Half a sound has no place for words: its connection is closed in the middle.
             raise
         # The client has a part of the answer: the event says that it stays a part, and no [DONE] claims otherwise.
-        error = write_error(str(failed), kind=error_kind(failed.http_status), code=failed.code)
-        await call.end_stream(passage.event_end() + b"data: %b\n\n" % error)
+        await call.end_stream(passage.event_end() + passage.failure(failed))
 
 
 # The rules of a request and of its answer, for this way and the short one (`gateway.express`) ----------------------
@@ -203,7 +206,7 @@ class Passage:
         target, services = self._target, self._services
         stream = wants_stream(self._fields)
         self._fields, self._verdicts = self._past_rails(target)
-        self._asked = asked_in(self._fields)
+        self._asked = self._asked_json()
         self._body = body
         # Not kept: it holds methods of this object, and a circle of both would wait for the collector with all bodies.
         asking = Asking(
@@ -221,6 +224,7 @@ class Passage:
             counts=services.counts,
             attempts=self._attempts,
             begun=begun,
+            told_by_chat=self._told_by_chat(),
         )
         passed = await asking.ask()
         self._address = asking.address
@@ -237,6 +241,14 @@ class Passage:
             await self._pass_pieces(passed)
         else:
             await self._pass_stream(passed)
+
+    def _told_by_chat(self) -> ToldByChat | None:
+        """How the answer of a stand-in that knows chat completions only is told; None where such cannot stand in."""
+        return None
+
+    def _asked_json(self) -> Json:
+        """JSON of what was asked, as messages of a chat."""
+        return asked_in(self._fields)
 
     def _body_for(self, target: Target) -> bytes:
         """The client's body with the name that the target's engine knows the model by, past the rails of a stand-in.
@@ -435,6 +447,14 @@ class Passage:
         else:
             await call.piece(out)
 
+    def blocked(self, notice: dict[str, Any]) -> bytes:
+        """The end of a stream that a guardrail stopped."""
+        return _write_blocked(self._call, self._path, notice)
+
+    def failure(self, failed: SlipwayError) -> bytes:
+        """The event that says why the stream ends here."""
+        return b"data: %b\n\n" % write_error(str(failed), kind=error_kind(failed.http_status), code=failed.code)
+
     def event_end(self) -> bytes:
         """What ends the event that the stream broke off in, so that the next one stands by itself."""
         return b"" if not self._last or self._last.endswith(EVENT_ENDS) else b"\n\n"
@@ -469,7 +489,7 @@ class Passage:
         call, target = self._call, self._target
         reply, finish, usage, model, written = self._reply()
         verdicts = self._verdicts if self._guarded is None else [*self._verdicts, *self._guarded.verdicts]
-        plain = status == "ok" and usage is not None and self._path == CHAT and len(self._asked) <= LONGEST_TEXT
+        plain = status == "ok" and usage is not None and self._says_only_text() and len(self._asked) <= LONGEST_TEXT
         if plain and not self._attempts and not call.shadow_of:
             assert usage is not None
             ledger = self._services.ledger
@@ -488,8 +508,8 @@ class Passage:
         asked = self._asked_texts()
         if usage is None and self._operation.estimated and (written or status == "ok"):
             usage = Usage(
-                input_tokens=sum(_roughly(len(message["text"].encode("utf-8", "replace"))) for message in asked),
-                output_tokens=_roughly(written),
+                input_tokens=sum(roughly(len(message["text"].encode("utf-8", "replace"))) for message in asked),
+                output_tokens=roughly(written),
                 estimated=True,
             )
         operation = self._operation
@@ -509,6 +529,10 @@ class Passage:
         )
         # Errors hold on to where they were raised, and so to this object.
         self._attempts.clear()
+
+    def _says_only_text(self) -> bool:
+        """Whether all that a trace keeps of the answer is its text, as of a chat."""
+        return self._path == CHAT
 
     def _reply(self) -> tuple[str, str, Usage | None, str, int]:
         """Text, finish, usage and model of what came back, as far as it can be read; and where there is no usage, how
@@ -562,7 +586,7 @@ def _write_blocked(call: Call, path: str, notice: dict[str, Any]) -> bytes:
     return writer.finish("content_filter", notice) + DONE
 
 
-def _roughly(text_bytes: int) -> int:
+def roughly(text_bytes: int) -> int:
     """Tokens of a text by the rule of thumb of four bytes each: counting pieces would cost as much as all the rest."""
     return -(-text_bytes // 4)
 
