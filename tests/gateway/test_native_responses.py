@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ from pydantic import BaseModel
 from slipway.access.keys import create_key
 from slipway.domain.access import Limits
 from slipway.domain.guardrail import Guardrails, RailSpec
-from slipway.release.channels import promote
+from slipway.release.channels import promote, shadow
+from slipway.release.parts import cut_plain_release
 from slipway.workspace import open_workspace
 
 MOCK = Path(__file__).parents[2] / "benchmarks" / "gateway" / "mock_responses.py"
@@ -85,7 +89,8 @@ def kept(tmp_path_factory, mock, mocks, tools):
     folder = tools.make_application(folder / "lamps", mock.url, tables(folder, mocks))
     with open_workspace(folder) as workspace:
         promote(workspace, tools.plain_release(workspace, engine="kept", model="m"), "kept", force=True)
-        promote(workspace, tools.plain_release(workspace, engine="both", model="m"), "both", force=True)
+        # As `slipway release cut --plain` makes one, with the hash of guardrails that are none.
+        promote(workspace, cut_plain_release(workspace, engine="both", model="m"), "both", force=True)
         rails = Guardrails(after=(RailSpec(name="personal_data", action="redact"),))
         guarded = tools.plain_release(workspace, engine="kept", model="m2", guardrails=rails)
         promote(workspace, guarded, "guarded", force=True)
@@ -449,6 +454,19 @@ def test_a_channel_of_several_releases_goes_on_with_the_one_that_made_it(tmp_pat
             assert makers == {first.id, other.id}
 
 
+def test_a_shadow_gets_what_a_chat_can_say(tmp_path, mock, mocks, engine, upstream, tools, until):
+    folder = tools.make_application(tmp_path / "lamps", mock.url, tables(tmp_path, mocks))
+    with open_workspace(folder) as workspace:
+        promote(workspace, tools.plain_release(workspace, engine="kept", model="m"), "kept", force=True)
+        shadow(workspace, "kept", tools.plain_release(workspace, model="shade"), share=1.0)
+        with tools.serving(workspace) as served:
+            served.post(PATH, {"model": "kept", "input": "look it up", "tools": [{"type": "web_search"}]})
+            served.post(PATH, {"model": "kept", "input": "Say hello", "stream": True})
+            assert until(lambda: upstream.state.requests)
+            (asked,) = upstream.state.requests
+            assert (asked["model"], asked["messages"]) == ("shade", [{"role": "user", "content": "Say hello"}])
+
+
 # What goes wrong ------------------------------------------------------------------------------------------------------
 
 
@@ -538,3 +556,30 @@ def test_forms_by_a_schema_and_functions_in_streams(ours, engine):
     with ours.responses.stream(model="kept", input="weather?", tools=[WEATHER]) as stream:
         call = stream.get_final_response().output[0]
     assert (call.name, call.arguments) == ("weather", '{"city": "Paris"}')
+
+
+# The Agents SDK ------------------------------------------------------------------------------------------------------
+
+PYTHON = os.environ.get("SLIPWAY_CLIENTS_PYTHON", sys.executable)
+"""An interpreter that has openai-agents, which is no part of the lock."""
+
+
+def test_the_agents_sdk_with_its_default_model(kept, texts, ours, engine):
+    if subprocess.run([PYTHON, "-c", "import agents"], capture_output=True, check=False).returncode:
+        pytest.skip("openai-agents is not installed: name an interpreter that has it in SLIPWAY_CLIENTS_PYTHON")
+    script = Path(__file__).parent / "clients" / "openai_agents.py"
+    command = [PYTHON, str(script), f"{kept.url}/v1", texts[0], "kept"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == {
+        "turns": ["one", "two (turn 2)", "three (turn 3)"],
+        "streamed": ["response.created", "response.completed"],
+        "usage": [20, 7, 8],
+        "function": [
+            "12 celsius in Paris (turn 2)",
+            ["ToolCallItem", "ToolCallOutputItem", "MessageOutputItem"],
+        ],
+        "handoff": "expert",
+        "hosted": ["and once more", ["reasoning", "web_search_call", "message"], "gAAAAABsealed"],
+        "all hosted": ["web_search_call", "code_interpreter_call", "mcp_call", "message"],
+    }

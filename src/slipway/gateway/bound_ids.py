@@ -1,7 +1,7 @@
 """Ids of what engines keep, bound to who made it: to all others they mean nothing, whoever may have told them.
 
 All keys of a gateway share its account at an engine, which answers whoever names an id. So clients get its ids with a
-suffix: which release and which address made it, and a keyed hash (HMAC-SHA256) over these, the id, and the key that
+suffix: which release and which address made it, and a keyed hash (BLAKE2b, RFC 7693) over these, the id, and the key that
 asked. Nothing is stored, so every worker and every server with the same master key can read them, at once and for as
 long as the engine keeps what they name.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import re
 from typing import NamedTuple
@@ -76,7 +77,8 @@ class BoundIds:
 
     def _mac(self, bound: Bound, key: ApiKey | None) -> bytes:
         holder = "" if key is None else key.holder
-        return self._hash("id", holder, bound.release.hex(), bound.place.hex(), bound.id)[:MAC_BYTES]
+        return self._hash("id", holder, bound.release.hex(), bound.place.hex(), bound.id)
 
     def _hash(self, *parts: str) -> bytes:
-        return hmac.digest(self._secret, "\0".join(parts).encode("utf-8", "surrogatepass"), "sha256")
+        text = "\0".join(parts).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, key=self._secret, digest_size=MAC_BYTES).digest()

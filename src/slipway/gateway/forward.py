@@ -31,7 +31,7 @@ from slipway.gateway.ledger import NO_USAGE
 from slipway.gateway.operations import CHAT, OPERATIONS
 from slipway.gateway.pieces import Pieces, content_type_of, kept_headers
 from slipway.gateway.services import Services
-from slipway.gateway.targets import NO_RAILS, Target
+from slipway.gateway.targets import Target
 from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed, ToldByChat, told_error
 from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
@@ -271,7 +271,7 @@ class Passage:
         if self._path == CHAT and rails.before:
             fields, _, verdicts = check_asked(self._fields, self._asked, rails)
             return fields, verdicts
-        if self._path != CHAT and rails != NO_RAILS:
+        if self._path != CHAT and not rails.read_nothing:
             return check_fields(self._fields, self._operation, rails, label=target.label)
         return self._fields, []
 
@@ -296,7 +296,7 @@ class Passage:
         call = self._call
         others = [] if call.shadow_of else call.snapshot.fallbacks(call.channel, self._target, kind)
         # Rails read chat completions; who has some cannot stand in where another API is passed on as it is.
-        return [one for one in others if one.guardrails == NO_RAILS] if self._path == "messages" else others
+        return [one for one in others if one.guardrails.read_nothing] if self._path == "messages" else others
 
     # Back to the client ------------------------------------------------------------------------------------------
 

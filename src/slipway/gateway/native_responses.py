@@ -19,7 +19,7 @@ from slipway.gateway.forward import Json, Passage, body_for, roughly
 from slipway.gateway.operations import RESPONSES
 from slipway.gateway.pieces import content_type_of, kept_headers
 from slipway.gateway.services import Services
-from slipway.gateway.targets import NO_RAILS, Target
+from slipway.gateway.targets import Target
 from slipway.gateway.upstream_calls import Passed, ToldByChat
 from slipway.upstream.client import Response
 from slipway.upstream.pool import StreamedResponse
@@ -79,14 +79,15 @@ class ResponsesPassage(Passage):
     def _others_for(self, kind: FailureKind) -> Sequence[Target]:
         if self._stays:
             return []
-        others = [one for one in super()._others_for(kind) if one.guardrails == NO_RAILS]
-        return [one for one in others if RESPONSES in one.endpoints or self._can_be_a_chat()]
+        others = [one for one in super()._others_for(kind) if one.guardrails.read_nothing]
+        return [one for one in others if RESPONSES in one.endpoints or self.as_chat(self._body) is not None]
 
-    def _can_be_a_chat(self) -> bool:
-        if self._request is None:
+    def as_chat(self, body: bytes) -> dict[str, Any] | None:
+        """The chat completion request that asks the same; None where none can say it."""
+        if self._chat is None:
             with suppress(RequestInvalid):
-                self._request, self._chat = responses.read_request(self._body)
-        return self._request is not None
+                self._request, self._chat = responses.read_request(body)
+        return self._chat
 
     def _told_by_chat(self) -> ToldByChat | None:
         return self._as_response

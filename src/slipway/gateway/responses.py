@@ -16,14 +16,14 @@ from slipway.domain.routing import FAILURE_KINDS
 from slipway.gateway.admission import check_model
 from slipway.gateway.bound_ids import Bound
 from slipway.gateway.call import Call
-from slipway.gateway.chat import complete_routed
+from slipway.gateway.chat import answer_and_copy, complete_routed
 from slipway.gateway.fields import Fields, read_model, read_text, read_user
 from slipway.gateway.forward import carry
 from slipway.gateway.native_responses import ResponsesPassage, set_aside
 from slipway.gateway.operations import RESPONSES
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
-from slipway.gateway.targets import NO_RAILS, Target
+from slipway.gateway.targets import Target
 from slipway.gateway.translation import ResponsesDialect, answer_in
 from slipway.gateway.upstream_calls import Asking
 from slipway.text.tokens import count_tokens
@@ -140,12 +140,16 @@ async def _pass_on(
     services.admission.reserve(call, target, body=body, fields=set_aside(fields))
     stays = stays or previous is not None or _given(fields, "background")
     passage = ResponsesPassage(call, services, fields=fields, target=target, previous=previous, stays=stays)
-    await carry(passage, call, body)
+    passing = carry(passage, call, body)
+    if call.channel in call.snapshot.shadowed and (chat := passage.as_chat(body)) is not None:
+        await answer_and_copy(call, services, passing, msgspec.json.encode(chat))
+    else:
+        await passing
 
 
 def _passes(target: Target) -> bool:
     """Whether requests and answers of this API go through as they are."""
-    return target.plain and RESPONSES in target.endpoints and target.guardrails == NO_RAILS
+    return target.plain and RESPONSES in target.endpoints and target.guardrails.read_nothing
 
 
 def _previous(call: Call, services: Services, fields: Fields) -> Bound | None:
@@ -183,7 +187,7 @@ def _checked(call: Call, services: Services, target: Target, fields: Fields, pre
 
 
 def _refuse_what_rails_cannot_read(target: Target, fields: Fields) -> None:
-    if target.guardrails == NO_RAILS or RESPONSES not in target.endpoints:
+    if target.guardrails.read_nothing or RESPONSES not in target.endpoints:
         return
     for name in (*NEEDS_STATE, "prompt"):
         if _given(fields, name):

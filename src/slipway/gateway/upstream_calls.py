@@ -46,6 +46,7 @@ SILENCE = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 """Comments and empty lines before the first event of a stream."""
 LONGEST_SILENCE_S = 60.0
 OF_CHATS = frozenset({CHAT, "messages", "completions", RESPONSES})
+FAULT = re.compile(rb'"type":\s*"(?:error|response\.failed)"')
 LONGEST_FIRST = 64 * 1024
 """Of the first event of a stream that is waited for to its end."""
 LARGEST_ANSWER = 256 * 1024 * 1024
@@ -369,6 +370,8 @@ def _told(answer: Passed, path: str) -> Any:
     if b'"error"' not in answer.body:
         return None
     try:
+        if path == RESPONSES and FAULT.search(answer.body) is None:
+            return None  # a response that has begun says, too, that it has no error
         first = next(EventReader().feed(answer.body + b"\n\n"), b"")
         if path == RESPONSES:
             return fault_in(first)

@@ -17,7 +17,7 @@ from slipway.wire import responses_engine
 from slipway.wire.chat import Facts
 from slipway.wire.errors import UNREADABLE, message_in
 from slipway.wire.openai import ABSENT, Tokens
-from slipway.wire.sse import EMPTY_LINE, EventReader, write_event
+from slipway.wire.sse import EMPTY_LINE, data_of, write_event
 
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 """Events behind which nothing more is said."""
@@ -26,6 +26,7 @@ ENGINE_FAULTS = frozenset({"server_error", "rate_limit_exceeded"})
 """Why a response fails through no fault of the request's."""
 LONGEST_EVENT = 64 * 1024 * 1024
 """Pictures stand in the last event once more."""
+MARKS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 SEQUENCE = re.compile(rb'"sequence_number":\s*(\d{1,12})')
 NOBODY = Facts("", "", 0)
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
@@ -139,16 +140,14 @@ def read_response(body: bytes | msgspec.Raw) -> Response | None:
 def fault_in(first_event: bytes) -> Any:
     """The error of a stream that begins with one; None where it does not."""
     try:
+        kind = _event.decode(first_event).type
+        if kind not in ("response.failed", "error"):
+            return None
         event = msgspec.json.decode(first_event)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(event, dict):
-        return None
-    if event.get("type") == "response.failed" and isinstance(event.get("response"), dict):
-        return as_fault(event["response"].get("error") or event)
-    if event.get("type") == "error":
-        return as_fault(event.get("error") or event)
-    return None
+    told = event.get("response") if kind == "response.failed" else event
+    return as_fault((told.get("error") if isinstance(told, dict) else None) or event)
 
 
 def as_fault(error: Any) -> Any:
@@ -301,7 +300,9 @@ class Events:
                 return self._take()
             return b""
         whole = self._take()
-        end = max(whole.rfind(mark) + len(mark) if mark in whole else 0 for mark in (b"\n\n", b"\r\n\r\n", b"\r\r"))
+        end = len(whole)
+        if not whole.endswith(b"\n\n"):
+            end = max(whole.rfind(mark) + len(mark) if mark in whole else 0 for mark in MARKS)
         if end < len(whole):
             self._pieces, self._size, self._seam = [whole[end:]], len(whole) - end, whole[-3:]
         return self._events(whole[:end]) if end else b""
@@ -315,7 +316,7 @@ class Events:
         numbers = SEQUENCE.findall(sent)
         number = int(numbers[-1]) + 1 if numbers else 0
         try:
-            response = msgspec.json.decode(self._begun) if self._begun else None
+            response = msgspec.json.decode(self._ids.replaced(self._begun)) if self._begun else None
         except (ValueError, RecursionError):
             response = None
         if not isinstance(response, dict):
@@ -332,14 +333,15 @@ class Events:
         return whole
 
     def _events(self, whole: bytes) -> bytes:
-        if b'"response"' in whole or b'"error"' in whole:
-            for data in _data_in(whole):
-                self._hear(data)
+        if b"\r" in whole:
+            plain = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        else:
+            plain = whole
+        for event in _telling(plain):
+            self._hear(data_of(event) or b"")
         return self._ids.replaced(whole)
 
     def _hear(self, data: bytes) -> None:
-        if b'"response"' not in data and b'"error"' not in data:
-            return
         try:
             event = _event.decode(data)
         except (ValueError, RecursionError):
@@ -348,7 +350,7 @@ class Events:
         if response is not None:
             self._ids.learn(response)
             if not self._begun:
-                self._begun = self._ids.replaced(bytes(event.response))
+                self._begun = bytes(event.response)
         if event.type not in ENDS:
             return
         if response is not None:
@@ -359,14 +361,24 @@ class Events:
             self.told = Told(error=_error_of(data))
 
 
+def _telling(whole: bytes) -> Iterator[bytes]:
+    """The events among others that tell of the response itself, or of an error: few of many."""
+    begin = 0
+    while True:
+        places = [at for at in (whole.find(b'"response"', begin), whole.find(b'"error"', begin)) if at >= 0]
+        if not places:
+            return
+        at = min(places)
+        end = whole.find(b"\n\n", at)
+        end = end if end >= 0 else len(whole)
+        before = whole.rfind(b"\n\n", begin, at)
+        yield whole[before + 2 if before >= 0 else begin : end]
+        begin = end
+
+
 def _error_of(data: bytes) -> str:
     event = msgspec.json.decode(data)
     return message_in(event.get("error") or event) if isinstance(event, dict) else "error"
-
-
-def _data_in(whole: bytes) -> Iterator[bytes]:
-    for event in EMPTY_LINE.split(whole.replace(b"\r\n", b"\n")):
-        yield from EventReader().feed(event + b"\n\n")
 
 
 def chunks_in(raw: bytes) -> bytes:
