@@ -1,9 +1,9 @@
 """Ids of what engines keep, bound to who made it: to all others they mean nothing, whoever may have told them.
 
 All keys of a gateway share its account at an engine, which answers whoever names an id. So clients get its ids with a
-suffix: which release and which address made it, and a keyed hash (BLAKE2b, RFC 7693) over these, the id, and the key that
-asked. Nothing is stored, so every worker and every server with the same master key can read them, at once and for as
-long as the engine keeps what they name.
+suffix: which release and which address made it, and a keyed hash (BLAKE2b, RFC 7693) over these, the id, and the key
+that asked. Nothing is stored, so every worker and every server with the same master key can read them, at once and for
+as long as the engine keeps what they name.
 """
 
 from __future__ import annotations
