@@ -519,6 +519,19 @@ class PreviousUnknown(RequestInvalid):
         )
 
 
+class ItemUnknown(RequestInvalid):
+    """A request refers to a kept item that its key did not get."""
+
+    code = "item_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"There is no item '{shortened_id(id)}' of this key to refer to: send the id of one that it got, or the "
+            "item itself.",
+            param="input",
+        )
+
+
 class ResponseUnknown(InputError):
     """A kept response is asked for that the key did not get."""
 

@@ -27,6 +27,10 @@ ID = re.compile(r"(?=.*\d)[A-Za-z0-9_-]{8,256}")
 """What can be bound: it stands in addresses, and nothing else in an answer is likely to be the same."""
 
 
+GIVEN = re.compile(rb'"([A-Za-z0-9_-]{%d,%d})"' % (SUFFIX_LENGTH + 8, SUFFIX_LENGTH + 256))
+"""What may be a bound id, in JSON."""
+
+
 class Bound(NamedTuple):
     """What a bound id says: the engine's own id, and tags of the release and the address that made it."""
 
@@ -74,6 +78,20 @@ class BoundIds:
             return None
         bound = Bound(id, raw[:TAG_BYTES], raw[TAG_BYTES : 2 * TAG_BYTES])
         return bound if hmac.compare_digest(raw[2 * TAG_BYTES :], self._mac(bound, key)) else None
+
+    def read_all(self, raw: bytes, *, key: ApiKey | None) -> tuple[bytes, dict[str, str]]:
+        """JSON with all ids in it that this key was given as the engine knows them, and what each of these was."""
+        known: dict[str, str] = {}
+
+        def own(found: re.Match[bytes]) -> bytes:
+            given = found[1].decode("ascii")
+            bound = self.read(given, key=key)
+            if bound is None:
+                return found[0]
+            known[bound.id] = given
+            return b'"%b"' % bound.id.encode("ascii")
+
+        return GIVEN.sub(own, raw), known
 
     def _mac(self, bound: Bound, key: ApiKey | None) -> bytes:
         holder = "" if key is None else key.holder

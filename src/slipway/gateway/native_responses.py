@@ -12,7 +12,7 @@ from slipway.domain.errors import EngineGarbled, RequestInvalid, SlipwayError, U
 from slipway.domain.message import Usage
 from slipway.domain.routing import FailureKind
 from slipway.gateway.admission import MOST_TOKENS, USUAL_ANSWER_TOKENS, count_in
-from slipway.gateway.bound_ids import ID, Bound
+from slipway.gateway.bound_ids import ID
 from slipway.gateway.call import Call
 from slipway.gateway.fields import Fields, wants_stream
 from slipway.gateway.forward import Json, Passage, body_for, roughly
@@ -40,18 +40,28 @@ from slipway.wire.responses_native import (
 
 
 class ResponsesPassage(Passage):
-    """One such request. `previous` is what the id stands for that it leans on; `stays`: nobody else could answer it.
+    """One such request. `there` are its fields as the engine gets them, but for the model; `previous` and `items` are
+    ids in them and what the client calls these; `stays`: nobody else could answer it.
 
     An engine of another API that stands in is asked for a chat completion, where one can say what is asked.
     """
 
-    __slots__ = ("_chat", "_events", "_ids", "_kept_there", "_previous", "_request", "_stays", "_told")
+    __slots__ = ("_chat", "_events", "_ids", "_kept_there", "_request", "_stays", "_there", "_told")
 
     def __init__(
-        self, call: Call, services: Services, *, fields: Fields, target: Target, previous: Bound | None, stays: bool
+        self,
+        call: Call,
+        services: Services,
+        *,
+        fields: Fields,
+        there: Fields,
+        previous: Mapping[str, str],
+        items: Mapping[str, str],
+        target: Target,
+        stays: bool,
     ) -> None:
         super().__init__(call, services, path=RESPONSES, fields=fields, target=target)
-        self._previous = previous
+        self._there = there
         self._stays = stays
         self._chat: dict[str, Any] | None = None
         self._request: responses.ResponsesRequest | None = None
@@ -59,8 +69,7 @@ class ResponsesPassage(Passage):
         self._told: Told | None = None
         # What nobody keeps nobody can ask for: its id may stay as it is.
         self._kept_there = bytes(fields.get("store", b"")) != b"false"
-        known = {} if previous is None else {previous.id: services.ids.bind_again(previous, key=call.key)}
-        self._ids = Ids(self._bind, known)
+        self._ids = Ids(self._bind, previous, asked=items)
 
     # There -----------------------------------------------------------------------------------------------------------
 
@@ -71,10 +80,7 @@ class ResponsesPassage(Passage):
         if RESPONSES not in target.endpoints:
             assert self._chat is not None
             return msgspec.json.encode(self._chat | {"model": target.model})
-        fields = self._given
-        if self._previous is not None:
-            fields = fields | {"previous_response_id": msgspec.Raw(msgspec.json.encode(self._previous.id))}
-        return body_for(target, self._call.model, fields, self._given, self._body)
+        return body_for(target, self._call.model, self._there, self._given, self._body)
 
     def _others_for(self, kind: FailureKind) -> Sequence[Target]:
         if self._stays:
@@ -169,9 +175,12 @@ class ResponsesPassage(Passage):
             return
 
         def take(piece: bytes) -> bool:
-            if not events.passes(piece) or not send(piece):
+            if not events.passes(piece):
                 return False
-            self._keep(piece)
+            out = events.passed(piece)
+            if not send(out):
+                return False
+            self._keep(out)
             return True
 
         response.hand_over(take)

@@ -7,11 +7,10 @@ else they are translated into chat completions and back, without kept state.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 
-from slipway.domain.errors import OUR_ACCOUNT, PreviousUnknown, RequestInvalid
+from slipway.domain.errors import OUR_ACCOUNT, ItemUnknown, PreviousUnknown, RequestInvalid
 from slipway.domain.routing import FAILURE_KINDS
 from slipway.gateway.admission import check_model
 from slipway.gateway.bound_ids import Bound
@@ -31,6 +30,7 @@ from slipway.upstream.engine_errors import refused
 from slipway.wire.errors import error_text
 from slipway.wire.openai import read_fields
 from slipway.wire.responses import NEEDS_STATE, read_request
+from slipway.wire.responses_native import references_in
 from slipway.wire.texts import texts_in
 
 COUNT = "responses/input_tokens"
@@ -100,13 +100,13 @@ async def _counted_there(
     call: Call, services: Services, fields: Fields, target: Target, previous: Bound | None
 ) -> bool:
     """Whether the engine has told it."""
-    asked: dict[str, Any] = dict(fields) | ({} if previous is None else {"previous_response_id": previous.id})
+    asked, _ = _as_known_there(call, services, fields, previous)
     counting = tuple(endpoint.below("POST", "/input_tokens") for endpoint in target.endpoints[RESPONSES])
     asking = Asking(
         services.http,
         replace(target, endpoints={COUNT: counting}),
         COUNT,
-        body_for=lambda one: msgspec.json.encode(asked | {"model": one.model}),
+        body_for=lambda one: msgspec.json.encode(asked | {"model": one.model_json}),
         others_for=lambda _: (),
         extra=b"",
         stream=False,
@@ -136,15 +136,40 @@ async def _pass_on(
     previous: Bound | None,
     stays: bool = False,
 ) -> None:
-    call.native = True
+    there, items = _as_known_there(call, services, fields, previous)
+    lean = {} if previous is None else {previous.id: services.ids.bind_again(previous, key=call.key)}
     services.admission.reserve(call, target, body=body, fields=set_aside(fields))
     stays = stays or previous is not None or _given(fields, "background")
-    passage = ResponsesPassage(call, services, fields=fields, target=target, previous=previous, stays=stays)
+    passage = ResponsesPassage(
+        call, services, fields=fields, there=there, previous=lean, items=items, target=target, stays=stays
+    )
     passing = carry(passage, call, body)
     if call.channel in call.snapshot.shadowed and (chat := passage.as_chat(body)) is not None:
         await answer_and_copy(call, services, passing, msgspec.json.encode(chat))
     else:
         await passing
+
+
+def _as_known_there(
+    call: Call, services: Services, fields: Fields, previous: Bound | None
+) -> tuple[Fields, dict[str, str]]:
+    """The fields with ids as the engine knows them, the same where there are none; and what the client calls items.
+
+    Raises `ItemUnknown` for a reference to what this key was not given."""
+    items: dict[str, str] = {}
+    changed: dict[str, msgspec.Raw] = {}
+    if previous is not None:
+        changed["previous_response_id"] = msgspec.Raw(msgspec.json.encode(previous.id))
+    given = fields.get("input")
+    if given is not None and bytes(memoryview(given)[:1]) == b"[":
+        raw, items = services.ids.read_all(bytes(given), key=call.key)
+        known = frozenset(items.values())
+        for id in references_in(given):
+            if id not in known:
+                raise ItemUnknown(id)
+        if items:
+            changed["input"] = msgspec.Raw(raw)
+    return (fields | changed if changed else fields), items
 
 
 def _passes(target: Target) -> bool:

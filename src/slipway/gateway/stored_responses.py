@@ -34,6 +34,7 @@ BELOW = "/v1/responses/"
 KEPT = "responses/kept"
 METHODS = {"": ("GET", "DELETE"), "cancel": ("POST",), "input_items": ("GET",)}
 QUERY = re.compile(rb"[!-~]{0,2048}")
+PLACE = re.compile(rb"((?:^|&)(?:after|before)=)([A-Za-z0-9_-]+)")
 STREAM = re.compile(rb"(?:^|&)stream=(?:true|True|1)(?:&|$)")
 
 
@@ -50,7 +51,9 @@ async def take_stored(call: Call, services: Services) -> None:
     bound = services.ids.read(given, key=call.key)
     if bound is None:
         raise ResponseUnknown(given)
-    query: bytes = call.scope.get("query_string", b"")
+    query: bytes = PLACE.sub(
+        lambda place: place[1] + _own_id(call, services, place[2]), call.scope.get("query_string", b"")
+    )
     if QUERY.fullmatch(query) is None:
         raise RequestInvalid("The query of the address is too long, or not written as addresses are.")
     found = next(_keepers(call.snapshot, services.ids, bound), None)
@@ -62,6 +65,12 @@ async def take_stored(call: Call, services: Services) -> None:
     call.release = target.release.id if target.release else ""
     passage = _Kept(call, services, target, bound, given)
     await passage.run(stream=method == "GET" and STREAM.search(query) is not None, read=method == "GET" and not verb)
+
+
+def _own_id(call: Call, services: Services, given: bytes) -> bytes:
+    """The engine's own id of an item where this key was given one."""
+    bound = services.ids.read(given.decode("ascii"), key=call.key)
+    return given if bound is None else bound.id.encode("ascii")
 
 
 def _keepers(snapshot: Snapshot, ids: BoundIds, bound: Bound) -> Iterator[tuple[Target, Prepared]]:
@@ -127,6 +136,7 @@ class _Kept:
             body = self._ids.in_words(body)
         elif (found := read_response(body)) is not None:
             self._ids.learn(found)
+            self._ids.learn_list(body)
             body = self._ids.replaced(body)
             if read and found.background:
                 self._record(body)

@@ -26,6 +26,7 @@ ENGINE_FAULTS = frozenset({"server_error", "rate_limit_exceeded"})
 """Why a response fails through no fault of the request's."""
 LONGEST_EVENT = 64 * 1024 * 1024
 """Pictures stand in the last event once more."""
+KEYS = (b'"response"', b'"item"', b'"error"')
 MARKS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 SEQUENCE = re.compile(rb'"sequence_number":\s*(\d{1,12})')
 NOBODY = Facts("", "", 0)
@@ -79,7 +80,15 @@ class StreamEvent(msgspec.Struct):
 
     type: str = ""
     response: msgspec.Raw = ABSENT
-    sequence_number: int = -1
+    item: msgspec.Raw = ABSENT
+
+
+class Item(msgspec.Struct, gc=False):
+    """An item of an input or an output, as far as it can be referred to."""
+
+    id: str | None = None
+    type: str | None = None
+    role: str | None = None
 
 
 class Told(NamedTuple):
@@ -98,6 +107,8 @@ class Told(NamedTuple):
 
 _response = msgspec.json.Decoder(Response)
 _event = msgspec.json.Decoder(StreamEvent)
+_item = msgspec.json.Decoder(Item)
+_some = msgspec.json.Decoder(list[Item])
 _usage = msgspec.json.Decoder(ResponseUsage | None)
 
 
@@ -157,6 +168,19 @@ def as_fault(error: Any) -> Any:
 
 def is_engine_fault(error: Any) -> bool:
     return not isinstance(error, dict) or error.get("code") in ENGINE_FAULTS
+
+
+def references_in(given: msgspec.Raw) -> list[str]:
+    """Ids of kept items that an input refers to instead of saying them again."""
+    try:
+        items = _some.decode(given)
+    except (ValueError, RecursionError):
+        return []
+    return [
+        item.id or ""
+        for item in items
+        if item.type == "item_reference" or (item.id and item.type is None and item.role is None)
+    ]
 
 
 # What was asked, for records -----------------------------------------------------------------------------------------
@@ -236,29 +260,64 @@ def _usage_of(raw: msgspec.Raw) -> Usage | None:
 
 
 class Ids:
-    """The ids of one answer, and what the client gets in their place."""
+    """The ids of one answer, and what the client gets in their place. `asked`: ids that the request named."""
 
-    def __init__(self, bind: Bind, known: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, bind: Bind, known: Mapping[str, str] | None = None, *, asked: Mapping[str, str] | None = None
+    ) -> None:
         self._bind = bind
+        self._asked = dict(asked or {})
         self._known = dict(known or {})
+        self._pairs = [_quoted(id, bound) for id, bound in self._known.items()]
 
     def learn(self, response: Response) -> None:
-        for id in (response.id, response.previous_response_id):
-            if id and id not in self._known:
-                self._known[id] = self._bind(id)
+        """Those of a response, of the one before it, and of its items."""
+        self._learn(response.id)
+        self._learn(response.previous_response_id)
+        with suppress(ValueError, RecursionError):
+            for item in _some.decode(response.output) if response.output else ():
+                self._learn(item.id)
+
+    def learn_item(self, item: msgspec.Raw) -> None:
+        with suppress(ValueError, RecursionError):
+            self._learn(_item.decode(item).id)
+
+    def learn_list(self, body: bytes) -> None:
+        """Those of a list of items."""
+        with suppress(ValueError, RecursionError):
+            for item in _listed.decode(body).data:
+                self._learn(item.id)
+
+    def _learn(self, id: str | None) -> None:
+        if id and id not in self._known:
+            bound = self._known[id] = self._bind(id)
+            if bound != id:
+                self._pairs.append(_quoted(id, bound))
 
     def replaced(self, body: bytes) -> bytes:
         """The same bytes with the ids that are known, wherever one stands as a text of its own."""
-        for id, bound in self._known.items():
-            if id != bound:
-                body = body.replace(b'"%b"' % id.encode(), b'"%b"' % bound.encode())
+        for id, bound in self._pairs:
+            body = body.replace(id, bound)
         return body
 
     def in_words(self, body: bytes) -> bytes:
         """The same where an id may stand in the middle of a text, as errors tell it."""
-        for id, bound in self._known.items():
+        for id, bound in (self._asked | self._known).items():
             body = body.replace(id.encode(), bound.encode())
         return body
+
+
+class _Listed(msgspec.Struct):
+    """A list of items."""
+
+    data: list[Item]
+
+
+_listed = msgspec.json.Decoder(_Listed)
+
+
+def _quoted(id: str, bound: str) -> tuple[bytes, bytes]:
+    return b'"%b"' % id.encode(), b'"%b"' % bound.encode()
 
 
 class Events:
@@ -275,20 +334,27 @@ class Events:
         """What the response says, once an event has told its end."""
 
     def passes(self, piece: bytes) -> bool:
-        """Whether a piece can go on as it is: whole events, of which none tells of the response itself, or an error.
-        Texts cannot look like that: quotes within them are escaped."""
+        """Whether there is nothing to learn from a piece: whole events, of which none tells of the response itself, of
+        an item, or of an error. Texts cannot look like that: quotes within them are escaped."""
         return (
             not self._pieces
             and piece.endswith(b"\n\n")
             and b'"response"' not in piece
+            and b'"item"' not in piece
             and b'"error"' not in piece
             and not self._too_long
         )
 
+    def passed(self, piece: bytes) -> bytes:
+        """Such a piece with the client's ids."""
+        return self._ids.replaced(piece)
+
     def feed(self, piece: bytes) -> bytes:
         """What of the stream may go out: all events that are whole."""
-        if self._too_long or self.passes(piece):
+        if self._too_long:
             return piece
+        if self.passes(piece):
+            return self.passed(piece)
         self._pieces.append(piece)
         self._size += len(piece)
         seam = self._seam + piece
@@ -346,6 +412,8 @@ class Events:
             event = _event.decode(data)
         except (ValueError, RecursionError):
             return
+        if event.item:
+            self._ids.learn_item(event.item)
         response = read_response(event.response) if event.response else None
         if response is not None:
             self._ids.learn(response)
@@ -362,10 +430,10 @@ class Events:
 
 
 def _telling(whole: bytes) -> Iterator[bytes]:
-    """The events among others that tell of the response itself, or of an error: few of many."""
+    """The events among others that tell of the response itself, of an item, or of an error: few of many."""
     begin = 0
     while True:
-        places = [at for at in (whole.find(b'"response"', begin), whole.find(b'"error"', begin)) if at >= 0]
+        places = [at for at in (whole.find(key, begin) for key in KEYS) if at >= 0]
         if not places:
             return
         at = min(places)
