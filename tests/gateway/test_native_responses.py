@@ -84,6 +84,7 @@ to = ["kept/stood-in"]
 [routing.fallback.kept]
 to = ["fast/ok"]
 rate_limit = ["both/m"]
+content_filter = ["both/m"]
 """
 
 
@@ -451,6 +452,12 @@ def test_a_stand_in_of_another_api_is_asked_in_its_own(ours, engine, upstream, s
     assert response["output"][0]["content"][0]["text"].startswith("word0 word1")
     # Nobody keeps it.
     assert ask(ours, "GET", f"{PATH}/{response['id']}").status_code == 404
+
+
+def test_what_an_engine_filters_another_one_may_answer(ours, engine, second):
+    answer = post(ours, {"model": "kept/filtered", "input": "Say hello"})
+    assert answer.headers["x-slipway-fallback"] == "both/m"
+    assert answer.json()["status"] == "completed"
 
 
 def test_where_a_chat_cannot_say_it_another_api_does_not_stand_in(ours, engine, upstream):

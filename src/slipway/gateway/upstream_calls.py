@@ -32,7 +32,7 @@ from slipway.upstream.client import HttpClient, Prepared, Response
 from slipway.upstream.engine_errors import engine_error, refused
 from slipway.wire.errors import UNREADABLE, error_status, error_text, message_in
 from slipway.wire.openai import Completion, read_completion
-from slipway.wire.responses_native import as_fault, fault_in, is_engine_fault
+from slipway.wire.responses_native import as_fault, fault_in, is_engine_fault, is_filtered_response
 from slipway.wire.sse import EventReader
 
 ATTEMPTS = 2
@@ -268,7 +268,7 @@ class Asking:
             if status < 400:
                 if breakers:
                     breakers.succeeded(*upstream, self._caller)
-                if answer.said is None or not _was_filtered(answer.said) or not self._others_for("content_filter"):
+                if not _was_filtered(answer, self._path) or not self._others_for("content_filter"):
                     return None, answer
                 return EngineRefused(target.engine, status, FILTERED), answer
             filtered = is_filtered(status, answer.body)
@@ -389,8 +389,12 @@ def _told(answer: Passed, path: str) -> Any:
         return None
 
 
-def _was_filtered(said: Completion) -> bool:
-    choices = said.choices
+def _was_filtered(answer: Passed, path: str) -> bool:
+    if answer.said is None:
+        return False
+    if path == RESPONSES:
+        return FILTERED.encode() in answer.body and is_filtered_response(answer.body)
+    choices = answer.said.choices
     return choices is not None and len(choices) > 0 and choices[0].finish_reason == FILTERED
 
 

@@ -148,6 +148,12 @@ def read_response(body: bytes | msgspec.Raw) -> Response | None:
         return None
 
 
+def is_filtered_response(body: bytes) -> bool:
+    """Whether a whole response was cut short for what it says."""
+    response = read_response(body)
+    return response is not None and tell(response).finish == "content_filter"
+
+
 def fault_in(first_event: bytes) -> Any:
     """The error of a stream that begins with one; None where it does not."""
     try:
