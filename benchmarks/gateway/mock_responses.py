@@ -2,8 +2,8 @@
 
 It repeats what the user said last, word by word in a stream, and tells how many turns it knows of. Asked about the
 weather with a function at hand it calls it; a hosted tool is used. Some models go wrong: `overloaded`, `faulty`,
-`prompted`, `cut_short`, `filtered`, `first_fails`, `fails`, `broken`, and `silent`, which goes on for as long as somebody
-listens. Tests load it into their process.
+`prompted`, `cut_short`, `filtered`, `first_fails`, `fails`, `broken`; `silent` goes on while somebody listens. Tests
+load it into their process.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def stream(events=EVENTS, end: str = "\n") -> bytes:
 
 
 def passed(pieces: list[bytes]) -> tuple[bytes, Events]:
-    events = Events(Ids(lambda id: f"{id}-bound"))
+    events = Events(Ids({}, lambda id: f"{id}-bound"))
     return b"".join(map(events.feed, pieces)) + events.close(), events
 
 
@@ -51,7 +51,7 @@ def test_wherever_it_is_cut_only_ids_differ(end, step):
 
 
 def test_what_goes_out_is_whole_events():
-    events = Events(Ids(lambda id: id))
+    events = Events(Ids({}))
     raw = stream()
     assert events.feed(raw[:20]) == b""
     first = raw.index(b"\n\n") + 2
@@ -61,14 +61,14 @@ def test_what_goes_out_is_whole_events():
 
 
 def test_pieces_between_the_first_and_the_last_pass_untouched():
-    events = Events(Ids(lambda id: id))
+    events = Events(Ids({}))
     pieces = [stream([one]) for one in EVENTS]
     events.feed(pieces[0])
     assert [events.passes(piece) for piece in pieces] == [False, False, True, True, True, True, True, False]
 
 
 def test_a_stream_that_breaks_off_fails_with_the_next_number():
-    events = Events(Ids(lambda id: f"{id}-bound"))
+    events = Events(Ids({}, lambda id: f"{id}-bound"))
     sent = b"".join(events.feed(stream([one])) for one in EVENTS[:3]) + events.feed(b"data: {half")
     name, data = events.failure("gone", "engine_failed", sent).decode().removesuffix("\n\n").split("\n")
     told = json.loads(data.removeprefix("data: "))
@@ -78,7 +78,7 @@ def test_a_stream_that_breaks_off_fails_with_the_next_number():
 
 
 def test_one_that_never_began_ends_with_an_error():
-    told = json.loads(Events(Ids(str)).failure("gone", "engine_failed", b"").split(b"data: ")[1])
+    told = json.loads(Events(Ids({})).failure("gone", "engine_failed", b"").split(b"data: ")[1])
     assert (told["type"], told["message"], told["code"]) == ("error", "gone", "engine_failed")
 
 

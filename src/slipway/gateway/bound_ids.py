@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import hmac
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from slipway.domain.access import ApiKey
@@ -62,6 +63,10 @@ class BoundIds:
         """The id as a client gets it, and any later one of the same key may send it back; the same each time."""
         release = NO_RELEASE if target.release is None else bytes.fromhex(target.release.id[: 2 * TAG_BYTES])
         return self.bind_again(Bound(id, release, self.place_of(target.engine, origin)), key=key)
+
+    def binding(self, target: Target, origin: str, *, key: ApiKey | None) -> Callable[[str], str]:
+        """Binds the ids of one answer; what cannot be bound stays as it is."""
+        return lambda id: id if ID.fullmatch(id) is None else self.bind(id, key=key, target=target, origin=origin)
 
     def bind_again(self, bound: Bound, *, key: ApiKey | None) -> str:
         suffix = bound.release + bound.place + self._mac(bound, key)

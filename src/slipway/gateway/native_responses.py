@@ -12,7 +12,6 @@ from slipway.domain.errors import EngineGarbled, RequestInvalid, SlipwayError, U
 from slipway.domain.message import Usage
 from slipway.domain.routing import FailureKind
 from slipway.gateway.admission import MOST_TOKENS, USUAL_ANSWER_TOKENS, count_in
-from slipway.gateway.bound_ids import ID
 from slipway.gateway.call import Call
 from slipway.gateway.fields import Fields, wants_stream
 from slipway.gateway.forward import Json, Passage, body_for, roughly
@@ -69,7 +68,7 @@ class ResponsesPassage(Passage):
         self._told: Told | None = None
         # What nobody keeps nobody can ask for: its id may stay as it is.
         self._kept_there = bytes(fields.get("store", b"")) != b"false"
-        self._ids = Ids(self._bind, previous, asked=items)
+        self._ids = Ids(previous, asked=items)
 
     # There -----------------------------------------------------------------------------------------------------------
 
@@ -114,11 +113,12 @@ class ResponsesPassage(Passage):
 
     # And back --------------------------------------------------------------------------------------------------------
 
-    def _bind(self, id: str) -> str:
-        native = RESPONSES in self._target.endpoints
-        if not (native and self._kept_there) or ID.fullmatch(id) is None:
-            return id
-        return self._services.ids.bind(id, key=self._call.key, target=self._target, origin=self._address)
+    def _bind_ids(self) -> Ids:
+        """From now on ids are bound to who answered, where that keeps anything."""
+        if self._kept_there and RESPONSES in self._target.endpoints:
+            # Nothing of this object: a circle would wait for the collector, with all that was said.
+            self._ids.bind = self._services.ids.binding(self._target, self._address, key=self._call.key)
+        return self._ids
 
     async def _pass_error(self, passed: Passed) -> None:
         await super()._pass_error(passed._replace(body=self._ids.in_words(passed.body)))
@@ -126,7 +126,7 @@ class ResponsesPassage(Passage):
     async def _pass_whole(self, passed: Passed) -> None:
         body, response = passed.body, read_response(passed.body)
         if response is not None:
-            self._ids.learn(response)
+            self._bind_ids().learn(response)
             body = self._ids.replaced(body)
             self._told = tell(response)
         error = "" if self._told is None else self._told.error
@@ -136,7 +136,7 @@ class ResponsesPassage(Passage):
 
     async def _pass_stream(self, passed: Passed) -> None:
         response, piece = passed.response, passed.body
-        events = self._events = Events(self._ids)
+        events = self._events = Events(self._bind_ids())
         try:
             while piece:
                 # Whether this is the last piece is asked before it is sent: its record comes before its bytes.

@@ -99,14 +99,13 @@ class _Kept:
         self._call = call
         self._services = services
         self._target = target
-        self._bound = bound
-        self._ids = Ids(self._bind, {bound.id: given})
+        ids, key = services.ids, call.key
 
-    def _bind(self, id: str) -> str:
-        """An earlier response, which this one leans on, was made at the same place and for the same key."""
-        if ID.fullmatch(id) is None:
-            return id
-        return self._services.ids.bind_again(self._bound._replace(id=id), key=self._call.key)
+        def bind(id: str) -> str:
+            """Its items, and an earlier response that it leans on, were made at the same place and for the same key."""
+            return id if ID.fullmatch(id) is None else ids.bind_again(bound._replace(id=id), key=key)
+
+        self._ids = Ids({bound.id: given}, bind)
 
     async def run(self, *, stream: bool, read: bool) -> None:
         services, call = self._services, self._call

@@ -268,12 +268,11 @@ def _usage_of(raw: msgspec.Raw) -> Usage | None:
 class Ids:
     """The ids of one answer, and what the client gets in their place. `asked`: ids that the request named."""
 
-    def __init__(
-        self, bind: Bind, known: Mapping[str, str] | None = None, *, asked: Mapping[str, str] | None = None
-    ) -> None:
-        self._bind = bind
+    def __init__(self, known: Mapping[str, str], bind: Bind = str, *, asked: Mapping[str, str] | None = None) -> None:
+        self.bind = bind
+        """Who made the answer may be known only once it comes."""
         self._asked = dict(asked or {})
-        self._known = dict(known or {})
+        self._known = dict(known)
         self._pairs = [_quoted(id, bound) for id, bound in self._known.items()]
 
     def learn(self, response: Response) -> None:
@@ -296,7 +295,7 @@ class Ids:
 
     def _learn(self, id: str | None) -> None:
         if id and id not in self._known:
-            bound = self._known[id] = self._bind(id)
+            bound = self._known[id] = self.bind(id)
             if bound != id:
                 self._pairs.append(_quoted(id, bound))
 
