@@ -19,8 +19,9 @@ DIALECT = Dialect(
 @engines.register("responses")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Responses(TranslatedEngine):
-    """Any endpoint of the Responses API. Who speaks that API is passed on as it is; all others use it without its kept
-    state, and `extra` is added to their requests. Times are seconds.
+    """Any endpoint of the Responses API; requests of clients that speak it are passed on as they are.
+
+    All others use it without its kept state, and `extra` is added to their requests. Times are seconds.
     """
 
     base_url: str = "https://api.openai.com/v1"
