@@ -437,16 +437,14 @@ class Events:
 def _telling(whole: bytes) -> Iterator[bytes]:
     """The events among others that tell of the response itself, of an item, or of an error: few of many."""
     begin = 0
-    while True:
-        places = [at for at in (whole.find(key, begin) for key in KEYS) if at >= 0]
-        if not places:
-            return
-        at = min(places)
-        end = whole.find(b"\n\n", at)
+    places = {key: whole.find(key) for key in KEYS}
+    while found := [at for at in places.values() if at >= 0]:
+        at = min(found)
+        before, end = whole.rfind(b"\n\n", begin, at), whole.find(b"\n\n", at)
         end = end if end >= 0 else len(whole)
-        before = whole.rfind(b"\n\n", begin, at)
         yield whole[before + 2 if before >= 0 else begin : end]
         begin = end
+        places = {key: whole.find(key, begin) if 0 <= at < begin else at for key, at in places.items()}
 
 
 def _error_of(data: bytes) -> str:
