@@ -142,6 +142,7 @@ def _work(
     import uvicorn
 
     from slipway.gateway.app import Gateway
+    from slipway.gateway.crowd import Crowd
     from slipway.gateway.door import Door
     from slipway.workspace import open_workspace
 
@@ -164,6 +165,7 @@ def _work(
     told_to_end: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: told_to_end.append(number))
+    Door.crowd = Crowd()
     with open_workspace(folder) as workspace:
         gateway = Gateway(
             workspace,

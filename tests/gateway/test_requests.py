@@ -1,10 +1,16 @@
 """What clients do wrong is told with the right status, and never with a 500."""
 
 import json
+import re
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+
+from slipway.gateway.bodies import bodies
+from slipway.workspace import open_workspace
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 CHAT, RESPONSES, EMBEDDINGS, FEEDBACK = "/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/feedback"
@@ -129,3 +135,29 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody(served, unt
         raw.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1000\r\n\r\n{"model"')
     assert served.chat("plain").status_code == 200
     assert until(lambda: "slipway_in_flight 0" in httpx.get(f"{served.url}/metrics").text)
+
+
+def test_a_worker_holds_only_so_much_of_bodies_at_once(folder, tools, upstream):
+    toml = folder / "slipway.toml"
+    toml.write_text(re.sub(r"max_body_mb = \S+", "max_body_mb = 8\nbodies_mb = 2", toml.read_text()))
+    with open_workspace(folder) as workspace, tools.serving(workspace) as served, ThreadPoolExecutor(8) as threads:
+
+        def ask(model: str, megabytes: float) -> httpx.Response:
+            messages = [{"role": "user", "content": "x" * int(megabytes * 1_000_000)}]
+            body = {"model": f"fast/{model}", "messages": messages}
+            return httpx.post(f"{served.url}/v1/chat/completions", json=body, timeout=30)
+
+        answers = list(threads.map(ask, ["slow-0.6"] * 8, [0.9] * 8))
+        statuses = [answer.status_code for answer in answers]
+        assert set(statuses) == {200, 503}
+        assert statuses.count(200) >= 2
+        refused = next(answer for answer in answers if answer.status_code == 503)
+        assert refused.json()["error"]["code"] == "overloaded"
+        assert refused.headers["retry-after"] == "1"
+        # Short ones are not concerned, and one alone may be longer than all together.
+        slow = threads.submit(ask, "slow-0.6", 1.9)
+        time.sleep(0.3)
+        assert ask("ok", 0.001).status_code == 200
+        assert slow.result().status_code == 200
+        assert ask("ok", 5).status_code == 200
+    assert bodies.held == 0

@@ -307,6 +307,9 @@ class ServerSettings(Table, frozen=True):
         bool | None, Meta(description="Whether /v1 asks for an API key; empty: only off loopback.")
     ] = None
     max_body_mb: Annotated[float, Meta(gt=0, description="Largest request body, megabytes.")] = 32.0
+    bodies_mb: Annotated[
+        float, Meta(gt=0, description="Of request bodies that a worker holds at once, megabytes; on top of that, 503.")
+    ] = 512.0
     plain_http: Annotated[
         bool, Meta(description="Whether HTTP without TLS is allowed off loopback, for example behind a proxy.")
     ] = False

@@ -561,6 +561,20 @@ class RequestTooLarge(InputError):
         )
 
 
+class BodiesTooMany(SlipwayError):
+    """A worker holds as many bytes of requests as it may."""
+
+    http_status = 503
+    code = "overloaded"
+
+    def __init__(self, most_mb: float) -> None:
+        self.most_mb = most_mb
+        super().__init__(
+            f"The requests that are being answered hold {most_mb:g} MB already. Ask again soon, start more workers, or "
+            "raise [server] bodies_mb."
+        )
+
+
 class ReleaseUnavailable(SlipwayError):
     """A release is known but cannot answer on this server: its engine, index or prompt is missing here."""
 

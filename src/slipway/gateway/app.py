@@ -18,7 +18,7 @@ from slipway.access.counters import Counters
 from slipway.access.leases import Leases
 from slipway.access.limits import RateLimiter
 from slipway.domain.access import Scope as KeyScope
-from slipway.domain.errors import EngineResting, OverLimit, RequestTooLarge, SlipwayError, StoreError
+from slipway.domain.errors import BodiesTooMany, EngineResting, OverLimit, RequestTooLarge, SlipwayError, StoreError
 from slipway.gateway.admission import Admission, limit_headers
 from slipway.gateway.bound_ids import BoundIds
 from slipway.gateway.breakers import Breakers
@@ -327,6 +327,8 @@ class Gateway:
             await self._fail(call, over, limit_headers(over))
         except RequestTooLarge as large:
             await self._fail(call, large, [(b"connection", b"close")])
+        except BodiesTooMany as many:
+            await self._fail(call, many, [(b"connection", b"close"), (b"retry-after", b"1")])
         except EngineResting as resting:
             await self._fail(call, resting, [(b"retry-after", b"%d" % math.ceil(max(1.0, resting.retry_after_s)))])
         except SlipwayError as failed:

@@ -11,9 +11,10 @@ from typing import Any
 
 from slipway.access.leases import Account
 from slipway.domain.access import ApiKey
-from slipway.domain.errors import RequestInvalid, RequestTooLarge
+from slipway.domain.errors import BodiesTooMany, RequestInvalid, RequestTooLarge
 from slipway.domain.ids import SpanId, SubjectId, TraceId
 from slipway.gateway.account import limit_lines, limits_left
+from slipway.gateway.bodies import bodies
 from slipway.gateway.canaries import Arm
 from slipway.gateway.metrics import Line
 from slipway.gateway.snapshot import Snapshot
@@ -81,6 +82,8 @@ class Call:
     parent: SpanId | None = None
     session = ""
     subject: SubjectId | None = None
+    _held = 0
+    """Bytes of its body that are counted."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, snapshot: Snapshot) -> None:
         self.scope = scope
@@ -154,11 +157,12 @@ class Call:
     # In ----------------------------------------------------------------------------------------------------------
 
     async def body(self) -> bytes:
-        """The whole body. Raises `RequestTooLarge`, `ClientLeft`."""
+        """The whole body. Raises `RequestTooLarge`, `BodiesTooMany`, `ClientLeft`."""
         limit = int(self.snapshot.workspace.settings.server.max_body_mb * 1_000_000)
         declared = self.headers.get(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
-            await self._drain(limit)
+            await self._drain()
+            raise RequestTooLarge(limit / 1_000_000)
         message = await self._receive()
         if message["type"] != "http.request":
             raise ClientLeft
@@ -170,6 +174,7 @@ class Call:
 
     async def _rest_of_body(self, begin: bytes, limit: int) -> bytes:
         pieces, size, more = [begin], len(begin), True
+        most = int(self.snapshot.workspace.settings.server.bodies_mb * 1_000_000)
         while more:
             message = await self._receive()
             if message["type"] != "http.request":
@@ -177,14 +182,23 @@ class Call:
             piece = message.get("body", b"")
             size += len(piece)
             if size > limit:
-                await self._drain(limit)
+                await self._drain()
+                raise RequestTooLarge(limit / 1_000_000)
+            try:
+                bodies.take(len(piece), own=self._held, most=most)
+            except BodiesTooMany:
+                pieces.clear()
+                self._give_back()
+                await self._drain()
+                raise
+            self._held += len(piece)
             pieces.append(piece)
             more = message.get("more_body", False)
         return b"".join(pieces)
 
-    async def _drain(self, limit: int) -> None:
-        """Raises `RequestTooLarge`, after reading on for a while: most clients listen only when they have sent all.
-        A client that asked first, by `Expect: 100-continue`, is told at once."""
+    async def _drain(self) -> None:
+        """Reads on for a while what nobody keeps: most clients listen only when they have sent all. A client that asked
+        first, by `Expect: 100-continue`, is told at once."""
         if b"expect" not in self.headers:
             dropped = 0
             try:
@@ -198,7 +212,10 @@ class Call:
                             break
             except TimeoutError:
                 pass
-        raise RequestTooLarge(limit / 1_000_000)
+
+    def _give_back(self) -> None:
+        bodies.give_back(self._held)
+        self._held = 0
 
     async def wait_until_left(self) -> None:
         """Returns when the client is gone or has its whole answer. Only after the body was read."""
@@ -210,6 +227,8 @@ class Call:
     def let_go(self) -> None:
         """Nothing more goes out: what stood between this call and the server knows the call, and would keep both."""
         self._send = _to_nobody
+        if self._held:
+            self._give_back()
 
     def send_through(self, outlet: Callable[[Send], Send]) -> None:
         """Puts something between this call and the server, which sees and may change all that goes out."""

@@ -22,6 +22,7 @@ from slipway.wire.known_head import Headers, KnownHead
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
+    from slipway.gateway.crowd import Crowd
     from slipway.gateway.express import Express, Passing
 
 HEADERS_WITHIN_S = 15.0
@@ -34,6 +35,8 @@ BODY_BYTES_A_SECOND = 4096
 """Slower than any line that people still use: 32 kbit/s."""
 HEADERS_LIMIT = 64 * 1024
 HEADERS_TOO_LARGE = f"The headers are larger than {HEADERS_LIMIT // 1024} KB."
+TURNED_AWAY = "This server has as many connections at work as it can hold. Ask again soon."
+TURNED_AWAY_WITHIN_S = 5.0
 UNREAD_WITHIN_S = 60.0
 """How long a client may read nothing of an answer that waits for it."""
 UNHEARD_LIMIT = 16 * 1024 * 1024
@@ -57,6 +60,8 @@ class Door(HttpToolsProtocol):
 
     waited_for = 0
     """Long bodies that doors wait for just now."""
+    crowd: Crowd | None = None
+    """All doors of a worker, where their number is bounded."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -80,6 +85,7 @@ class Door(HttpToolsProtocol):
         self._refusal = b""
         self._unread_clock: TimerHandle | None = None
         self._read_on = False
+        self._turned_away = False
 
     # The clock -----------------------------------------------------------------------------------------------------
 
@@ -130,6 +136,18 @@ class Door(HttpToolsProtocol):
         super().connection_made(transport)
         self._express_scope = self._scope(EXPRESS_PATH, b"", b"POST", "1.1")
         self._expect("nothing", self.timeout_keep_alive)
+        if self.crowd is not None and not self.crowd.has_room(cast(Any, self.connections), self):
+            # It is told so once it asks: before, it would not read an answer.
+            self._turned_away = True
+            self._expect("nothing", TURNED_AWAY_WITHIN_S)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a request came and nobody waits for an answer."""
+        return self._reading == "nothing" and not self._answering
+
+    def leave(self) -> None:
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._clock is not None:
@@ -185,6 +203,9 @@ class Door(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         before = self._reading
         if before == "nothing":
+            if self._turned_away:
+                self._refuse(503, TURNED_AWAY, "overloaded", kind="server_error", more=b"retry-after: 1\r\n")
+                return
             known = self._known.read(data)
             if known is not None and len(known[1]) <= HIGH_WATER_LIMIT:
                 self._begin_known(*known)
@@ -266,13 +287,16 @@ class Door(HttpToolsProtocol):
         if self._idle_bytes > (UNHEARD_LIMIT if self.cycle.response_complete else HEADERS_LIMIT):
             self._refuse(400, HEADERS_TOO_LARGE, "headers_too_large")
 
-    def _refuse(self, status: int, message: str, code: str) -> None:
+    def _refuse(
+        self, status: int, message: str, code: str, *, kind: str = "invalid_request_error", more: bytes = b""
+    ) -> None:
         """Answers what cannot become a request, and closes: where the next one would begin is anybody's guess."""
         if self.transport.is_closing():
             return
-        body = write_error(message, kind="invalid_request_error", code=code)
-        answer = b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
+        body = write_error(message, kind=kind, code=code)
+        answer = b"%bcontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
             STATUS_LINES[status],
+            more,
             len(body),
             body,
         )
