@@ -48,7 +48,8 @@ def request_bytes(
         "".join(chance.choices(ascii_lowercase, k=8)) if place % 4 == 3 else word for place, word in enumerate(words)
     ]
     text = " ".join(words)[:characters]
-    fields = {"model": model, "messages": [{"role": "user", "content": text}]}
+    asked = {"input": text} if parts.path.endswith("/responses") else {"messages": [{"role": "user", "content": text}]}
+    fields = {"model": model, **asked}
     body = json.dumps(fields | ({"stream": True} if stream else {}) | ({"user": person} if person else {})).encode()
     if not any(line.startswith("authorization:") for line in headers):
         headers = ["authorization: Bearer none", *headers]

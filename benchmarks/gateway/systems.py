@@ -67,6 +67,10 @@ after = []
 [engines.mock]
 kind = "openai"
 base_url = "http://127.0.0.1:{upstream}/v1"
+[engines.both]
+kind = "openai"
+base_url = "http://127.0.0.1:{upstream}/v1"
+responses = true
 [server]
 require_keys = true
 [prices.mock]
@@ -207,8 +211,9 @@ def settle(pids: list[int]) -> None:
 
 def prepare(folder: Path, upstream: int, more: str = "") -> str:
     """An application with the channels `bench-MODEL`: plain releases of the upstream's models, without rails, and
-    `bench-railed`, the model `ok` behind three rails that each see the whole prompt. Returns the text of its API key,
-    which is limited in everything that is counted at once, and far from its limits. `more` ends its settings."""
+    `bench-railed`, the model `ok` behind three rails that each see the whole prompt, and `bench-both`, the same on an
+    engine that is asked at /responses too. Returns the text of its API key, which is limited in everything that is
+    counted at once, and far from its limits. `more` ends its settings."""
     (folder / "documents").mkdir(parents=True)
     (folder / "prompts").mkdir()
     (folder / "slipway.toml").write_text(SETTINGS.format(upstream=upstream) + more)
@@ -224,6 +229,8 @@ def prepare(folder: Path, upstream: int, more: str = "") -> str:
     with open_workspace(folder) as workspace:
         for model in MODELS:
             promote(workspace, cut_plain_release(workspace, engine="mock", model=model), f"bench-{model}", force=True)
+        both = cut_plain_release(workspace, engine="both", model="ok")
+        promote(workspace, both, "bench-both", force=True)
         rails = read_rails([{"rail": name, "action": "flag"} for name in RAILS], place="the benchmark")
         railed = save_release(
             workspace,

@@ -249,16 +249,16 @@ def most_usage(
         return asked, 0, asked
     longest = None
     if "max_tokens" in fields or "max_completion_tokens" in fields:
-        longest = _number(fields, "max_completion_tokens", MOST_TOKENS) or _number(fields, "max_tokens", MOST_TOKENS)
+        longest = count_in(fields, "max_completion_tokens", MOST_TOKENS) or count_in(fields, "max_tokens", MOST_TOKENS)
     release = target.release
     if release is not None and (longest is None or not target.plain):
         longest = release.decoding.max_tokens
-    answers = (_number(fields, "n", MOST_ANSWERS) or 1) if "n" in fields else 1
+    answers = (count_in(fields, "n", MOST_ANSWERS) or 1) if "n" in fields else 1
     most = (longest or USUAL_ANSWER_TOKENS) * answers * times
     return asked, most, asked + most if longest else asked
 
 
-def _number(fields: Mapping[str, msgspec.Raw], name: str, most: int) -> int | None:
+def count_in(fields: Mapping[str, msgspec.Raw], name: str, most: int) -> int | None:
     """A count from 1 on, `most` where it is more. What is none counts as not said, and the engine says what is wrong
     with it: below nothing it would make room where others are counted."""
     given = fields.get(name)

@@ -28,6 +28,7 @@ from slipway.domain.errors import (
     StoreError,
 )
 from slipway.gateway.admission import Admission, limit_headers
+from slipway.gateway.bound_ids import BoundIds
 from slipway.gateway.breakers import Breakers
 from slipway.gateway.cache import AnswerCache
 from slipway.gateway.call import Call, ClientLeft, Receive, Scope, Send
@@ -45,11 +46,12 @@ from slipway.gateway.models import list_models, show_model
 from slipway.gateway.operating import OPERATED, operate
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
 from slipway.gateway.otlp_grpc import GrpcDoor
-from slipway.gateway.responses import count_input_tokens, respond
+from slipway.gateway.responses import compact, count_input_tokens, respond
 from slipway.gateway.services import Services
 from slipway.gateway.shadows import Shadows
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
 from slipway.gateway.steering import Steering
+from slipway.gateway.stored_responses import BELOW, methods_of, take_stored
 from slipway.gateway.translation import MessagesDialect, answer_in
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
@@ -69,6 +71,7 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/messages/count_tokens": ("POST", "chat", count_message_tokens),
     "/v1/responses": ("POST", "chat", respond),
     "/v1/responses/input_tokens": ("POST", "chat", count_input_tokens),
+    "/v1/responses/compact": ("POST", "chat", compact),
     "/v1/embeddings": ("POST", "chat", embed),
     **dict.fromkeys(OPERATED, ("POST", "chat", operate)),
     "/v1/models": ("GET", "chat", list_models),
@@ -80,7 +83,9 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
 }
 MESSAGES = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 """Paths of Anthropic's API: what is answered there has its shape, errors too."""
-RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", *OPERATED})
+RECORDED = frozenset(
+    {"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/responses/compact", "/v1/embeddings", *OPERATED}
+)
 NOT_ANSWERED = ("cancelled", "blocked", "content_filter", OverLimit.code, ModelNotAllowed.code)
 """Outcomes that say nothing about a release: whose limit is used up, say, was never answered by it."""
 LOOK_EVERY_S = 0.25
@@ -139,6 +144,7 @@ class Gateway:
             cache=AnswerCache(workspace.store, now=workspace.now),
             breakers=Breakers(),
             shadows=Shadows(counts, most=0),
+            ids=BoundIds(workspace.store.keys.secret_for("ids of responses")),
         )
         canaries = Canaries(workspace.state / "workers", worker=worker)
         self._snapshot = load_snapshot(workspace, canaries=canaries)
@@ -445,6 +451,9 @@ def _find_handler(call: Call) -> tuple[str, KeyScope, Handler]:
         return found
     if call.path.startswith("/v1/models/"):
         return "GET", "chat", show_model
+    if call.path.startswith(BELOW) and (methods := methods_of(call.path)):
+        method = call.scope["method"]
+        return method if method in methods else methods[0], "chat", take_stored
     return call.scope["method"], "chat", _unknown_path
 
 
@@ -470,6 +479,8 @@ def _endpoint(path: str) -> str:
     """The path as a label: one that nobody knows must not make a line of its own."""
     if path in HANDLERS:
         return path
+    if path.startswith(BELOW):
+        return "/v1/responses"
     return "/v1/models" if path.startswith("/v1/models/") else "other"
 
 

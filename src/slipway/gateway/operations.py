@@ -11,6 +11,9 @@ from slipway.domain.guardrail import TextSource
 from slipway.domain.trace import SpanKind
 
 CHAT = "chat/completions"
+RESPONSES = "responses"
+OF_THEIR_OWN = frozenset({CHAT, "messages", RESPONSES, "embeddings"})
+"""Calls that have a module of their own."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 UNSET = (None, False)
 
@@ -51,6 +54,7 @@ OPERATIONS: Mapping[str, Operation] = {
     for operation in (
         Operation(path=CHAT, name="chat", kind="chat", estimated=True),
         Operation(path="messages", name="chat", kind="chat", estimated=True),
+        Operation(path=RESPONSES, name="chat", kind="chat", estimated=True),
         Operation(path="embeddings", kind="embeddings", asked={"input": "user"}, estimated=True),
         Operation(
             path="completions",
