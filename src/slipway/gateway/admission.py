@@ -177,11 +177,11 @@ class Admission:
         """Keeps out what a browser was lured into sending: where nobody needs a key, being on this machine is one.
 
         A page of another site names itself as Origin; a site whose name was rebound to 127.0.0.1 arrives with its own
-        Host. Raises `ForeignSite`.
+        Host. Pages that [server] allow_origins names may call. Raises `ForeignSite`.
         """
         host = call.headers.get(b"host", b"")
         origin = call.headers.get(b"origin")
-        if origin is not None and origin.rpartition(b"//")[2] != host:
+        if origin is not None and not call.for_page and origin.rpartition(b"//")[2] != host:
             raise ForeignSite(origin.decode("latin-1"))
         if host in self._known_hosts:
             return

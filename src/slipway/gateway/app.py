@@ -34,6 +34,7 @@ from slipway.gateway.messages import count_message_tokens, take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
 from slipway.gateway.operating import OPERATED, operate
+from slipway.gateway.origins import meet_page
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
 from slipway.gateway.otlp_grpc import GrpcDoor
 from slipway.gateway.responses import count_input_tokens, respond
@@ -300,6 +301,8 @@ class Gateway:
             self._watcher.look_soon()
 
     async def _handle(self, call: Call, rest: Rest | None) -> None:
+        if b"origin" in call.headers and await meet_page(call):
+            return
         if call.path in MESSAGES:
             answer_in(call, MessagesDialect(call))
         try:

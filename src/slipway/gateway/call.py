@@ -71,6 +71,8 @@ class Call:
     model = ""
     channel = ""
     release = ""
+    for_page: tuple[tuple[bytes, bytes], ...] = ()
+    """Headers for the web page of another site that calls, where it may."""
     line: Line | None = None
     arm: Arm | None = None
     """Set where the channel watches a canary: whose outcome this call is."""
@@ -242,6 +244,7 @@ class Call:
             headers += limits_left(self.account)
         if self.fallback:
             headers.append((b"x-slipway-fallback", self.fallback.encode("ascii", "backslashreplace")))
+        headers += self.for_page
         headers += more
         return headers
 
