@@ -271,7 +271,7 @@ def limit_headers(error: OverLimit) -> list[tuple[bytes, bytes]]:
 
 
 def _bearer(call: Call) -> str:
-    """The key as clients of OpenAI send it, or as those of Anthropic do."""
+    """The key as clients of OpenAI send it, or as those of Anthropic and of Azure do."""
     given = call.headers.get(b"authorization")
     if given is not None and given[:7].lower() == b"bearer ":
         return given[7:].strip().decode("utf-8", "replace")
@@ -281,7 +281,7 @@ def _bearer(call: Call) -> str:
             return base64.b64decode(given[6:], validate=True).partition(b":")[2].decode("utf-8", "replace")
         except ValueError:
             return ""
-    return call.headers.get(b"x-api-key", b"").strip().decode("utf-8", "replace")
+    return (call.headers.get(b"x-api-key") or call.headers.get(b"api-key", b"")).strip().decode("utf-8", "replace")
 
 
 def _name(host: bytes) -> str:

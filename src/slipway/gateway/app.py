@@ -20,6 +20,8 @@ from slipway.access.limits import RateLimiter
 from slipway.domain.access import Scope as KeyScope
 from slipway.domain.errors import EngineResting, OverLimit, RequestTooLarge, SlipwayError, StoreError
 from slipway.gateway.admission import Admission, limit_headers
+from slipway.gateway.azure import ROOT as AZURE
+from slipway.gateway.azure import read_path
 from slipway.gateway.breakers import Breakers
 from slipway.gateway.cache import AnswerCache
 from slipway.gateway.call import Call, ClientLeft, Receive, Scope, Send
@@ -73,6 +75,8 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
 }
 MESSAGES = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 """Paths of Anthropic's API: what is answered there has its shape, errors too."""
+DEPLOYED = frozenset(path for path, (method, scope, _) in HANDLERS.items() if (method, scope) == ("POST", "chat"))
+"""Paths that can be called of one model, as Azure has it."""
 RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", *OPERATED})
 NO_FAILURES = ("", "blocked", "abstained", "content_filter", OverLimit.code)
 """Outcomes that a release is not to blame for: whose limit is used up was never answered by it."""
@@ -153,6 +157,9 @@ class Gateway:
             path: str = scope["path"]
             if path.startswith("/v1/") or path == LANGFUSE:
                 await self._serve(Call(scope, receive, send, self._snapshot))
+                return
+            if path.startswith(AZURE):
+                await self._serve(_azure_call(Call(scope, receive, send, self._snapshot)))
                 return
             probe = PROBES.get(path)
             if probe is not None:
@@ -416,6 +423,11 @@ def _find_handler(call: Call) -> tuple[str, KeyScope, Handler]:
     if call.path.startswith("/v1/models/"):
         return "GET", "chat", show_model
     return call.scope["method"], "chat", _unknown_path
+
+
+def _azure_call(call: Call) -> Call:
+    call.path, call.deployment = read_path(call.path, DEPLOYED)
+    return call
 
 
 async def _unknown_path(call: Call, services: Services) -> None:

@@ -43,6 +43,7 @@ WAITED_FOR_LIMIT = 256 * 1024
 MOST_WAITED_FOR = 32
 """Of such bodies that are longer than what every connection may hold; of more at once, each is read as it is wanted."""
 FOREVER = float("inf")
+CALLED = (b"/v1/", b"/openai/")
 EXPRESS_PATH = b"/v1/chat/completions"
 OFFERS = (b"connection", b"upgrade", b"http2-settings")
 VERSIONS = ("1.1", "1.0")
@@ -55,7 +56,7 @@ STATUS_LINES = {
 
 
 class Door(HttpToolsProtocol):
-    """One client connection. Requests for /v1 take the short way, all others uvicorn's."""
+    """One client connection. Requests for what `CALLED` names take the short way, all others uvicorn's."""
 
     waited_for = 0
     """Long bodies that doors wait for just now."""
@@ -323,7 +324,7 @@ class Door(HttpToolsProtocol):
             app = _refuse_version
         elif self._too_many_headers():
             app = _refuse_large_headers
-        elif not path.startswith(b"/v1/") or b"%" in path or method == b"HEAD" or parser.should_upgrade():
+        elif not path.startswith(CALLED) or b"%" in path or method == b"HEAD" or parser.should_upgrade():
             self._go_the_long_way()
             return
         scope = self._scope(path, query, method, version) | {"headers": self.headers}
