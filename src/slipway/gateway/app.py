@@ -75,6 +75,8 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
 }
 MESSAGES = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 """Paths of Anthropic's API: what is answered there has its shape, errors too."""
+ELSEWHERE = {"/v2/rerank": "/v1/rerank", "/rerank": "/v1/rerank"}
+"""Paths outside of /v1 that Cohere and others have for the same."""
 DEPLOYED = frozenset(path for path, (method, scope, _) in HANDLERS.items() if (method, scope) == ("POST", "chat"))
 """Paths that can be called of one model, as Azure has it."""
 RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", *OPERATED})
@@ -158,8 +160,8 @@ class Gateway:
             if path.startswith("/v1/") or path == LANGFUSE:
                 await self._serve(Call(scope, receive, send, self._snapshot))
                 return
-            if path.startswith(AZURE):
-                await self._serve(_azure_call(Call(scope, receive, send, self._snapshot)))
+            if path.startswith(AZURE) or path in ELSEWHERE:
+                await self._serve(_as_v1(Call(scope, receive, send, self._snapshot)))
                 return
             probe = PROBES.get(path)
             if probe is not None:
@@ -425,8 +427,10 @@ def _find_handler(call: Call) -> tuple[str, KeyScope, Handler]:
     return call.scope["method"], "chat", _unknown_path
 
 
-def _azure_call(call: Call) -> Call:
-    call.path, call.deployment = read_path(call.path, DEPLOYED)
+def _as_v1(call: Call) -> Call:
+    """A call of a path that other APIs have for one of /v1."""
+    there = ELSEWHERE.get(call.path)
+    call.path, call.deployment = (there, "") if there else read_path(call.path, DEPLOYED)
     return call
 
 

@@ -28,7 +28,7 @@ from slipway.gateway.guarding import (
 )
 from slipway.gateway.hearing import Heard, Hearing, hear
 from slipway.gateway.ledger import NO_USAGE
-from slipway.gateway.operations import CHAT, OPERATIONS
+from slipway.gateway.operations import CHAT, CHATS, OPERATIONS
 from slipway.gateway.services import Services
 from slipway.gateway.targets import NO_RAILS, Target
 from slipway.gateway.upstream_calls import EVENTS, Asking, Attempt, Begun, Passed, told_error
@@ -318,7 +318,7 @@ class Passage:
         """A whole answer as the client may see it. Raises `Blocked`, `EngineGarbled`."""
         rails = self._target.guardrails
         try:
-            if self._path == CHAT:
+            if self._path in CHATS:
                 body, changed, verdicts = check_said(body, rails)
                 self._said = changed or self._said
             else:

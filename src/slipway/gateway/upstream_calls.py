@@ -43,7 +43,7 @@ SAID = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data:(?! ?\[DONE\])")
 SILENCE = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 """Comments and empty lines before the first event of a stream."""
 LONGEST_SILENCE_S = 60.0
-OF_CHATS = frozenset({"chat/completions", "messages", "completions"})
+OF_CHATS = frozenset({"chat/completions", "messages", "completions", "fim/completions"})
 LONGEST_FIRST = 64 * 1024
 """Of the first event of a stream that is waited for to its end."""
 LARGEST_ANSWER = 256 * 1024 * 1024
