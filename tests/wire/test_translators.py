@@ -134,6 +134,19 @@ REFUSED = [
         "messages",
         id="sound",
     ),
+    *(
+        pytest.param(
+            name, {"messages": [{"role": "user", "content": [{"type": "file", "file": file}]}]}, "messages", id=id
+        )
+        for name, file, id in (
+            ("bedrock", {"file_url": "https://a.eu/b.pdf"}, "a document that would have to be fetched"),
+            ("bedrock", {"file_data": "data:application/zip;base64,UEs="}, "a document that is none"),
+            ("anthropic", {"file_data": "data:text/plain;base64,/w=="}, "a text file that is no text"),
+            ("anthropic", {"file_id": "file-1"}, "a file that OpenAI keeps"),
+            ("gemini", {"file_id": "file-1"}, "a file that OpenAI keeps, for Gemini"),
+            ("gemini", {"file_data": "JVBERi0="}, "a file that does not say what it is"),
+        )
+    ),
     pytest.param("anthropic", {"messages": "hello"}, "messages", id="messages that are none"),
     *(
         pytest.param(name, {field: 7}, field, id=f"a number as {field} for {name}")

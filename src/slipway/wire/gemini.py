@@ -21,6 +21,7 @@ from slipway.wire.chat import (
     joined_turns,
     last_event,
     longest_answer,
+    media_type_at,
     messages_of,
     parts_of,
     read_file,
@@ -123,13 +124,18 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
         case "image_url":
             found = split_data_url(part)
             if isinstance(found, str):
-                return {"fileData": {"fileUri": found}}
+                return _file_at(found)
             return {"inlineData": {"mimeType": found[0], "data": found[1]}}
         case "file":
-            _, kind, data = read_file(part)
-            return {"inlineData": {"mimeType": kind, "data": data}}
+            file = read_file(part)
+            return _file_at(file.url) if file.url else {"inlineData": {"mimeType": file.media_type, "data": file.data}}
         case _:
             raise unknown_part(part, API)
+
+
+def _file_at(url: str) -> dict[str, Any]:
+    kind = media_type_at(url)
+    return {"fileData": {**({"mimeType": kind} if kind else {}), "fileUri": url}}
 
 
 def _function(function: Mapping[str, Any]) -> dict[str, Any]:
