@@ -9,7 +9,7 @@ same run, each pinned to the first core, upstream and load driver to the second 
 - 100 requests a second: at most 0.7 ms (p50) and 2 ms (p99) more than the upstream alone
 - a prompt of 200 KB, 300 a second: at most 1.5 ms CPU; requests beside it: at most 5 ms (p99) later than without
 - three rails (personal data, secrets, length) on a prompt of 600 bytes: at most 0.15 ms CPU more
-- two workers: at least 1.5 times the requests of one (see workers.py)
+- two workers: at least 1.5 times the requests of one, plain and as streams (see workers.py)
 - memory of a worker: at most 120 MB
 
 `python benchmarks/gateway/full.py [--seconds 3] [--portkey FOLDER]`. In FOLDER npm installed `@portkey-ai/gateway`
@@ -40,7 +40,7 @@ from systems import (  # noqa: E402
     start_slipway,
     upstream_and_folder,
 )
-from workers import workers_figure  # noqa: E402
+from workers import workers_figures  # noqa: E402
 
 SERVER = Path("node_modules/@portkey-ai/gateway/build/start-server.js")
 LONG = 200_000
@@ -69,7 +69,7 @@ def main() -> int:
         figures += _paced(ours, rivals, options.seconds)
         figures += _rails(ours, options.seconds)
         figures += _long_prompts(ours, options.seconds)
-    figures.append(workers_figure(options.seconds))
+    figures += workers_figures(options.seconds)
     return print_table("Gateway: CPU of the whole process tree, traces with bodies and their ingest included", figures)
 
 

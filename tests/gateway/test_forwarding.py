@@ -1,6 +1,7 @@
 """The fast lane: byte for byte there and back, and every fault of an upstream told honestly."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -160,6 +161,21 @@ def test_when_all_is_down_few_requests_are_repeated(folder, upstream, tools):
         for _ in range(60):
             client.post(f"{served.url}/v1/chat/completions", json={"model": "fast/reset", "messages": []})
     assert 60 < upstream.state.asked["reset"] <= 60 * 1.5
+
+
+def test_an_engine_that_resets_kept_connections_is_asked_again_over_a_new_one(folder, upstream, tools):
+    toml = folder / "slipway.toml"
+    toml.write_text(toml.read_text() + "\n[routing]\nbreaker_failures = 0\nretry_share = 1.0\n")
+    with open_workspace(folder) as workspace, tools.serving(workspace) as served, ThreadPoolExecutor(4) as threads:
+
+        def ask(model):
+            return httpx.post(
+                f"{served.url}/v1/chat/completions", json={"model": f"fast/{model}", "messages": []}, timeout=30
+            ).status_code
+
+        assert list(threads.map(ask, ["slow-0.5"] * 4)) == [200] * 4  # four connections are kept
+        assert ask("reset") == 502
+    assert upstream.state.asked["reset"] == 3
 
 
 def test_usage_that_the_engine_does_not_count_is_estimated_and_marked(served):

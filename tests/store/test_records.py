@@ -4,10 +4,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
 from slipway.config.secrets import Secret
+from slipway.domain.access import ApiKey
 from slipway.domain.dataset import Case, Dataset
 from slipway.domain.decoding import Decoding
 from slipway.domain.errors import ContentDamaged, ContentErased, NotFound
@@ -24,6 +26,10 @@ from slipway.store.store import Store, open_store
 
 MASTER = Secret("0f" * 32)
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def a_key(name: str) -> ApiKey:
+    return ApiKey(id=name, name=name, hash=hash_text(name), prefix="sk-slip", scopes=("chat",), created_at=NOON)
 
 
 def a_prompt(version: int = 1, **fields: Any) -> Prompt:
@@ -172,9 +178,9 @@ def test_records_are_found_by_their_fields(store: Store, where: dict[str, str], 
     assert [finding.id for finding in store.records.list(Finding, where=where)] == ids
 
 
-def test_a_fingerprint_tells_whether_anything_was_written(store: Store) -> None:
-    def look() -> object:
-        return store.records.fingerprint(Channel, Prompt, counted=Dataset)
+def test_writes_are_counted_for_those_who_keep_records_in_memory(store: Store) -> None:
+    def look() -> tuple[int, ...]:
+        return store.records.writes(Channel, ApiKey)
 
     seen = [look()]
     assert look() == seen[0]
@@ -182,9 +188,9 @@ def test_a_fingerprint_tells_whether_anything_was_written(store: Store) -> None:
     for change in (
         lambda: store.records.save(channel),
         lambda: store.records.save(channel),  # who writes the same again has written
-        lambda: store.records.save(a_prompt(), state="draft"),
-        lambda: store.records.save(a_prompt(), state="approved"),
-        lambda: store.records.save(a_dataset()),
+        lambda: store.records.set_state(Channel, "production", "kept"),
+        lambda: store.plain_records.rewrite("channel", "production", msgspec.to_builtins(channel)),
+        lambda: store.records.save(a_key("shop")),
         lambda: store.records.delete(Channel, "production"),
     ):
         change()
@@ -194,6 +200,22 @@ def test_a_fingerprint_tells_whether_anything_was_written(store: Store) -> None:
     store.of("another").records.save(channel)
     store.records.save(Feedback(id="f", trace=TraceId("1" * 32), name="thumbs", score=1.0, created_at=NOON))
     assert look() == seen[-1]
+    with pytest.raises(ValueError, match="record_writes"):
+        store.records.writes(Feedback)
+
+
+def test_records_that_were_not_written_since_are_not_opened_again(store: Store) -> None:
+    with store.transaction():
+        for number in range(1200):
+            store.records.save(a_key(f"key-{number}"))
+    first = store.records.read_again(ApiKey, {})
+    assert {read.noun for read in first.values()} == set(store.records.list(ApiKey))
+    store.records.save(replace(a_key("key-7"), revoked_at=NOON))
+    store.records.save(a_key("one-more"))
+    store.records.delete(ApiKey, "key-9")
+    second = store.records.read_again(ApiKey, first)
+    assert {read.noun for read in second.values()} == set(store.records.list(ApiKey))
+    assert sum(second.get(id) is read for id, read in first.items()) == 1198
 
 
 def test_what_every_request_needs_is_not_read_again_within_a_second(

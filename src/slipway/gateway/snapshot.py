@@ -18,6 +18,7 @@ from slipway.domain.routing import FailureKind
 from slipway.gateway.canaries import Canaries, CanaryWatch
 from slipway.gateway.steering import Steering
 from slipway.gateway.targets import Target, make_raw_target, make_target
+from slipway.store.records import Read
 from slipway.workspace import Workspace
 
 log = logging.getLogger("slipway.gateway")
@@ -42,8 +43,9 @@ class Snapshot:
     """Canaries under watch, by channel."""
     shadowed: frozenset[str] = frozenset()
     """Channels whose requests are copied to a shadow."""
-    seen: object = field(default=None, compare=False, repr=False)
-    """What the store held, as `Records.fingerprint` gives it."""
+    writes: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    """How often channels, keys and releases had been written, as `Records.writes` gives it."""
+    _read_keys: Mapping[str, Read[ApiKey]] = field(default_factory=dict, compare=False, repr=False)
     _stand_ins: dict[tuple[str, str], Target | None] = field(default_factory=dict, compare=False, repr=False)
     _raw: dict[str, Target] = field(default_factory=dict, compare=False, repr=False)
 
@@ -148,11 +150,11 @@ def load_snapshot(
     records = workspace.store.records
     day = datetime.now(UTC).date()
     # Looked at before it is read: what changes in between is read once more.
-    seen = records.fingerprint(Channel, ApiKey, counted=Release)
+    writes = records.writes(Channel, ApiKey, Release)
     same = before is not None and before.workspace is workspace
     # What was found on an earlier day has the prices of that day.
     kept = before if before is not None and same and before.day == day else None
-    if kept is not None and kept.seen == seen:
+    if kept is not None and kept.writes == writes:
         watches = canaries.watch(kept.channels.values()) if canaries is not None else {}
         return kept if watches == kept.watches else replace(kept, watches=watches)
     channels = {channel.name: channel for channel in records.list(Channel)}
@@ -165,16 +167,22 @@ def load_snapshot(
                 targets[release.id] = make_target(workspace, release)
     if before is not None and targets.keys() == known.keys():
         targets = dict(before.targets)
+    read_keys, keys = (before._read_keys, before.keys) if before is not None and same else ({}, {})
+    if before is None or not same or before.writes[1] != writes[1]:
+        # There may be one for each customer, and most of them as before.
+        read_keys = records.read_again(ApiKey, read_keys)
+        keys = {read.noun.hash: read.noun for read in read_keys.values()}
     snapshot = Snapshot(
         workspace=workspace,
         channels=channels,
         shadowed=frozenset(name for name, channel in channels.items() if channel.shadow is not None),
         targets=targets,
         by_label={target.label: id for id, target in targets.items()},
-        keys={key.hash: key for key in records.list(ApiKey)},
+        keys=keys,
         day=day,
         watches=canaries.watch(channels.values()) if canaries is not None else {},
-        seen=seen,
+        writes=writes,
+        _read_keys=read_keys,
         _stand_ins=kept._stand_ins if kept else {},
         _raw=kept._raw if kept else {},
     )

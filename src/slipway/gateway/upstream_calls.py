@@ -84,6 +84,7 @@ class Asking:
     """One request on its way to whoever answers it: `target` is asked now, failed calls are added to `attempts`."""
 
     __slots__ = (
+        "_again",
         "_any_type",
         "_anyway",
         "_begun",
@@ -139,6 +140,8 @@ class Asking:
         self._begun = begun
         self._anyway = False
         """Whether who is left alone is asked all the same, where it still answers."""
+        self._again = False
+        """Whether everybody was asked already: over a new connection then, since a kept one may be tried twice."""
 
     async def ask(self) -> Passed:
         """The answer of the first one that gives one. An answer with a status below 500 (but not 429) is final.
@@ -173,6 +176,7 @@ class Asking:
                 finally:
                     failure = None  # else its traceback leads back to it, and all of it waits for the collector
             self._counts.retries += 1
+            self._again = True
             await asyncio.sleep(wait)
 
     async def _ask_all(self, first: Target) -> tuple[EngineError | None, Passed | None]:
@@ -288,7 +292,12 @@ class Asking:
             response = await target.translator.send_chat(self._http, body, extra=self._extra, max_bytes=most)
         else:
             response = await self._http.send_prepared(
-                endpoint, extra=self._extra, body=body, deadlines=target.deadlines, max_bytes=most, fresh=stale
+                endpoint,
+                extra=self._extra,
+                body=body,
+                deadlines=target.deadlines,
+                max_bytes=most,
+                fresh=stale or self._again,
             )
         return await self._read(target, response)
 

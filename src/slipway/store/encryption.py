@@ -19,6 +19,8 @@ from slipway.store.schema import data_key, project, setting
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
+SEAL_BYTES = 1 + 8 + NONCE_BYTES
+"""Before the content of a sealed body: version, number of the key, nonce."""
 KEYS_IN_MEMORY = 4096
 EPOCH = "key_epoch"
 CHECK = b"slipway master key check"
@@ -109,7 +111,7 @@ class Keys:
         if cipher is None:
             raise ContentErased(kind, id)
         try:
-            return cipher.decrypt(sealed[9:21], sealed[21:], self._bound(kind, id))
+            return cipher.decrypt(sealed[9:SEAL_BYTES], sealed[SEAL_BYTES:], self._bound(kind, id))
         except InvalidTag:
             raise ContentDamaged(kind, id) from None
 

@@ -10,6 +10,7 @@ from sqlalchemy import delete, select, update
 from slipway.domain.errors import ContentErased
 from slipway.store.databases.base import Database
 from slipway.store.encryption import Keys
+from slipway.store.record_writes import count_writes
 from slipway.store.schema import erased, record, record_link, record_part
 
 
@@ -72,6 +73,7 @@ class PlainRecords:
             subject = connection.execute(select(record.c.subject).where(*where)).scalar()
             sealed = self.keys.seal(connection, msgspec.json.encode(body), subject=subject, kind=kind, id=id)
             connection.execute(update(record).where(*where).values(body=sealed))
+            count_writes(self.database, connection, self.project, [kind])
 
     def remove(self, subject: str) -> None:
         """Removes every record and member about a person; asking for one raises `ContentErased` from now on."""
@@ -84,6 +86,7 @@ class PlainRecords:
                         delete(table).where(table.c.project == self.project, table.c.kind == kind, table.c.id == id)
                     )
             connection.execute(delete(record).where(*mine))
+            count_writes(self.database, connection, self.project, {kind for kind, _ in gone})
             connection.execute(
                 delete(record_part).where(record_part.c.project == self.project, record_part.c.subject == subject)
             )

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, LargeBinary, Row, delete, func, select, update
 
 from slipway.domain.access import ApiKey
 from slipway.domain.cache import CachedAnswer
@@ -25,13 +25,16 @@ from slipway.domain.review import Review, ReviewItem, SignOff
 from slipway.domain.settings_comparison import SettingsComparison
 from slipway.domain.training import TrainingRun, TrainingSet
 from slipway.store.databases.base import Database
-from slipway.store.encryption import Keys
+from slipway.store.encryption import SEAL_BYTES, Keys
 from slipway.store.lineage import Lineage
+from slipway.store.record_writes import count_writes, writes_of
 from slipway.store.schema import erased, record, record_link, record_part
 
 RECENT_S = 1.0
 """As long as a gateway takes at most to hear of what other processes wrote."""
 MOST_RECENT = 64
+IDS_AT_ONCE = 500
+"""Of records that one statement asks for."""
 Noun = TypeVar("Noun")
 Many = list
 """`list` under a name that the method `Records.list` does not hide."""
@@ -115,6 +118,13 @@ class _Recent(NamedTuple):
     until: float
 
 
+class Read(NamedTuple, Generic[Noun]):
+    """A record that was read, and how its sealed body began then."""
+
+    noun: Noun
+    begin: bytes
+
+
 class Records:
     """The records of one project."""
 
@@ -158,6 +168,7 @@ class Records:
             connection.execute(
                 self.database.upsert(record, ("project", "kind", "id"), keep=() if state else ("state",)).values(row)
             )
+            count_writes(self.database, connection, self.project, [kind.kind])
             for table in (record_part, record_link):
                 connection.execute(delete(table).where(*where(table)))
             connection.execute(delete(erased).where(*where(erased)))
@@ -305,18 +316,39 @@ class Records:
         with self.database.reading() as connection:
             return connection.execute(statement).scalar_one()
 
-    def fingerprint(self, *classes: type[Any], counted: type[Any]) -> object:
-        """Equal to an earlier one where nothing of `classes` was written since, and there are as many of `counted`.
-        Opens none of them, so that who looks every second hardly notices."""
-        kinds = [kind_of(cls).kind for cls in classes]
-        marks = ", ".join("?" * len(kinds))
-        # Sealed anew whenever it is written, a body is never the same twice.
-        bodies = f"select kind, id, state, body from record where project = ? and kind in ({marks}) order by kind, id"
-        number = "select count(*) from record where project = ? and kind = ?"
+    def writes(self, *classes: type[Any]) -> tuple[int, ...]:
+        """How often records of each class were written by anybody, for the kinds that are watched: equal to earlier
+        numbers where nothing was. Opens and looks through no records, so that who asks every second hardly notices."""
         with self.database.reading() as connection:
-            rows = self.database.raw(connection, bodies, (self.project, *kinds))
-            found = [tuple(row) for row in rows]
-            return found, self.database.raw(connection, number, (self.project, kind_of(counted).kind)).scalar_one()
+            return writes_of(connection, self.project, [kind_of(cls).kind for cls in classes])
+
+    def read_again(self, cls: type[Noun], known: Mapping[str, "Read[Noun]"]) -> dict[str, "Read[Noun]"]:
+        """Every record of a class without parts, by id. What stands in `known`, from an earlier call, and was not
+        written since is not opened again. Erased ones are left out."""
+        kind = kind_of(cls).kind
+        mine = (record.c.project == self.project, record.c.kind == kind)
+        # Sealed anew whenever it is written, a body never begins twice in the same way.
+        begin = func.substr(record.c.body, 1, SEAL_BYTES, type_=LargeBinary).label("begin")
+        found: dict[str, Read[Noun]] = {}
+        changed: list[str] = []
+        with self.database.reading() as connection:
+            for id, now in connection.execute(select(record.c.id, begin).where(*mine)):
+                before = known.get(id)
+                if before is not None and before.begin == now:
+                    found[id] = before
+                else:
+                    changed.append(id)
+            for first in range(0, len(changed), IDS_AT_ONCE):
+                ids = changed[first : first + IDS_AT_ONCE]
+                for id, body in connection.execute(
+                    select(record.c.id, record.c.body).where(*mine, record.c.id.in_(ids))
+                ):
+                    try:
+                        raw = self.keys.open(connection, body, kind=kind, id=id)
+                    except ContentErased:
+                        continue
+                    found[id] = Read(msgspec.json.decode(raw, type=cls), bytes(body[:SEAL_BYTES]))
+        return found
 
     def latest(self, cls: type[Noun], name: str) -> Noun | None:
         """The highest version of a name; the newest where the noun has no versions."""
@@ -361,6 +393,7 @@ class Records:
             )
             if done.rowcount == 0:
                 raise NotFound(kind.kind.replace("_", " "), id)
+            count_writes(self.database, connection, self.project, [kind.kind])
 
     def state(self, cls: type[Any], id: str) -> str:
         """Raises `NotFound`."""
@@ -397,6 +430,7 @@ class Records:
         with self.database.transaction() as connection:
             for table in (record, record_part, record_link):
                 connection.execute(delete(table).where(*where(table)))
+            count_writes(self.database, connection, self.project, [kind])
             if tombstone:
                 connection.execute(
                     self.database.insert(erased)
