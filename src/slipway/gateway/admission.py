@@ -22,6 +22,7 @@ from slipway.gateway.snapshot import Snapshot
 from slipway.gateway.targets import Target
 
 FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"x-forwarded-host")
+KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 MOST_HOSTS = 64
 MOST_SEEN = 1024
 BYTES_PER_TOKEN = 4
@@ -271,7 +272,7 @@ def limit_headers(error: OverLimit) -> list[tuple[bytes, bytes]]:
 
 
 def _bearer(call: Call) -> str:
-    """The key as clients of OpenAI send it, or as those of Anthropic and of Azure do."""
+    """The key as clients of OpenAI send it, or as those of Anthropic, Azure and Google do."""
     given = call.headers.get(b"authorization")
     if given is not None and given[:7].lower() == b"bearer ":
         return given[7:].strip().decode("utf-8", "replace")
@@ -281,7 +282,8 @@ def _bearer(call: Call) -> str:
             return base64.b64decode(given[6:], validate=True).partition(b":")[2].decode("utf-8", "replace")
         except ValueError:
             return ""
-    return (call.headers.get(b"x-api-key") or call.headers.get(b"api-key", b"")).strip().decode("utf-8", "replace")
+    named = next((call.headers[name] for name in KEY_HEADERS if name in call.headers), b"")
+    return named.strip().decode("utf-8", "replace")
 
 
 def _name(host: bytes) -> str:

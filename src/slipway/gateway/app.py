@@ -30,6 +30,8 @@ from slipway.gateway.chat import chat
 from slipway.gateway.embeddings import embed
 from slipway.gateway.express import Express, Rest
 from slipway.gateway.feedback import take_feedback
+from slipway.gateway.generating import GENERATED, GENERATING, MODELS, place_of, show_generating
+from slipway.gateway.generating import ROOT as GEMINI
 from slipway.gateway.intake import Intake
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.messages import count_message_tokens, take_messages
@@ -44,7 +46,7 @@ from slipway.gateway.services import Services
 from slipway.gateway.shadows import Shadows
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
 from slipway.gateway.steering import Steering
-from slipway.gateway.translation import MessagesDialect, answer_in
+from slipway.gateway.translation import GeminiDialect, MessagesDialect, answer_in
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
 from slipway.tracing.ingest import backlog
@@ -67,6 +69,7 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/embeddings": ("POST", "chat", embed),
     **dict.fromkeys(OPERATED, ("POST", "chat", operate)),
     "/v1/models": ("GET", "chat", list_models),
+    **{path: (method, "chat", handler) for path, (method, handler) in GENERATING.items()},
     "/v1/feedback": ("POST", "feedback", take_feedback),
     "/v1/traces": ("POST", "traces", take_traces),
     LANGFUSE: ("POST", "traces", take_traces),
@@ -77,9 +80,13 @@ MESSAGES = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 """Paths of Anthropic's API: what is answered there has its shape, errors too."""
 ELSEWHERE = {"/v2/rerank": "/v1/rerank", "/rerank": "/v1/rerank"}
 """Paths outside of /v1 that Cohere and others have for the same."""
-DEPLOYED = frozenset(path for path, (method, scope, _) in HANDLERS.items() if (method, scope) == ("POST", "chat"))
+DEPLOYED = frozenset(
+    path
+    for path, (method, scope, _) in HANDLERS.items()
+    if (method, scope) == ("POST", "chat") and path not in GENERATING
+)
 """Paths that can be called of one model, as Azure has it."""
-RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", *OPERATED})
+RECORDED = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", *OPERATED, *GENERATED})
 NO_FAILURES = ("", "blocked", "abstained", "content_filter", OverLimit.code)
 """Outcomes that a release is not to blame for: whose limit is used up was never answered by it."""
 LOOK_EVERY_S = 0.25
@@ -158,9 +165,11 @@ class Gateway:
         if scope["type"] == "http":
             path: str = scope["path"]
             if path.startswith("/v1/") or path == LANGFUSE:
-                await self._serve(Call(scope, receive, send, self._snapshot))
+                call = Call(scope, receive, send, self._snapshot)
+                # Google's newer clients call /v1/models too.
+                await self._serve(_as_v1(call) if path.startswith("/v1/models") else call)
                 return
-            if path.startswith(AZURE) or path in ELSEWHERE:
+            if path.startswith((AZURE, GEMINI)) or path in ELSEWHERE:
                 await self._serve(_as_v1(Call(scope, receive, send, self._snapshot)))
                 return
             probe = PROBES.get(path)
@@ -314,6 +323,8 @@ class Gateway:
             return
         if call.path in MESSAGES:
             answer_in(call, MessagesDialect(call))
+        elif call.path.startswith(GEMINI):
+            answer_in(call, GeminiDialect(call))
         try:
             if rest is not None:
                 await rest()
@@ -424,11 +435,16 @@ def _find_handler(call: Call) -> tuple[str, KeyScope, Handler]:
         return found
     if call.path.startswith("/v1/models/"):
         return "GET", "chat", show_model
+    if call.path.startswith(f"{MODELS}/") and call.scope["method"] == "GET":
+        return "GET", "chat", show_generating
     return call.scope["method"], "chat", _unknown_path
 
 
 def _as_v1(call: Call) -> Call:
-    """A call of a path that other APIs have for one of /v1."""
+    """A call of a path of other APIs, which may name the model."""
+    if not call.path.startswith(AZURE) and call.path not in ELSEWHERE:
+        call.path, call.deployment = place_of(call)
+        return call
     there = ELSEWHERE.get(call.path)
     call.path, call.deployment = (there, "") if there else read_path(call.path, DEPLOYED)
     return call
@@ -454,6 +470,8 @@ def _endpoint(path: str) -> str:
     """The path as a label: one that nobody knows must not make a line of its own."""
     if path in HANDLERS:
         return path
+    if path.startswith(f"{MODELS}/"):
+        return MODELS
     return "/v1/models" if path.startswith("/v1/models/") else "other"
 
 

@@ -43,7 +43,7 @@ WAITED_FOR_LIMIT = 256 * 1024
 MOST_WAITED_FOR = 32
 """Of such bodies that are longer than what every connection may hold; of more at once, each is read as it is wanted."""
 FOREVER = float("inf")
-CALLED = (b"/v1/", b"/openai/")
+CALLED = (b"/v1/", b"/openai/", b"/v1beta/")
 EXPRESS_PATH = b"/v1/chat/completions"
 OFFERS = (b"connection", b"upgrade", b"http2-settings")
 VERSIONS = ("1.1", "1.0")
