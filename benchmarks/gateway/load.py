@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from itertools import cycle
+from pathlib import Path
 from random import Random
 from string import ascii_lowercase
 from urllib.parse import urlsplit
@@ -172,17 +173,18 @@ class Driver:
 
 async def drive(options: argparse.Namespace) -> dict[str, float]:
     parts = urlsplit(options.url)
+    keys = options.keys.read_text().split() if options.keys else []
     requests = [
         request_bytes(
             options.url,
             options.model,
             stream=options.stream,
             characters=options.characters,
-            headers=options.header,
+            headers=[f"authorization: Bearer {keys[variant]}"] if keys else options.header,
             variant=variant,
             person=f"person-{variant}" if options.people else "",
         )
-        for variant in range(options.people or VARIANTS)
+        for variant in range(len(keys) or options.people or VARIANTS)
     ]
     driver = Driver(parts.hostname or "", parts.port or 80, requests, options.rate, traced=options.traced)
     for _ in range(options.connections):
@@ -227,6 +229,7 @@ if __name__ == "__main__":
         "--rate", type=float, default=0.0, help="requests a second, evenly; as many as possible without"
     )
     parser.add_argument("--people", type=int, default=0, help="so many people ask, each something else")
+    parser.add_argument("--keys", type=Path, help="a file of API keys, of which each asks in turn")
     parser.add_argument("--traced", action="store_true", help="the client traces its own work, ten requests a trace")
     parser.add_argument("--header", action="append", default=[], help="one more header line, as 'name: value'")
     print(json.dumps(uvloop.run(drive(parser.parse_args()))), flush=True)

@@ -156,6 +156,7 @@ def measure(
     core: int = 1,
     people: int = 0,
     traced: bool = False,
+    keys: Path | None = None,
 ) -> dict[str, float]:
     """CPU milliseconds a request: `hot_ms` of the processes that serve, and `cpu_ms` with what the ingester does later.
     The requests of the warm-up are ingested too, so its share is spread over them as well."""
@@ -163,6 +164,7 @@ def measure(
     command += ["--seconds", str(seconds), "--characters", str(characters), "--connections", str(connections)]
     command += ["--rate", str(rate), "--people", str(people)]
     command += [*(["--stream"] if stream else []), *(["--traced"] if traced else [])]
+    command += ["--keys", str(keys)] if keys is not None else []
     for line in system.headers:
         command += ["--header", line]
     with subprocess.Popen(pin(command, core), stdout=subprocess.PIPE, text=True) as load:

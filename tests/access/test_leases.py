@@ -99,19 +99,53 @@ def test_workers_with_blocks_pass_a_limit_exactly(crew, limit):
     assert ask_in_turn(workers, a_key(requests_per_minute=limit)) == limit
 
 
-def test_far_from_a_limit_hardly_any_request_asks_the_table(crew, monkeypatch):
-    worker, key = crew(), a_key(requests_per_minute=10**6, tokens_per_minute=10**9, monthly_budget_micros=10**12)
+@pytest.fixture
+def asked(monkeypatch) -> list[int]:
+    """One for each time that the table was asked."""
     asked: list[int] = []
     real = Counters.__enter__
     monkeypatch.setattr(Counters, "__enter__", lambda table: (asked.append(1), real(table))[1])
+    return asked
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_far_from_a_limit_hardly_any_request_asks_the_table(crew, asked, others):
+    worker, key = crew(), a_key(requests_per_minute=10**6, tokens_per_minute=10**9, monthly_budget_micros=10**12)
+    for _ in range(others):
+        crew()
+    asked.clear()
     for _ in range(1000):
         assert worker.ask(key, tokens=300, micros=50)
     assert len(asked) < 40
-    # Near one every request does: a part of what is left would not do.
+
+
+def test_near_a_limit_that_is_shared_every_request_asks_the_table(crew, asked):
+    worker, key = crew(), a_key("small", requests_per_minute=100)
+    crew()
     asked.clear()
     for _ in range(50):
-        assert worker.ask(a_key("small", requests_per_minute=100), tokens=300)
+        assert worker.ask(key, tokens=300)
     assert len(asked) >= 50
+
+
+def test_a_worker_alone_seldom_asks_even_near_a_limit_and_keeps_it_all_the_same(crew, asked):
+    worker, key = crew(), a_key("small", requests_per_minute=1000)
+    asked.clear()
+    for _ in range(500):
+        assert worker.ask(key, tokens=300)
+    assert len(asked) < 50
+    assert ask_in_turn([worker], key, tokens=300) == 500
+
+
+def test_who_was_alone_until_another_one_came_holds_back_nothing_for_long(crew, clock):
+    one, key = crew(), a_key("small", requests_per_minute=100)
+    for _ in range(10):
+        assert one.ask(key)
+    other = crew()
+    passed = ask_in_turn([other], key)
+    clock.now += 2
+    one.leases.tick()
+    assert passed + ask_in_turn([other, one], key) == 90
 
 
 def test_no_budget_is_passed_and_all_of_it_can_be_spent(crew):

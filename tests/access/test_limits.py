@@ -1,6 +1,8 @@
 """Limits and budgets: exactly as much as was allowed, by the minute and by the month."""
 
+import errno
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -20,8 +22,8 @@ from slipway.access.budgets import Meter
 from slipway.access.counters import Counters
 from slipway.access.limits import Allowance, RateLimiter, Remaining
 from slipway.domain.access import Limits
-from slipway.domain.errors import OverLimit
-from slipway.store.spending import SpendingBook
+from slipway.domain.errors import DiskFull, OverLimit
+from slipway.store.spending import SpendingBook, Used
 from slipway.store.store import Store
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -121,7 +123,7 @@ from pathlib import Path
 from slipway.access.counters import Counters
 from slipway.access.limits import Allowance, RateLimiter
 from slipway.domain.access import Limits
-from slipway.domain.errors import OverLimit
+from slipway.domain.errors import DiskFull, OverLimit
 limiter = RateLimiter(Counters(Path(sys.argv[1]), worker=int(sys.argv[2])), clock=lambda: 1000.0)
 key = [Allowance(holder="shop", whose="key", limits=Limits(requests_per_minute=100))]
 print("ready", flush=True)
@@ -216,6 +218,70 @@ def test_a_full_table_gives_away_the_row_that_was_idle_longest(monkeypatch: pyte
     limiter.take(a_key("a", requests_per_minute=1), requests=1)
 
 
+def test_ten_thousand_holders_keep_their_limits_and_are_found_at_once(tmp_path: Path) -> None:
+    one, other = (RateLimiter(Counters(tmp_path / "limits", worker=number), clock=lambda: 1.0) for number in range(2))
+    keys = [a_key(f"person:{number:016x}", requests_per_minute=2) for number in range(10_000)]
+    for limiter in (one, other):
+        for key in keys:
+            limiter.take(key, requests=1)
+    for key in keys[::100]:
+        with pytest.raises(OverLimit):
+            one.take(key, requests=1)
+    index = one._counters._index
+    assert all(
+        index.find(f"person:{number:016x}".encode().ljust(counters.LONGEST_HOLDER, b"\0")) for number in range(10_000)
+    )
+
+
+def test_rows_that_nobody_needs_any_more_are_used_again_before_the_table_grows() -> None:
+    clock = Clock()
+    limiter = RateLimiter(Counters(clock=clock), clock=clock)
+    for hour in range(5):
+        for number in range(200):
+            limiter.take(a_key(f"{hour} {number}", requests_per_minute=1), requests=1)
+        clock.now += 3600
+    assert limiter._counters.words[counters.USED] < 300
+
+
+def test_on_a_full_disk_the_table_gives_rows_away_instead_of_growing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    limiter = RateLimiter(Counters(tmp_path / "limits", clock=clock), clock=clock)
+    full = OSError(errno.ENOSPC, "no space left on device")
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(full))
+    for number in range(counters.GROWTH + 50):
+        limiter.take(a_key(str(number), requests_per_minute=1), requests=1)
+        clock.now += 0.01
+    assert limiter._counters.words[counters.USED] == counters.GROWTH
+    with pytest.raises(OverLimit):
+        limiter.take(a_key(str(number), requests_per_minute=1), requests=1)
+    with pytest.raises(DiskFull, match="the disk is full"):
+        Counters(tmp_path / "another")
+
+
+def test_a_table_of_another_version_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "limits").write_bytes(b"\x02\x00\x70\x69\x6c\x73\x00\x00" + b"\xff" * 100_000)
+    limiter, key = RateLimiter(Counters(tmp_path / "limits"), clock=lambda: 5.0), a_key(requests_per_minute=1)
+    limiter.take(key, requests=1)
+    with pytest.raises(OverLimit):
+        limiter.take(key, requests=1)
+
+
+def test_tokens_are_not_taken_off_a_row_that_was_given_away_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "ROWS", 1)
+    limiter = RateLimiter(clock=lambda: 5.0)
+    key, other = a_key("a", tokens_per_minute=100), a_key("b", tokens_per_minute=100)
+    at = limiter.take(key, tokens=100)
+    limiter.take(other, tokens=100)
+    limiter.correct(key, tokens=0, taken=100, at=at)
+    with pytest.raises(OverLimit):
+        limiter.take(other, tokens=1)
+    limiter.take(key, tokens=1)
+    limiter.correct(key, tokens=0, taken=100, at=at)
+    assert limiter.remaining(key)["tokens"].remaining == 100
+
+
 @pytest.fixture
 def meter(store: Store, tmp_path: Path) -> Callable[[], Meter]:
     """Meters as workers of one server have them: each on its own, over one table and one store."""
@@ -244,6 +310,33 @@ def test_a_budget_is_never_passed_by_what_was_reserved(meter: Callable[[], Meter
         book.reserve(key, 1)
     # The rest of November.
     assert caught.value.retry_after_s == 8 * 86400 + 12 * 3600
+
+
+def test_only_what_changed_is_read_again(meter: Callable[[], Meter], store: Store) -> None:
+    one, other = meter(), meter()
+    for number in range(50):
+        one.note(f"key {number}", requests=1, micros=number)
+    one.flush()
+    other.flush()
+    assert other.used("key 7").micros == 7
+    read: list[int] = []
+    real = SpendingBook.since
+
+    def since(book: SpendingBook, period: str, number: int | None) -> Used:
+        found = real(book, period, number)
+        read.append(len(found.holders))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SpendingBook, "since", since)
+        other.flush()
+        one.note("key 7", requests=1, micros=100)
+        one.flush()
+        other.flush()
+        other.flush()
+    assert read == [0, 1, 1, 0]
+    assert other.used("key 7").micros == 107
+    assert meter().used("key 49").micros == 49
 
 
 def test_what_was_set_aside_for_nothing_comes_back(meter: Callable[[], Meter]) -> None:
@@ -346,7 +439,7 @@ from slipway.access.counters import Counters
 from slipway.access.limits import Allowance
 from slipway.config.secrets import Secret
 from slipway.domain.access import Limits
-from slipway.store.spending import SpendingBook
+from slipway.store.spending import SpendingBook, Used
 from slipway.store.store import open_store
 folder, moment = Path(sys.argv[1]), sys.argv[2]
 store = open_store(f"sqlite:///{folder / 'store.db'}", project="lamps", folder=folder, master_key=Secret("0f" * 32))

@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 from starlette.testclient import TestClient
 
-from slipway.access.keys import list_keys
+from slipway.access.keys import create_key, list_keys
 from slipway.domain.dataset import Dataset
 from slipway.domain.deployment import DecisionRecord, Plan
 from slipway.domain.feedback import Feedback
@@ -319,6 +319,25 @@ def test_a_key_is_shown_once_and_revoked(client: TestClient, workspace: Workspac
     assert "is not a number of days" in refused(client, "/settings/keys", 400, name="x", scope="chat", days="soon")
     send(client, "/settings/keys/revoke", key=key.id)
     assert not list_keys(workspace.store)[0].valid_at(workspace.now())
+
+
+def test_thousands_of_keys_are_shown_in_pages_and_found_by_name(client: TestClient, workspace: Workspace) -> None:
+    with workspace.store.transaction():
+        keys = [create_key(workspace.store, f"customer-{number:03}")[0] for number in range(120)]
+    pages = [client.get(path).text for path in ("/settings", "/settings?after=50", "/settings?after=100")]
+    for key in keys:
+        # In the table and in the form that revokes it, on one page only.
+        assert sum(key.name in text for text in pages) == 1, key.name
+    assert 'href="/settings?after=50"' in pages[0]
+    assert "Older" not in pages[2]
+    found = client.get("/settings?find=mer-07").text
+    assert [key.name for key in keys if key.name in found] == [f"customer-07{digit}" for digit in range(10)]
+    assert keys[5].name in client.get(f"/settings?find={keys[5].prefix}").text
+    nothing = client.get("/settings?find=nobody")
+    assert nothing.status_code == 200
+    assert Page(nothing.text).problems == []
+    assert "No key is called that" in nothing.text
+    assert client.get("/settings?after=x").status_code == 200
 
 
 def test_a_person_is_exported_and_erased_with_a_receipt(client: TestClient, workspace: Workspace) -> None:

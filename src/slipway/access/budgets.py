@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -29,6 +29,7 @@ from slipway.access.limits import NO_LIMIT, Allowance
 from slipway.domain.access import Limits, Spending
 from slipway.domain.errors import OverLimit
 from slipway.domain.money import Money
+from slipway.store.spending import Used
 from slipway.store.store import Store
 
 CACHE_HOLDER = "cache"
@@ -74,6 +75,8 @@ class Meter:
         self._flushing = threading.Lock()
         self._known: dict[str, Spending] = {}
         self._month = 0
+        self._read_to = 0
+        """How far the store's sums of the month were read."""
         self._waiting: dict[tuple[str, int], list[int]] = {}
         """Requests, tokens and money of each holder and month that are not written down yet."""
         self._writing: dict[tuple[str, int], list[int]] = {}
@@ -175,17 +178,31 @@ class Meter:
             if self._writing:
                 self._batch = self._counters.begin_batch(_parts(self._writing))
         rows = [_plus(Spending(holder=who, period=name_of(when)), sums) for (who, when), sums in self._writing.items()]
-        with self.store.transaction():
-            if self._batch is not None:
+        if self._batch is None:
+            news = self._news(month)
+        else:
+            with self.store.transaction():
                 self.store.spending.add(rows, self._batch)
-            known = self.store.spending.of(name_of(month))
+                news = self._news(month)
+        concerned = {one.holder for one in rows}
         with self._lock:
-            self._known, self._month, self._writing = known, month, {}
+            self._learn(news, month)
+            self._writing = {}
             self._flushed_at = self._clock()
-        self._tell(known, month, self._counters.worker, list(self._counters.known_rows))
+        self._tell(news.holders, month, self._counters.worker, concerned)
         if self._batch is not None:
             self._counters.end_batch(self._counters.worker, self._batch)
             self._batch = None
+
+    def _news(self, month: int) -> Used:
+        """What the store knows of a month that this process has not read."""
+        return self.store.spending.since(name_of(month), self._read_to if self._month == month else None)
+
+    def _learn(self, news: Used, month: int) -> None:
+        if self._month != month:
+            self._known = {}
+        self._known.update(news.holders)
+        self._month, self._read_to = month, news.to
 
     def _take_over(self) -> None:
         """What workers that died had not written down, or nobody knows whether they had."""
@@ -204,10 +221,10 @@ class Meter:
             ]
             with self.store.transaction():
                 self.store.spending.add(rows, orphan.batch)
-                known = self.store.spending.of(name_of(month))
+                news = self._news(month)
             with self._lock:
-                self._known, self._month = known, month
-            self._tell(known, month, orphan.place, [part.holder for part in orphan.parts])
+                self._learn(news, month)
+            self._tell(news.holders, month, orphan.place, {part.holder for part in orphan.parts})
             self._wait_for(self._counters.end_batch(orphan.place, orphan.batch))
 
     def _wait_for(self, parts: Iterable[Left]) -> None:
@@ -235,7 +252,7 @@ class Meter:
 
     def take_back(self, words: memoryview, holder: str, micros: int) -> None:
         """Ends the reservation of money, be it that it was spent or that it was not. What was spent counts for all."""
-        if self._counters.known_row(holder) is None:
+        if self._counters.find(holder) is None:
             return  # the row was given away, and the reservation with it
         row = self._row(words, holder, self.month_now())
         self._counters.add(row, RESERVED, -micros)
@@ -263,17 +280,22 @@ class Meter:
 
     # Rows --------------------------------------------------------------------------------------------------------
 
-    def _tell(self, known: Mapping[str, Spending], month: int, place: int, holders: Iterable[str]) -> None:
-        """What a worker wrote down moves, for all workers, from what is unsettled to what the store knows."""
-        for holder in holders:
-            total = known.get(holder)
-            with self._counters.locked() as words:
+    def _tell(self, news: Mapping[str, Spending], month: int, place: int, written: Collection[str]) -> None:
+        """What a worker wrote down moves, for all workers, from what is unsettled to what the store knows; and so does
+        what others wrote. Who has no row is nobody's concern here."""
+        counters = self._counters
+        for holder in {*written, *news}:
+            total = news.get(holder)
+            with counters.locked() as words:
+                if counters.find(holder) is None:
+                    continue
                 row = self._row(words, holder, month)
                 if total is not None:
                     # Another worker may have read a newer figure before us.
                     words[row + KNOWN] = max(words[row + KNOWN], total.micros)
                     words[row + KNOWN_REQUESTS] = max(words[row + KNOWN_REQUESTS], total.requests)
-                self._counters.settle(row, place)
+                if holder in written:
+                    counters.settle(row, place)
 
     def _row(self, words: memoryview, holder: str, month: int) -> int:
         """The row of a holder, begun anew where the month is a new one."""
@@ -285,7 +307,7 @@ class Meter:
         known = self._known.get(holder) if self._month == month else None
         words[row + KNOWN] = known.micros if known else 0
         words[row + KNOWN_REQUESTS] = known.requests if known else 0
-        if before != -month:
+        if before not in (0, -month):
             for which in (MICROS, CALLS, TOKENS_USED):
                 words[row + ALL + which] = 0
                 for worker in range(WORKERS):

@@ -1,9 +1,10 @@
 """What one worker may use of limits without asking the others: blocks, taken from the shared table ahead of need.
 
-Far from its limits a holder is counted in this process alone, out of blocks that the table counts as used (requests,
-tokens) or as reserved (money) already, so that all workers together pass no limit. A block is at most a 256th of what
-is left, holds for the second of the clock in which it was taken, and what nobody needed of it goes back. Near a limit,
-where so small a part would not do, every request asks the table: there, limits are exact to one.
+Far from its limits a holder who asks often is counted in this process alone, out of blocks that the table counts as
+used (requests, tokens) or as reserved (money) already, so that all workers together pass no limit. A block is at most a
+256th of what is left (an eighth where there is one worker only), holds for the second of the clock in which it was
+taken, and what nobody needed of it goes back. Near a limit, where so small a part would not do, every request asks the
+table: there, limits are exact to one.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ BLOCK = 256
 """Requests that a block is meant for."""
 PART = 256
 """A block is at most one of so many parts of what is left: all workers together hold a small part of it."""
+PART_ALONE = 8
+"""The same for a worker that shares with no other. A killed one takes what it holds along, for a minute at most."""
 AGAIN_S = 1.0
 """How long a holder that is near a limit is not asked about blocks."""
+AGAIN_WITHIN_S = 1.5
+"""Who asks the table again so soon gets a block: whoever comes less often would only give it back."""
 FORGET_S = 60.0
 """After how long a lease that nobody used is made anew when somebody does."""
 AT_ONCE = 64
-"""Leases that are given back under one lock: other workers wait for it."""
+"""Leases that are given back under one lock: other workers wait for it, and this one's requests too."""
 
 
 class Lease:
@@ -40,6 +45,7 @@ class Lease:
     __slots__ = (
         "again_at",
         "allowance",
+        "asked_at",
         "budgeted",
         "holder",
         "late",
@@ -88,6 +94,8 @@ class Lease:
         self.running = 0
         """Requests that money and tokens of the blocks are set aside for."""
         self.again_at = 0.0
+        self.asked_at = -AGAIN_WITHIN_S
+        """When the table was asked last."""
 
     @property
     def key(self) -> tuple[str, Limits]:
@@ -168,6 +176,9 @@ class Leases:
     ) -> None:
         self._limiter, self._meter, self._counters, self._clock = limiter, meter, counters, clock
         self._of: dict[tuple[str, Limits], Lease] = {}
+        self._open: dict[Lease, None] = {}
+        """Those with blocks, in the order in which they took them."""
+        self._forgot_at = clock()
         self._unsaved: list[Lease] = []
 
     def of(self, allowance: Allowance) -> Lease:
@@ -212,7 +223,10 @@ class Leases:
             take = self._limiter.take
             account.taken_at = self._ask(account, lambda left: take(account.allowances, tokens=tokens, left=left))
             account.taken = tokens
-        self._take_blocks([one for one in leases if one.short_of(tokens, micros, now)], now, tokens, micros)
+        again = [one for one in leases if now < one.asked_at + AGAIN_WITHIN_S and one.short_of(tokens, micros, now)]
+        for lease in leases:
+            lease.asked_at = now
+        self._take_blocks(again, now, tokens, micros)
 
     def _ask(self, account: Account, ask: Callable[[dict[str, Remaining]], Answer]) -> Answer:
         """Asks the table. Before it refuses, it gets back what this worker holds."""
@@ -259,19 +273,26 @@ class Leases:
             if account.limited:
                 self._limiter.correct(account.allowances, tokens=0, taken=account.taken, at=account.taken_at)
 
-    def tick(self) -> None:
-        """Gives back what nobody needed of blocks that have ended. Once a second or so."""
+    def tick(self) -> bool:
+        """Gives back what nobody needed of blocks that have ended: once a second or so, and again soon where there is
+        more than can be done at once, which is returned."""
         now = self._clock()
-        ended = [lease for lease in self._of.values() if lease.until <= now and lease.holds_something]
-        for at in range(0, len(ended), AT_ONCE):
-            self._give_back(ended[at : at + AT_ONCE], now)
-        for key, lease in list(self._of.items()):
-            if not lease.running and lease.second < now - FORGET_S:
-                del self._of[key]
+        ended: list[Lease] = []
+        for lease in self._open:
+            if lease.until > now or len(ended) > AT_ONCE:
+                break
+            ended.append(lease)
+        self._give_back(ended[:AT_ONCE], now)
+        if now >= self._forgot_at + FORGET_S / 4:
+            self._forgot_at = now
+            for key, lease in list(self._of.items()):
+                if not lease.running and lease.second < now - FORGET_S:
+                    del self._of[key]
+        return len(ended) > AT_ONCE
 
     def close(self) -> None:
         """Gives everything back that no request needs."""
-        self._give_back([lease for lease in self._of.values() if lease.holds_something], self._clock())
+        self._give_back(list(self._open), self._clock())
 
     def _settle_in_blocks(self, account: Account, *, tokens: int, micros: int) -> None:
         at, back, more = account.taken_at, account.reserved - micros, tokens - account.taken
@@ -317,11 +338,12 @@ class Leases:
         second, month = int(now), self._meter.month_now()
         until = min(second + 1.0, now + self._meter.rest_of_month_s())
         with self._counters.locked() as words:
+            part = PART_ALONE if self._counters.alone else PART
             for lease in leases:
                 allowance = lease.allowance
                 requests_left, tokens_left = self._limiter.room(words, allowance, second)
-                requests, some_tokens = _block(BLOCK, requests_left), _block(BLOCK * tokens, tokens_left)
-                money = _block(BLOCK * micros, self._meter.room(words, allowance, month))
+                requests, some_tokens = _block(BLOCK, requests_left, part), _block(BLOCK * tokens, tokens_left, part)
+                money = _block(BLOCK * micros, self._meter.room(words, allowance, month), part)
                 if requests < 1 or some_tokens < tokens or money < micros:
                     lease.again_at = now + AGAIN_S
                     continue
@@ -331,6 +353,8 @@ class Leases:
                 lease.requests, lease.tokens, lease.micros = requests, some_tokens, money
                 lease.requests_left, lease.tokens_left = requests_left - requests, tokens_left - some_tokens
                 lease.second, lease.month, lease.until = second, month, until
+                self._open.pop(lease, None)
+                self._open[lease] = None
 
     def _give_back(self, leases: Sequence[Lease], now: float) -> None:
         if not leases:
@@ -356,7 +380,8 @@ class Leases:
                 )
             lease.requests = lease.tokens = lease.micros = lease.spent = lease.new_requests = lease.new_tokens = 0
             lease.until = 0.0
+            self._open.pop(lease, None)
 
 
-def _block(wanted: int, left: int) -> int:
-    return NO_LIMIT if left >= NO_LIMIT else min(wanted, left // PART)
+def _block(wanted: int, left: int, part: int) -> int:
+    return NO_LIMIT if left >= NO_LIMIT else min(wanted, left // part)

@@ -98,12 +98,10 @@ class RateLimiter:
             for one in allowances:
                 if one.limits.tokens_per_minute is None:
                     continue
-                window = self._counters.row(one.holder) + TOKENS
-                _advance(words, window, now)
-                if words[window] - at < SECONDS:
-                    _add(words, window, at, tokens - taken)
-                elif tokens > taken:
-                    _add(words, window, now, tokens - taken)
+                row = self._counters.find(one.holder)
+                if row is None:
+                    continue  # it was given away, and what was counted with it
+                _correct(words, row + TOKENS, now, at, tokens - taken)
 
     # For leases, under the lock of the table ---------------------------------------------------------------------
 
@@ -131,20 +129,15 @@ class RateLimiter:
         tokens: Mapping[int, int],
     ) -> None:
         """Corrects what was counted in some seconds by what is to be added there."""
-        row = self._counters.known_row(allowance.holder)
+        row = self._counters.find(allowance.holder)
         if row is None:
             return  # the row was given away, and what was counted with it
         for (start, limit), amounts in zip(_windows(allowance.limits), (requests, tokens), strict=True):
             if limit is None:
                 continue
             window = row + start
-            _advance(words, window, now)
             for second, amount in amounts.items():
-                if words[window] - second < SECONDS:
-                    # It may have been given away and come back: nothing is taken off that was not counted here.
-                    _add(words, window, second, max(amount, -words[window + 2 + second % SECONDS]))
-                elif amount > 0:
-                    _add(words, window, now, amount)
+                _correct(words, window, now, second, amount)
 
     def remaining(self, allowances: Sequence[Allowance]) -> dict[str, Remaining]:
         """What is left of the tightest limits, of `requests` and of `tokens`."""
@@ -174,6 +167,16 @@ def _advance(words: memoryview, window: int, now: int) -> int:
             words[at] = 0
     words[window] = now
     return int(words[window + 1])
+
+
+def _correct(words: memoryview, window: int, now: int, second: int, amount: int) -> None:
+    """Adds to what was counted in a second, or takes off it; what is to be added to one that is over counts now."""
+    _advance(words, window, now)
+    if words[window] - second < SECONDS:
+        # The row may have been given away and come back: nothing is taken off that was not counted here.
+        _add(words, window, second, max(amount, -words[window + 2 + second % SECONDS]))
+    elif amount > 0:
+        _add(words, window, now, amount)
 
 
 def _add(words: memoryview, window: int, second: int, amount: int) -> None:

@@ -112,9 +112,10 @@ class Admission:
         """Gives back what was set aside for a call that cost nothing in the end."""
         self._leases.release(account)
 
-    def tick(self) -> None:
-        """Gives back to the other workers what nobody needed here. Once a second or so, where calls are let in."""
-        self._leases.tick()
+    def tick(self) -> bool:
+        """Gives back to the other workers what nobody needed here: once a second or so, where calls are let in, and
+        again soon where there is more, which is returned."""
+        return self._leases.tick()
 
     def close(self) -> None:
         """Gives all of it back: no more calls are let in."""

@@ -91,6 +91,8 @@ NO_FAILURES = ("", "blocked", "abstained", "content_filter", OverLimit.code)
 """Outcomes that a release is not to blame for: whose limit is used up was never answered by it."""
 LOOK_EVERY_S = 0.25
 """Calls that run longer than this are watched for clients that leave: sooner, and each short call would pay for it."""
+GIVE_BACK_AGAIN_S = 0.002
+"""Pause for requests while many blocks of limits are given back."""
 STALE_AFTER_S = 30.0
 
 
@@ -158,6 +160,7 @@ class Gateway:
         self._running: set[Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
+        self._giving_back: asyncio.TimerHandle | None = None
 
     # ASGI ----------------------------------------------------------------------------------------------------------
 
@@ -221,8 +224,9 @@ class Gateway:
             loop.add_signal_handler(signal.SIGHUP, self._watcher.reload)
 
     async def stop(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
+        for timer in (self._looking, self._giving_back):
+            if timer is not None:
+                timer.cancel()
         if self.express is not None:
             self.express.stop()
         await self._services.shadows.stop()
@@ -382,7 +386,8 @@ class Gateway:
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts to watch the clients of calls that have run for a while; what was set aside for nobody goes back."""
         self._looking = loop.call_later(LOOK_EVERY_S, self._look, loop)
-        self._services.admission.tick()
+        if self._giving_back is None:
+            self._give_back(loop)
         now = time.perf_counter()
         for call in self._running:
             if not call.watched and call.read and now - call.started > LOOK_EVERY_S:
@@ -390,6 +395,10 @@ class Gateway:
                 task = loop.create_task(_cancel_when_left(call))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+
+    def _give_back(self, loop: asyncio.AbstractEventLoop) -> None:
+        more = self._services.admission.tick()
+        self._giving_back = loop.call_later(GIVE_BACK_AGAIN_S, self._give_back, loop) if more else None
 
     # Probes ---------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0006"
+HEAD = "0007"
 """Newest migration; a test compares it with the folder `migrations/versions`."""
 
 metadata = MetaData(
@@ -306,7 +306,9 @@ spending = Table(
     Column("requests", Number, nullable=False),
     Column("tokens", Number, nullable=False),
     Column("micros", Number, nullable=False),
-    comment="What a key has used in a month.",
+    Column("written", Number, nullable=False, server_default="0"),
+    Index(None, "project", "period", "written"),
+    comment="What a key has used in a month; `written` grows from addition to addition.",
 )
 
 audit = Table(

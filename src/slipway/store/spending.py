@@ -1,13 +1,13 @@
 """What each holder of a key has used in a month."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, Row, or_, select
 
 from slipway.domain.access import Spending
 from slipway.store.databases.base import Database
-from slipway.store.schema import spending
+from slipway.store.schema import setting, spending
 
 KEY = ["project", "holder", "period"]
 BATCHES = "batches"
@@ -28,6 +28,13 @@ class Batch(Protocol):
     def number(self) -> int: ...
 
 
+class Used(NamedTuple):
+    """Sums by holder, and the number of the newest addition that is in them."""
+
+    holders: dict[str, Spending]
+    to: int
+
+
 class SpendingBook:
     """The sums of one project; every process adds to them."""
 
@@ -42,9 +49,23 @@ class SpendingBook:
                 return
             if not rows:
                 return
+            number = self._next_number(connection)
             statement = self.database.insert(spending)
             sums = {name: spending.c[name] + statement.excluded[name] for name in ("requests", "tokens", "micros")}
-            connection.execute(statement.on_conflict_do_update(index_elements=KEY, set_=sums), rows)
+            replaced = sums | {"written": number}
+            for row in rows:
+                row["written"] = number
+            connection.execute(statement.on_conflict_do_update(index_elements=KEY, set_=replaced), rows)
+
+    def _next_number(self, connection: Connection) -> int:
+        """Greater than all before. Who adds meanwhile waits, so that no lower one becomes visible later."""
+        name = f"spending of {self.project}"
+        connection.execute(
+            self.database.insert(setting)
+            .values(name=name, value=1)
+            .on_conflict_do_update(index_elements=["name"], set_={"value": setting.c.value + 1})
+        )
+        return int(connection.execute(select(setting.c.value).where(setting.c.name == name)).scalar_one())
 
     def _is_new(self, connection: Connection, batch: Batch) -> bool:
         """Notes a batch as the last one of its name; whether it was not that already."""
@@ -63,15 +84,28 @@ class SpendingBook:
             "requests": one.requests,
             "tokens": one.tokens,
             "micros": one.micros,
+            "written": 0,
         }
+
+    def since(self, period: str, number: int | None) -> Used:
+        """What those holders used in a period to whom something was added after an earlier call, which returned
+        `number` as `to`; None stands for all holders."""
+        statement = select(spending).where(spending.c.project == self.project, spending.c.period == period)
+        if number is not None:
+            statement = statement.where(spending.c.written > number)
+        holders, to = {}, number or 0
+        with self.database.reading() as connection:
+            for row in connection.execute(statement):
+                holders[row.holder] = _spending(row)
+                to = max(to, row.written)
+        return Used(holders, to)
 
     def of(self, period: str) -> dict[str, Spending]:
         """What every holder used in a period, by holder."""
         statement = select(spending).where(spending.c.project == self.project, spending.c.period == period)
         with self.database.reading() as connection:
-            return {
-                row.holder: Spending(
-                    holder=row.holder, period=period, requests=row.requests, tokens=row.tokens, micros=row.micros
-                )
-                for row in connection.execute(statement)
-            }
+            return {row.holder: _spending(row) for row in connection.execute(statement)}
+
+
+def _spending(row: Row[Any]) -> Spending:
+    return Spending(holder=row.holder, period=row.period, requests=row.requests, tokens=row.tokens, micros=row.micros)

@@ -11,6 +11,7 @@ from slipway.config.reader import FILE_NAME
 from slipway.domain.access import ApiKey, Limits, Spending
 from slipway.domain.errors import InputError
 from slipway.lifecycle.doctor import examine
+from slipway.web.filter import link
 from slipway.web.frame import Crumb
 from slipway.web.number import UNKNOWN, count, day, money
 from slipway.web.page import Done, View, Visit, act, page
@@ -25,16 +26,31 @@ KEYS = (
     Column(key="used", label="Used this month", one_line=False),
     Column(key="expires", label="Ends"),
 )
+PAGE = 50
+"""Keys that are shown at once."""
 SECRET_WORDS = ("key", "secret", "token", "password")
 
 
 def show(visit: Visit, *, new: tuple[ApiKey, str] | None = None) -> View:
     workspace = visit.workspace
-    keys = list_keys(workspace.store)
+    every, wanted = list_keys(workspace.store), visit.ask("find").strip()
+    found = [key for key in every if not wanted or wanted in key.name or key.prefix.startswith(wanted)]
+    first = int(visit.ask("after")) if visit.ask("after").isdigit() else 0
+    keys = found[first : first + PAGE]
     used = workspace.store.spending.of(period_of(workspace.now()))
+    query = {"find": wanted} if wanted else {}
     data: dict[str, Any] = {
         "new": new,
-        "keys": Table(caption="API keys", columns=KEYS, rows=[_row(key, used.get(key.holder), visit) for key in keys]),
+        "keys": Table(
+            caption="API keys",
+            columns=KEYS,
+            rows=[_row(key, used.get(key.holder), visit) for key in keys],
+            more_href=link("/settings", query, after=str(first + PAGE)) if first + PAGE < len(found) else "",
+            first_href=link("/settings", query) if first else "",
+        ),
+        "number_of_keys": count(len(every)),
+        "wanted": wanted,
+        "to_search": len(every) > PAGE,
         "usable": [key for key in keys if key.valid_at(workspace.now())],
         "scopes": SCOPES,
         "usual": USUAL_SCOPES,
