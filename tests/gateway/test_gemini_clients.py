@@ -28,6 +28,8 @@ def google(tmp_path_factory, mock, tools):
         folder = tmp_path_factory.mktemp("google")
         (folder / "key").write_text("key")
         table = f'[engines.gemini]\nkind = "gemini"\nbase_url = "{upstream.url}/v1"\napi_key = "file:{folder}/key"\n'
+        table += table.replace("engines.gemini", "engines.gone").replace(upstream.url, "http://127.0.0.1:1")
+        table += '[routing.fallback.gone]\nto = ["fast/ok"]\n'
         folder = tools.make_application(folder / "lamps", mock.url, table)
         with open_workspace(folder) as workspace:
             promote(workspace, tools.plain_release(workspace), "plain", force=True)
@@ -79,6 +81,16 @@ def test_a_call_of_a_function_and_its_result(google):
     result = {"functionResponse": {"name": "weather", "id": call["id"], "response": {"result": "sunny"}}}
     turns = [*asked["contents"], {"role": "model", "parts": [{"functionCall": call}]}, {"parts": [result]}]
     assert post(google, "gemini", body={"contents": turns, "tools": TOOLS}).status_code == 200
+
+
+def test_the_seal_of_a_call_stays_with_gemini(google, mock):
+    call = {"functionCall": {"name": "weather", "args": {}}, "thoughtSignature": "c2ln"}
+    result = {"functionResponse": {"name": "weather", "response": {"result": "sunny"}}}
+    turns = [*ASKED["contents"], {"role": "model", "parts": [call]}, {"parts": [result]}]
+    answer = post(google, "gone/g", body={"contents": turns, "tools": TOOLS})
+    assert answer.headers["x-slipway-fallback"] == "fast/ok"
+    asked = mock.state.requests[-1]["messages"][1]["tool_calls"]
+    assert asked == [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}]
 
 
 def test_it_is_recorded_like_every_chat(google):

@@ -125,22 +125,25 @@ def test_what_a_chat_cannot_say_for_gemini_clients_is_refused_by_name(more, para
 def test_what_gemini_says_reaches_its_clients_as_it_was():
     """There and back again, whole and streamed."""
     golden = json.loads((GOLDEN / "gemini.json").read_text())
-    case = golden["answers"][1]
+    case = next(case for case in golden["answers"] if case["case"] == "a call that is signed")
     native, back = case["native"], generate_content.write_answer(case["chat"], FACTS)
     told, said = (one["candidates"][0] for one in (native, back))
     for ours, theirs in zip(said["content"]["parts"], told["content"]["parts"], strict=True):
         if "functionCall" in theirs:
             assert ours["functionCall"].items() >= theirs["functionCall"].items()
+            assert ours["thoughtSignature"] == theirs["thoughtSignature"]
         else:
             assert ours == theirs
     assert said["finishReason"] == told["finishReason"]
     assert back["usageMetadata"].items() >= native["usageMetadata"].items()
     reader, writer = gemini.StreamReader(FACTS, include_usage=True), generate_content.StreamWriter(FACTS)
-    out = writer.feed(reader.feed(golden["streams"][0]["native"].encode()) + reader.close()) + writer.close()
+    signed = golden["streams"][0]["native"].replace('{"functionCall"', '{"thoughtSignature": "c2ln", "functionCall"')
+    out = writer.feed(reader.feed(signed.encode()) + reader.close()) + writer.close()
     events = [json.loads(data) for data in EventReader().feed(out)]
     parts = [part for event in events for part in event["candidates"][0]["content"]["parts"]]
     assert "".join(part.get("text", "") for part in parts if not part.get("thought")) == "Let me look."
-    assert [part["functionCall"]["args"] for part in parts if "functionCall" in part] == [{"city": "Paris"}]
+    (call,) = [part for part in parts if "functionCall" in part]
+    assert (call["functionCall"]["args"], call["thoughtSignature"]) == ({"city": "Paris"}, "c2ln")
     assert events[-1]["candidates"][0]["finishReason"] == "STOP"
     assert events[-1]["usageMetadata"]["promptTokenCount"] == 12
 

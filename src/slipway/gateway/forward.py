@@ -49,6 +49,7 @@ from slipway.wire.openai import (
     read_stream,
     read_usage,
     said_by,
+    unsigned,
     written_bytes,
 )
 from slipway.wire.sse import DONE
@@ -269,6 +270,8 @@ class Passage:
         self._verdicts += verdicts
         if self._call.path == "/v1/messages" and "messages" not in target.endpoints:
             return read_fields(msgspec.json.encode(without(msgspec.json.decode(msgspec.json.encode(fields)))))
+        if target.direct and not self._target.direct and "messages" in fields:
+            return fields | {"messages": unsigned(fields["messages"])}
         return fields
 
     def _stand_in(self, target: Target) -> Target:

@@ -12,7 +12,7 @@ import msgspec
 
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
-from slipway.wire.openai import ToolCall, call_shape, usage_shape
+from slipway.wire.openai import ToolCall, call_shape, signature_in, usage_shape
 from slipway.wire.sse import EventReader
 
 Chat = Mapping[str, Any]
@@ -178,7 +178,10 @@ def tool_calls_of(message: Mapping[str, Any]) -> list[ToolCall]:
         if isinstance(function, dict):
             calls.append(
                 ToolCall(
-                    str(call.get("id") or ""), str(function.get("name") or ""), str(function.get("arguments") or "")
+                    str(call.get("id") or ""),
+                    str(function.get("name") or ""),
+                    str(function.get("arguments") or ""),
+                    signature_in(call),
                 )
             )
     return calls

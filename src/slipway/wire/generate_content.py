@@ -77,6 +77,7 @@ class Part(msgspec.Struct, rename="camel"):
 
     text: str | None = None
     thought: bool | None = None
+    thought_signature: str | None = None
     inline_data: Blob | None = None
     file_data: FileData | None = None
     function_call: FunctionCall | None = None
@@ -296,7 +297,7 @@ def _messages(request: GenerateRequest) -> Iterator[dict[str, Any]]:
                 id = call.id or f"call_{called}"
                 waiting.append((id, call.name))
                 arguments = msgspec.json.encode(call.args or {}).decode()
-                calls.append(call_shape(ToolCall(id, call.name, arguments)))
+                calls.append(call_shape(ToolCall(id, call.name, arguments, part.thought_signature or "")))
             elif part.function_response is not None:
                 yield _result(part.function_response, waiting)
             elif not part.thought:
@@ -369,7 +370,8 @@ def write_answer(completion: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
 
 
 def _call_part(call: ToolCall) -> dict[str, Any]:
-    return {"functionCall": {"id": call.id, "name": call.name, "args": arguments_of(call)}}
+    part: dict[str, Any] = {"functionCall": {"id": call.id, "name": call.name, "args": arguments_of(call)}}
+    return part | {"thoughtSignature": call.signature} if call.signature else part
 
 
 def _answer(
@@ -459,7 +461,7 @@ class StreamWriter:
         if call is None:
             return b""
         try:
-            return self._part(_call_part(ToolCall(call.id, call.name, call.arguments)))
+            return self._part(_call_part(ToolCall(call.id, call.name, call.arguments, call.signature)))
         except RequestInvalid as wrong:
             raise ValueError(str(wrong)) from wrong
 
