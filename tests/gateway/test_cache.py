@@ -258,9 +258,9 @@ def test_what_is_kept_before_the_first_look_into_the_store_stays_at_hand(caching
     store, settings = caching.workspace.store.of("fourth"), CacheSettings(enabled=True)
     cache, seen = AnswerCache(store, now=lambda: NOON), []
     cache.keep(an_answer(1, NOON), settings)
-    save = store.records.save
+    save = store.records.save_all
     monkeypatch.setattr(
-        store.records, "save", lambda *args, **more: (seen.append(cache.look("id1", settings)), save(*args, **more))
+        store.records, "save_all", lambda *args, **more: (seen.append(cache.look("id1", settings)), save(*args, **more))
     )
     cache.refresh(settings)
     assert [one is not None for one in seen] == [True]

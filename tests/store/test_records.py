@@ -204,6 +204,26 @@ def test_writes_are_counted_for_those_who_keep_records_in_memory(store: Store) -
         store.records.writes(Feedback)
 
 
+def test_many_records_are_written_at_once_as_one_by_one(store: Store) -> None:
+    nouns = [a_dataset(), a_dataset(version=2)]
+    store.records.save_all(nouns, parents=lambda noun: [("trace", f"t{noun.version}")], transform="draft")
+    assert [store.records.get(Dataset, id_of(noun)) for noun in nouns] == nouns
+    assert [edge.parent for edge in store.lineage.ancestors([("dataset", id_of(nouns[1]))])] == [("trace", "t2")]
+    keys = [a_key(f"key-{number}") for number in range(3)]
+    store.records.save_all(keys, parents=lambda _: [])
+    assert {key.name for key in store.records.list(ApiKey, where={"hash": str(keys[1].hash)})} == {"key-1"}
+    findings = [
+        Finding(id=id, kind="gap", title=id, detail="", route="knowledge", created_at=NOON)  # type: ignore[arg-type]
+        for id in ("a", "b")
+    ]
+    store.records.set_state(Dataset, id_of(nouns[0]), "kept")
+    store.records.save_all([nouns[0]], parents=lambda _: [])
+    assert store.records.state(Dataset, id_of(nouns[0])) == "kept"
+    store.records.save_all(findings, parents=lambda _: [])
+    assert [store.records.state(Finding, one.id) for one in findings] == ["open", "open"]
+    store.records.save_all([], parents=lambda _: [])
+
+
 def test_records_that_were_not_written_since_are_not_opened_again(store: Store) -> None:
     with store.transaction():
         for number in range(1200):

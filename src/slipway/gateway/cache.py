@@ -19,6 +19,8 @@ from slipway.store.store import Store
 SINCE = timedelta(seconds=10)
 """Clocks of workers and databases differ a little; what is read twice does no harm."""
 MOST_READ = 2000
+WRITTEN_AT_ONCE = 100
+"""Answers in one transaction: others wait for it."""
 
 
 @dataclass
@@ -92,8 +94,13 @@ class AnswerCache:
                 self._epoch = epoch
         now = self._now()
         oldest = now - lifetime(settings)
-        for answer in new:
-            self._store.records.save(answer, parents=[("trace", answer.trace)], transform="cache")
+        newest = list({answer.id: answer for answer in new}.values())
+        for first in range(0, len(newest), WRITTEN_AT_ONCE):
+            self._store.records.save_all(
+                newest[first : first + WRITTEN_AT_ONCE],
+                parents=lambda answer: [("trace", answer.trace)],
+                transform="cache",
+            )
         since = oldest if self._read_until is None else self._read_until - SINCE
         read = self._store.records.list(CachedAnswer, after=since, limit=min(settings.entries, MOST_READ))
         with self._lock:

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
-from sqlalchemy import Connection, LargeBinary, Row, delete, func, select, update
+from sqlalchemy import Connection, LargeBinary, Row, bindparam, delete, func, select, update
 
 from slipway.domain.access import ApiKey
 from slipway.domain.cache import CachedAnswer
@@ -26,7 +26,7 @@ from slipway.domain.settings_comparison import SettingsComparison
 from slipway.domain.training import TrainingRun, TrainingSet
 from slipway.store.databases.base import Database
 from slipway.store.encryption import SEAL_BYTES, Keys
-from slipway.store.lineage import Lineage
+from slipway.store.lineage import Edge, Lineage, Thing
 from slipway.store.record_writes import count_writes, writes_of
 from slipway.store.schema import erased, record, record_link, record_part
 
@@ -125,6 +125,20 @@ class Read(NamedTuple, Generic[Noun]):
     begin: bytes
 
 
+class _Written(NamedTuple):
+    """A record as its tables hold it."""
+
+    kind: str
+    id: str
+    row: dict[str, Any]
+    parts: Many[dict[str, Any]]
+    links: Many[dict[str, Any]]
+
+    @property
+    def key(self) -> Thing:
+        return self.kind, self.id
+
+
 class Records:
     """The records of one project."""
 
@@ -146,61 +160,84 @@ class Records:
         `subject` is by default the noun's own. `state` is by default the noun's own; a record that has a state keeps
         it when none is given.
         """
+        with self.database.transaction() as connection:
+            written = self._sealed(connection, noun, subject, state)
+            self._write(connection, [written])
+            for parent in parents:
+                self.lineage.add(child=written.key, parent=parent, transform=transform)
+        return written.id
+
+    def save_all(self, nouns: Sequence[Noun], *, parents: Callable[[Noun], Many[Thing]], transform: str = "") -> None:
+        """As `save` of each, in one transaction and for a fraction of the time. No id twice."""
+        with self.database.transaction() as connection:
+            written = [self._sealed(connection, noun, None, "") for noun in nouns]
+            self._write(connection, written)
+            self.lineage.add_all(
+                Edge(one.key, parent, transform)
+                for noun, one in zip(nouns, written, strict=True)
+                for parent in parents(noun)
+            )
+
+    def _sealed(self, connection: Connection, noun: Any, subject: str | None, state: str) -> "_Written":
+        """The rows of a record, as they will be written."""
         kind = kind_of(type(noun))
         id = id_of(noun)
         subject = subject or getattr(noun, "subject", None) or None
-        state = state or str(getattr(noun, "state", "") or "")
         whole, own = _split(noun, kind)
-        row = {
-            "project": self.project,
-            "kind": kind.kind,
-            "id": id,
+        here = {"project": self.project, "kind": kind.kind, "id": id}
+        row = here | {
             "subject": subject,
             "name": str(getattr(noun, kind.name)) if kind.name else "",
             "version": int(getattr(noun, "version", 0) or getattr(noun, "number", 0)),
             "hash": str(getattr(noun, "hash", "")),
-            "state": state,
+            "state": state or str(getattr(noun, "state", "") or ""),
             "created_us": _created_us(noun, kind),
+            "body": self.keys.seal(connection, msgspec.json.encode(whole), subject=subject, kind=kind.kind, id=id),
         }
-        where = _one(self.project, kind.kind, id)
-        with self.database.transaction() as connection:
-            row["body"] = self.keys.seal(connection, msgspec.json.encode(whole), subject=subject, kind=kind.kind, id=id)
-            connection.execute(
-                self.database.upsert(record, ("project", "kind", "id"), keep=() if state else ("state",)).values(row)
+        parts = [
+            here
+            | {
+                "position": position,
+                "subject": part.subject,
+                "body": self.keys.seal(
+                    connection,
+                    msgspec.json.encode(part),
+                    subject=part.subject,
+                    kind=kind.kind,
+                    id=f"{id}#{position}",
+                ),
+            }
+            for position, part in own
+        ]
+        links = [
+            here | {"field": field, "value": str(value)}
+            for field in kind.links
+            if (value := getattr(noun, field)) is not None
+        ]
+        return _Written(kind.kind, id, row, parts, links)
+
+    def _write(self, connection: Connection, written: Sequence["_Written"]) -> None:
+        if not written:
+            return
+        for keep in ((), ("state",)):
+            rows = [one.row for one in written if bool(one.row["state"]) != bool(keep)]
+            if rows:
+                connection.execute(self.database.upsert(record, ("project", "kind", "id"), keep=keep), rows)
+        count_writes(self.database, connection, self.project, {one.kind for one in written})
+        old = [{"of_project": self.project, "of_kind": one.kind, "of_id": one.id} for one in written]
+        for table in (record_part, record_link, erased):
+            gone = delete(table).where(
+                table.c.project == bindparam("of_project"),
+                table.c.kind == bindparam("of_kind"),
+                table.c.id == bindparam("of_id"),
             )
-            count_writes(self.database, connection, self.project, [kind.kind])
-            for table in (record_part, record_link):
-                connection.execute(delete(table).where(*where(table)))
-            connection.execute(delete(erased).where(*where(erased)))
-            parts = [
-                {
-                    "project": self.project,
-                    "kind": kind.kind,
-                    "id": id,
-                    "position": position,
-                    "subject": part.subject,
-                    "body": self.keys.seal(
-                        connection,
-                        msgspec.json.encode(part),
-                        subject=part.subject,
-                        kind=kind.kind,
-                        id=f"{id}#{position}",
-                    ),
-                }
-                for position, part in own
-            ]
-            if parts:
-                connection.execute(self.database.insert(record_part), parts)
-            links = [
-                {"project": self.project, "kind": kind.kind, "id": id, "field": field, "value": str(value)}
-                for field in kind.links
-                if (value := getattr(noun, field)) is not None
-            ]
-            if links:
-                connection.execute(self.database.insert(record_link), links)
-            for parent in parents:
-                self.lineage.add(child=(kind.kind, id), parent=parent, transform=transform)
-        return id
+            connection.execute(gone, old)
+        parts = [row for one in written for row in one.parts]
+        if parts:
+            connection.execute(self.database.insert(record_part), parts)
+        links = [row for one in written for row in one.links]
+        if links:
+            connection.execute(self.database.insert(record_link), links)
 
     def get(self, cls: type[Noun], id: str) -> Noun:
         """Raises `NotFound` with a near name, `ContentErased` when it went with its person."""
