@@ -28,6 +28,8 @@ from slipway.domain.errors import (
     StoreError,
 )
 from slipway.gateway.admission import Admission, limit_headers
+from slipway.gateway.azure import ROOT as AZURE
+from slipway.gateway.azure import read_path
 from slipway.gateway.bound_ids import BoundIds
 from slipway.gateway.breakers import Breakers
 from slipway.gateway.cache import AnswerCache
@@ -37,6 +39,8 @@ from slipway.gateway.chat import chat
 from slipway.gateway.embeddings import embed
 from slipway.gateway.express import Express, Rest
 from slipway.gateway.feedback import take_feedback
+from slipway.gateway.generating import GENERATED, GENERATING, MODELS, place_of, show_generating
+from slipway.gateway.generating import ROOT as GEMINI
 from slipway.gateway.intake import Intake
 from slipway.gateway.journal_lag import JournalLag
 from slipway.gateway.ledger import Ledger
@@ -44,6 +48,7 @@ from slipway.gateway.messages import count_message_tokens, take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
 from slipway.gateway.operating import OPERATED, operate
+from slipway.gateway.origins import meet_page
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
 from slipway.gateway.otlp_grpc import GrpcDoor
 from slipway.gateway.responses import compact, count_input_tokens, respond
@@ -52,7 +57,7 @@ from slipway.gateway.shadows import Shadows
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
 from slipway.gateway.steering import Steering
 from slipway.gateway.stored_responses import BELOW, methods_of, take_stored
-from slipway.gateway.translation import MessagesDialect, answer_in
+from slipway.gateway.translation import GeminiDialect, MessagesDialect, answer_in
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
 from slipway.watch.live import LiveWriter
@@ -75,6 +80,7 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/embeddings": ("POST", "chat", embed),
     **dict.fromkeys(OPERATED, ("POST", "chat", operate)),
     "/v1/models": ("GET", "chat", list_models),
+    **{path: (method, "chat", handler) for path, (method, handler) in GENERATING.items()},
     "/v1/feedback": ("POST", "feedback", take_feedback),
     "/v1/traces": ("POST", "traces", take_traces),
     LANGFUSE: ("POST", "traces", take_traces),
@@ -83,8 +89,24 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
 }
 MESSAGES = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 """Paths of Anthropic's API: what is answered there has its shape, errors too."""
+ELSEWHERE = {"/v2/rerank": "/v1/rerank", "/rerank": "/v1/rerank"}
+"""Paths outside of /v1 that Cohere and others have for the same."""
+DEPLOYED = frozenset(
+    path
+    for path, (method, scope, _) in HANDLERS.items()
+    if (method, scope) == ("POST", "chat") and path not in GENERATING
+)
+"""Paths that can be called of one model, as Azure has it."""
 RECORDED = frozenset(
-    {"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/responses/compact", "/v1/embeddings", *OPERATED}
+    {
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/v1/responses",
+        "/v1/responses/compact",
+        "/v1/embeddings",
+        *OPERATED,
+        *GENERATED,
+    }
 )
 NOT_ANSWERED = ("cancelled", "blocked", "content_filter", OverLimit.code, ModelNotAllowed.code)
 """Outcomes that say nothing about a release: whose limit is used up, say, was never answered by it."""
@@ -169,7 +191,12 @@ class Gateway:
         if scope["type"] == "http":
             path: str = scope["path"]
             if path.startswith("/v1/") or path == LANGFUSE:
-                await self._serve(Call(scope, receive, send, self._snapshot))
+                call = Call(scope, receive, send, self._snapshot)
+                # Google's newer clients call /v1/models too.
+                await self._serve(_as_v1(call) if path.startswith("/v1/models") else call)
+                return
+            if path.startswith((AZURE, GEMINI)) or path in ELSEWHERE:
+                await self._serve(_as_v1(Call(scope, receive, send, self._snapshot)))
                 return
             probe = PROBES.get(path)
             if probe is not None:
@@ -319,8 +346,12 @@ class Gateway:
             self._watcher.look_soon()
 
     async def _handle(self, call: Call, rest: Rest | None) -> None:
+        if b"origin" in call.headers and await meet_page(call):
+            return
         if call.path in MESSAGES:
             answer_in(call, MessagesDialect(call))
+        elif call.path.startswith(GEMINI):
+            answer_in(call, GeminiDialect(call))
         try:
             if rest is not None:
                 await rest()
@@ -454,7 +485,19 @@ def _find_handler(call: Call) -> tuple[str, KeyScope, Handler]:
     if call.path.startswith(BELOW) and (methods := methods_of(call.path)):
         method = call.scope["method"]
         return method if method in methods else methods[0], "chat", take_stored
+    if call.path.startswith(f"{MODELS}/") and call.scope["method"] == "GET":
+        return "GET", "chat", show_generating
     return call.scope["method"], "chat", _unknown_path
+
+
+def _as_v1(call: Call) -> Call:
+    """A call of a path of other APIs, which may name the model."""
+    if not call.path.startswith(AZURE) and call.path not in ELSEWHERE:
+        call.path, call.deployment = place_of(call)
+        return call
+    there = ELSEWHERE.get(call.path)
+    call.path, call.deployment = (there, "") if there else read_path(call.path, DEPLOYED)
+    return call
 
 
 async def _unknown_path(call: Call, services: Services) -> None:
@@ -481,6 +524,8 @@ def _endpoint(path: str) -> str:
         return path
     if path.startswith(BELOW):
         return "/v1/responses"
+    if path.startswith(f"{MODELS}/"):
+        return MODELS
     return "/v1/models" if path.startswith("/v1/models/") else "other"
 
 

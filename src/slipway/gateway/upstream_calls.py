@@ -24,7 +24,7 @@ from slipway.domain.routing import FailureKind
 from slipway.gateway.breakers import Breakers, Caller
 from slipway.gateway.failures import FILTERED, failure_kind, is_filtered
 from slipway.gateway.metrics import Counts
-from slipway.gateway.operations import CHAT, RESPONSES
+from slipway.gateway.operations import CHAT, CHATS, RESPONSES
 from slipway.gateway.targets import Target
 from slipway.models.patience import RetryBudget
 from slipway.upstream.backoff import wait_s
@@ -45,7 +45,7 @@ SAID = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data:(?! ?\[DONE\])")
 SILENCE = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 """Comments and empty lines before the first event of a stream."""
 LONGEST_SILENCE_S = 60.0
-OF_CHATS = frozenset({CHAT, "messages", "completions", RESPONSES})
+OF_CHATS = frozenset({*CHATS, "messages", "completions", RESPONSES})
 FAULT = re.compile(rb'"type":\s*"(?:error|response\.failed)"')
 LONGEST_FIRST = 64 * 1024
 """Of the first event of a stream that is waited for to its end."""
