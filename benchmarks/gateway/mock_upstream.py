@@ -68,6 +68,60 @@ def stream_events(model: str, *, usage: bool) -> list[bytes]:
     return events
 
 
+RESPONSE: dict[str, Any] = {
+    "id": "resp_0000000000000001",
+    "object": "response",
+    "created_at": 1,
+    "status": "completed",
+    "error": None,
+    "incomplete_details": None,
+    "output": [
+        {
+            "id": "msg_0000000000000001",
+            "type": "message",
+            "status": "completed",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": ANSWER, "annotations": [], "logprobs": []}],
+        }
+    ],
+    "previous_response_id": None,
+    "usage": {
+        "input_tokens": 120,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 50,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 170,
+    },
+}
+
+
+def response_events(model: str) -> list[bytes]:
+    """A response as a stream: fifty words between its beginning and its end, as OpenAI writes them."""
+    whole = RESPONSE | {"model": f"{model}-2026"}
+    item = whole["output"][0]
+    begun = whole | {"status": "in_progress", "output": [], "usage": None}
+    spot = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("response.created", {"response": begun}),
+        ("response.in_progress", {"response": begun}),
+        ("response.output_item.added", {"output_index": 0, "item": item | {"content": []}}),
+        ("response.content_part.added", {**spot, "part": item["content"][0] | {"text": ""}}),
+    ]
+    for number, word in enumerate(WORDS):
+        delta = word if number == 0 else f" {word}"
+        events.append(("response.output_text.delta", {**spot, "delta": delta, "logprobs": []}))
+    events += [
+        ("response.output_text.done", {**spot, "text": ANSWER, "logprobs": []}),
+        ("response.content_part.done", {**spot, "part": item["content"][0]}),
+        ("response.output_item.done", {"output_index": 0, "item": item}),
+        ("response.completed", {"response": whole}),
+    ]
+    return [
+        f"event: {kind}\ndata: {json.dumps({'type': kind, 'sequence_number': number, **event})}\n\n".encode()
+        for number, (kind, event) in enumerate(events)
+    ]
+
+
 class State:
     """What the upstream saw, for tests to look at."""
 
@@ -150,6 +204,9 @@ class Upstream(asyncio.Protocol):
         usage = bool((fields.get("stream_options") or {}).get("include_usage"))
         if state.silent:
             return
+        if self.path.endswith("/responses"):
+            self.transport.write(self.response(model, stream))
+            return
         if model == "ok":
             self.transport.write(self.answer(model, stream, usage))
             return
@@ -163,6 +220,14 @@ class Upstream(asyncio.Protocol):
                 CACHED[key] = STREAM_HEAD + pieces + b"0\r\n\r\n"
             else:
                 CACHED[key] = whole(200, completion(model, usage=DETAILED if model == "details" else USAGE))
+        return CACHED[key]
+
+    def response(self, model: str, stream: bool) -> bytes:
+        key = (f"response {model}{stream}", False)
+        if key not in CACHED:
+            answer = json.dumps(RESPONSE | {"model": f"{model}-2026"}).encode()
+            pieces = b"".join(map(piece, response_events(model)))
+            CACHED[key] = STREAM_HEAD + pieces + b"0\r\n\r\n" if stream else whole(200, answer)
         return CACHED[key]
 
     def embeddings(self, fields: dict[str, Any]) -> None:

@@ -286,6 +286,16 @@ def test_a_shadow_gets_the_same_request_and_its_trace_says_what_it_is(trial, too
     assert f'channel="shadow",release="{release.label}",kind="input"' in page
 
 
+@pytest.mark.parametrize("path", ["openai/deployments/plain/chat/completions", "v1beta/models/plain:generateContent"])
+def test_a_shadow_is_counted_by_what_was_called_however_it_was(trial, tools, until, path):
+    shadowed(trial, tools, "shade", until=until)
+    said = {"messages": [{"role": "user", "content": "hi"}], "contents": [{"parts": [{"text": "hi"}]}]}
+    assert trial.post(f"/{path}", said).status_code == 200
+    assert until(lambda: outcome(trial, "sent") == 1)
+    assert "plain:generate" not in (page := httpx.get(f"{trial.url}/metrics").text)
+    assert "/deployments/" not in page
+
+
 @pytest.mark.parametrize("model", ["500", "reset", "hang", "garbage", "stall"])
 def test_a_shadow_that_fails_harms_nobody(trial, tools, upstream, until, model):
     shadowed(trial, tools, model, until=until)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import time
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from slipway.domain.guardrail import Guardrails, RailSpec
 from slipway.release.channels import promote
+from slipway.release.parts import cut_plain_release
 from slipway.workspace import open_workspace
 from tests.gateway.test_dialects import DIALECTS
 from tests.wire.test_thoughts import assembled
@@ -211,3 +213,14 @@ def test_the_anthropic_client_counts(guarded, dialects):
     client = anthropic.Anthropic(base_url=guarded.url, api_key="none", max_retries=0)
     assert client.messages.count_tokens(model="bare", **PLAIN).input_tokens == dialects.counted
     assert client.messages.count_tokens(model="other", **PLAIN).input_tokens == 7
+
+
+def test_a_release_that_was_cut_without_guardrails_passes_as_it_is(tmp_path, mock, dialects, tools):
+    """`slipway release cut --plain` gives even no guardrails a hash."""
+    with serve(tmp_path, mock, dialects, tools) as served:
+        release = cut_plain_release(served.workspace, engine="claude", model="m")
+        answer = served.post("/v1/messages", ASKED | {"model": release.id[:12]})
+        until = time.monotonic() + 10
+        while answer.status_code == 404 and time.monotonic() < until:
+            answer = served.post("/v1/messages", ASKED | {"model": release.id[:12]})
+        assert answer.json()["id"] == "msg_1"

@@ -84,7 +84,7 @@ def _explain(message: str, path: object) -> ConfigError:
         )
     if wrong := WRONG.match(message):
         table, _, key = wrong["at"].rpartition(".")
-        return ConfigError(f"[{table}] {key}" if table else wrong["at"], f"{wrong['reason']}.", path=path)
+        return ConfigError(f"[{table}] {key}" if table else f"[{wrong['at']}]", f"{wrong['reason']}.", path=path)
     return ConfigError("", f"{message}.", path=path)
 
 

@@ -506,6 +506,48 @@ class RequestInvalid(InputError):
         super().__init__(message)
 
 
+class PreviousUnknown(RequestInvalid):
+    """A request leans on a response that its key did not get."""
+
+    code = "previous_response_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"There is no previous response '{shortened_id(id)}' of this key: send the id of an answer that it got, or "
+            "the whole input.",
+            param="previous_response_id",
+        )
+
+
+class ItemUnknown(RequestInvalid):
+    """A request refers to a kept item that its key did not get."""
+
+    code = "item_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"There is no item '{shortened_id(id)}' of this key to refer to: send the id of one that it got, or the "
+            "item itself.",
+            param="input",
+        )
+
+
+class ResponseUnknown(InputError):
+    """A kept response is asked for that the key did not get."""
+
+    http_status = 404
+    code = "response_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"There is no response '{shortened_id(id)}' of this key: send the id of an answer that it got."
+        )
+
+
+def shortened_id(id: str) -> str:
+    return id if len(id) <= 80 else f"{id[:79]}…"
+
+
 class RequestTooLarge(InputError):
     """A request's body is larger than the server takes."""
 
@@ -622,8 +664,19 @@ class ForeignSite(SlipwayError):
         self.site = site
         super().__init__(
             f"This call came from the web page of '{site}'. Without keys, only programs of this machine are answered. "
-            "Ask for keys: [server] require_keys = true"
+            "Ask for keys: [server] require_keys = true; or name its origin in [server] allow_origins"
         )
+
+
+class OriginNotAllowed(SlipwayError):
+    """A browser asked whether a web page of another site may call the gateway."""
+
+    http_status = 403
+    code = "origin_not_allowed"
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        super().__init__(f"Web pages of '{origin}' may not call here. Name their origin in [server] allow_origins")
 
 
 class AddressTaken(SlipwayError):

@@ -52,3 +52,8 @@ class Guardrails:
     after: tuple[RailSpec, ...] = ()
     when_undecided: Literal["allow", "block"] = "block"
     hash: ContentHash = NOT_PINNED
+
+    @property
+    def read_nothing(self) -> bool:
+        """Whether there is no rail at all, whatever would happen if one failed."""
+        return not (self.before or self.after)

@@ -1,12 +1,13 @@
 """How a channel's traffic is steered: kinds of failure, the rule that rolls a canary back, the split that adapts."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from slipway.domain.ids import ReleaseId
 
 FailureKind = Literal["rate_limit", "timeout", "server_error", "unreachable", "content_filter"]
 """What a fallback may answer to. `server_error` holds garbled answers and refused credentials of ours too."""
+FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 QualityMetric = Literal["feedback", "grounded", "answered"]
 """Quality of one answer between 0 and 1: the users' word, its overlap with its passages, whether it answered at all."""

@@ -25,6 +25,7 @@ class OpenAI:
     """Any endpoint in the shape of the OpenAI API; `base_url` ends in /v1 for most of them.
 
     `fallback_urls` serve the same model and are asked in order where an earlier one fails before its first byte.
+    `responses` says that it answers the Responses API too: requests of that API then go there as they are.
     `leave_out` names request fields that the endpoint refuses, `extra` is added to every request, and `max_tokens_as`
     is the field that caps the answer (`max_completion_tokens` for OpenAI's reasoning models). Times are seconds.
     """
@@ -36,6 +37,7 @@ class OpenAI:
     leave_out: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
     max_tokens_as: str = "max_tokens"
+    responses: bool = False
     connect_s: float = 5.0
     first_byte_s: float = 60.0
     idle_s: float = 30.0

@@ -19,9 +19,9 @@ DIALECT = Dialect(
 @engines.register("responses")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Responses(TranslatedEngine):
-    """Any endpoint of the Responses API, used without its kept state.
+    """Any endpoint of the Responses API; requests of clients that speak it are passed on as they are.
 
-    `extra` is added to every request. Times are seconds.
+    All others use it without its kept state, and `extra` is added to their requests. Times are seconds.
     """
 
     base_url: str = "https://api.openai.com/v1"

@@ -23,6 +23,7 @@ from slipway.gateway.snapshot import Snapshot
 from slipway.gateway.targets import Target
 
 FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"x-forwarded-host")
+KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 MOST_HOSTS = 64
 MOST_SEEN = 1024
 BYTES_PER_TOKEN = 4
@@ -192,11 +193,11 @@ class Admission:
         """Keeps out what a browser was lured into sending: where nobody needs a key, being on this machine is one.
 
         A page of another site names itself as Origin; a site whose name was rebound to 127.0.0.1 arrives with its own
-        Host. Raises `ForeignSite`.
+        Host. Pages that [server] allow_origins names may call. Raises `ForeignSite`.
         """
         host = call.headers.get(b"host", b"")
         origin = call.headers.get(b"origin")
-        if origin is not None and origin.rpartition(b"//")[2] != host:
+        if origin is not None and not call.for_page and origin.rpartition(b"//")[2] != host:
             raise ForeignSite(origin.decode("latin-1"))
         if host in self._known_hosts:
             return
@@ -249,16 +250,16 @@ def most_usage(
         return asked, 0, asked
     longest = None
     if "max_tokens" in fields or "max_completion_tokens" in fields:
-        longest = _number(fields, "max_completion_tokens", MOST_TOKENS) or _number(fields, "max_tokens", MOST_TOKENS)
+        longest = count_in(fields, "max_completion_tokens", MOST_TOKENS) or count_in(fields, "max_tokens", MOST_TOKENS)
     release = target.release
     if release is not None and (longest is None or not target.plain):
         longest = release.decoding.max_tokens
-    answers = (_number(fields, "n", MOST_ANSWERS) or 1) if "n" in fields else 1
+    answers = (count_in(fields, "n", MOST_ANSWERS) or 1) if "n" in fields else 1
     most = (longest or USUAL_ANSWER_TOKENS) * answers * times
     return asked, most, asked + most if longest else asked
 
 
-def _number(fields: Mapping[str, msgspec.Raw], name: str, most: int) -> int | None:
+def count_in(fields: Mapping[str, msgspec.Raw], name: str, most: int) -> int | None:
     """A count from 1 on, `most` where it is more. What is none counts as not said, and the engine says what is wrong
     with it: below nothing it would make room where others are counted."""
     given = fields.get(name)
@@ -286,7 +287,7 @@ def limit_headers(error: OverLimit) -> list[tuple[bytes, bytes]]:
 
 
 def _bearer(call: Call) -> str:
-    """The key as clients of OpenAI send it, or as those of Anthropic do."""
+    """The key as clients of OpenAI send it, or as those of Anthropic, Azure and Google do."""
     given = call.headers.get(b"authorization")
     if given is not None and given[:7].lower() == b"bearer ":
         return given[7:].strip().decode("utf-8", "replace")
@@ -296,7 +297,8 @@ def _bearer(call: Call) -> str:
             return base64.b64decode(given[6:], validate=True).partition(b":")[2].decode("utf-8", "replace")
         except ValueError:
             return ""
-    return call.headers.get(b"x-api-key", b"").strip().decode("utf-8", "replace")
+    named = next((call.headers[name] for name in KEY_HEADERS if name in call.headers), b"")
+    return named.strip().decode("utf-8", "replace")
 
 
 def _name(host: bytes) -> str:

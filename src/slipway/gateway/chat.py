@@ -88,12 +88,17 @@ async def _serve(call: Call, services: Services, *, body: bytes, fields: Fields,
     if call.channel not in call.snapshot.shadowed:
         await answering
         return
+    await answer_and_copy(call, services, answering, body)
+
+
+async def answer_and_copy(call: Call, services: Services, answering: Coroutine[Any, Any, None], chat: bytes) -> None:
+    """Answers a call and sends a copy, the chat completion that asks the same, to the shadow of its channel."""
     try:
         await answering
     except EngineError:
-        services.shadows.copy(call, partial(_answer_as_shadow, services, body))
+        services.shadows.copy(call, partial(_answer_as_shadow, services, chat))
         raise
-    services.shadows.copy(call, partial(_answer_as_shadow, services, body))
+    services.shadows.copy(call, partial(_answer_as_shadow, services, chat))
 
 
 async def _answer_as_shadow(services: Services, body: bytes, call: Call) -> None:

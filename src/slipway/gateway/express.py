@@ -27,13 +27,12 @@ from slipway.gateway.forward import (
     body_for,
     check_asked,
     check_said,
-    content_type_of,
     forward,
-    kept_headers,
     reply_in,
 )
 from slipway.gateway.guarding import strongest
 from slipway.gateway.operations import CHAT
+from slipway.gateway.pieces import content_type_of, kept_headers
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
 from slipway.gateway.snapshot import Snapshot
@@ -100,6 +99,8 @@ class Express:
         if services.breakers or settings.cache.enabled or len(body) > settings.server.max_body_mb * 1_000_000:
             return None
         call = Call(client.scope, client.receive, client.send, snapshot)
+        if b"origin" in call.headers:
+            return None
         try:
             fields = read_fields(body)
             if "stream" in fields and wants_stream(fields):

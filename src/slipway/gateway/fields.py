@@ -16,7 +16,7 @@ _flag: msgspec.json.Decoder[bool | None] = msgspec.json.Decoder(bool | None)
 
 def read_model(fields: Mapping[str, msgspec.Raw]) -> str:
     """Raises `RequestInvalid` where there is none."""
-    model = _string(fields, "model")
+    model = read_text(fields, "model")
     if not model:
         raise RequestInvalid("The field 'model' is missing: name a channel or a release.", param="model")
     return model
@@ -25,7 +25,7 @@ def read_model(fields: Mapping[str, msgspec.Raw]) -> str:
 def read_user(fields: Mapping[str, msgspec.Raw]) -> str | None:
     """Whom the request is about: `user`, or what replaces it in newer clients."""
     if "user" in fields or "safety_identifier" in fields:
-        return _string(fields, "user") or _string(fields, "safety_identifier")
+        return read_text(fields, "user") or read_text(fields, "safety_identifier")
     return None
 
 
@@ -40,7 +40,8 @@ def wants_stream(fields: Mapping[str, msgspec.Raw]) -> bool:
         raise RequestInvalid("'stream' is wrong: expected true or false.", param="stream") from None
 
 
-def _string(fields: Mapping[str, msgspec.Raw], name: str) -> str | None:
+def read_text(fields: Mapping[str, msgspec.Raw], name: str) -> str | None:
+    """Raises `RequestInvalid` where it is no text."""
     given = fields.get(name)
     if given is None:
         return None

@@ -17,7 +17,7 @@ from slipway.domain.message import Usage
 from slipway.domain.routing import FailureKind
 from slipway.domain.trace import Status
 from slipway.gateway.call import Call
-from slipway.gateway.field_checks import check_fields, check_named, check_text
+from slipway.gateway.field_checks import check_fields, check_named
 from slipway.gateway.fields import Fields, wants_stream
 from slipway.gateway.guarding import (
     GuardedStream,
@@ -26,12 +26,13 @@ from slipway.gateway.guarding import (
     check_messages,
     strongest,
 )
-from slipway.gateway.hearing import Heard, Hearing, hear
+from slipway.gateway.hearing import Heard, hear
 from slipway.gateway.ledger import NO_USAGE
-from slipway.gateway.operations import CHAT, OPERATIONS
+from slipway.gateway.operations import CHAT, CHATS, OPERATIONS
+from slipway.gateway.pieces import Pieces, content_type_of, kept_headers
 from slipway.gateway.services import Services
-from slipway.gateway.targets import NO_RAILS, Target
-from slipway.gateway.upstream_calls import EVENTS, Asking, Attempt, Begun, Passed, told_error
+from slipway.gateway.targets import Target
+from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed, ToldByChat, told_error
 from slipway.models.patience import NO_RETRIES
 from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
@@ -50,6 +51,7 @@ from slipway.wire.openai import (
     read_stream,
     read_usage,
     said_by,
+    unsigned,
     written_bytes,
 )
 from slipway.wire.sse import DONE
@@ -58,7 +60,6 @@ from slipway.wire.thoughts import without
 
 KEPT_BYTES = 1024 * 1024
 """Of a longer stream a trace keeps the beginning, and the end for its usage."""
-KEPT_HEADERS = frozenset({b"retry-after", b"content-encoding"})
 EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 Json = bytes | memoryview
 AS_CHAT: Mapping[str, ModuleType] = {"messages": messages, "completions": completions}
@@ -81,7 +82,11 @@ async def forward(
     The only things that change are `model`, and what guardrails redact. `form`: what the body is, where it is one.
     `begun`: it was sent already, and this came.
     """
-    passage = Passage(call, services, path=path, fields=fields, target=target, form=form)
+    await carry(Passage(call, services, path=path, fields=fields, target=target, form=form), call, body, begun)
+
+
+async def carry(passage: Passage, call: Call, body: bytes, begun: Begun | None = None) -> None:
+    """Runs a passage to whatever end it comes to."""
     try:
         await passage.run(body, begun)
     except asyncio.CancelledError:
@@ -92,15 +97,14 @@ async def forward(
         if not call.responded:
             raise
         notice = {"slipway": {"blocked": blocked.rail, "trace": call.trace}}
-        await call.end_stream(_write_blocked(call, path, notice))
+        await call.end_stream(passage.blocked(notice))
     except SlipwayError as failed:
         passage.record("error", error=str(failed))
         if not call.responded or not passage.of_events:
             # Half a sound has no place for words: its connection is closed in the middle.
             raise
         # The client has a part of the answer: the event says that it stays a part, and no [DONE] claims otherwise.
-        error = write_error(str(failed), kind=error_kind(failed.http_status), code=failed.code)
-        await call.end_stream(passage.event_end() + b"data: %b\n\n" % error)
+        await call.end_stream(passage.event_end() + passage.failure(failed))
 
 
 # The rules of a request and of its answer, for this way and the short one (`gateway.express`) ----------------------
@@ -204,7 +208,7 @@ class Passage:
         target, services = self._target, self._services
         stream = wants_stream(self._fields)
         self._fields, self._verdicts = self._past_rails(target)
-        self._asked = asked_in(self._fields)
+        self._asked = self._asked_json()
         self._body = body
         # Not kept: it holds methods of this object, and a circle of both would wait for the collector with all bodies.
         asking = Asking(
@@ -222,6 +226,7 @@ class Passage:
             counts=services.counts,
             attempts=self._attempts,
             begun=begun,
+            told_by_chat=self._told_by_chat(),
         )
         passed = await asking.ask()
         self._address = asking.address
@@ -238,6 +243,14 @@ class Passage:
             await self._pass_pieces(passed)
         else:
             await self._pass_stream(passed)
+
+    def _told_by_chat(self) -> ToldByChat | None:
+        """How the answer of a stand-in that knows chat completions only is told; None where such cannot stand in."""
+        return None
+
+    def _asked_json(self) -> Json:
+        """JSON of what was asked, as messages of a chat."""
+        return asked_in(self._fields)
 
     def _body_for(self, target: Target) -> bytes:
         """The client's body with the name that the target's engine knows the model by, past the rails of a stand-in.
@@ -260,7 +273,7 @@ class Passage:
         if self._path == CHAT and rails.before:
             fields, _, verdicts = check_asked(self._fields, self._asked, rails)
             return fields, verdicts
-        if self._path != CHAT and rails != NO_RAILS:
+        if self._path != CHAT and not rails.read_nothing:
             return check_fields(self._fields, self._operation, rails, label=target.label)
         return self._fields, []
 
@@ -270,6 +283,8 @@ class Passage:
         self._verdicts += verdicts
         if self._call.path == "/v1/messages" and "messages" not in target.endpoints:
             return read_fields(msgspec.json.encode(without(msgspec.json.decode(msgspec.json.encode(fields)))))
+        if target.direct and not self._target.direct and "messages" in fields:
+            return fields | {"messages": unsigned(fields["messages"])}
         return fields
 
     def _stand_in(self, target: Target) -> Target:
@@ -285,7 +300,7 @@ class Passage:
         call = self._call
         others = [] if call.shadow_of else call.snapshot.fallbacks(call.channel, self._target, kind)
         # Rails read chat completions; who has some cannot stand in where another API is passed on as it is.
-        return [one for one in others if one.guardrails == NO_RAILS] if self._path == "messages" else others
+        return [one for one in others if one.guardrails.read_nothing] if self._path == "messages" else others
 
     # Back to the client ------------------------------------------------------------------------------------------
 
@@ -319,7 +334,7 @@ class Passage:
         """A whole answer as the client may see it. Raises `Blocked`, `EngineGarbled`."""
         rails = self._target.guardrails
         try:
-            if self._path == CHAT:
+            if self._path in CHATS:
                 body, changed, verdicts = check_said(body, rails)
                 self._said = changed or self._said
             else:
@@ -330,49 +345,19 @@ class Passage:
         return body
 
     async def _pass_pieces(self, passed: Passed) -> None:
-        """Passes on what is neither JSON nor the stream of a chat, as it comes: HTTP alone says where it ends."""
-        call, response, piece = self._call, passed.response, passed.body
-        content_type = content_type_of(response)
-        self.of_events = content_type.startswith(EVENTS)
-        hearing = Hearing(content_type, self._operation)
+        pieces = Pieces(passed, self._target, self._operation, verdicts=self._verdicts)
+        self.of_events = pieces.of_events
         try:
-            if self._target.guardrails.after and self._operation.said:
-                piece = await self._checked_text(piece, response, content_type)
-            while piece and not response.complete:
-                hearing.feed(piece)
-                if not call.responded:
-                    await call.begin_stream(content_type, more=kept_headers(response))
-                await call.piece(piece)
-                piece = await response.piece()
-            hearing.feed(piece)
-            self._heard = hearing.close()
+            await pieces.send_all_but_last(self._call)
+            self._heard = pieces.heard
             self._ended_well()
             self.record("error" if self._heard.error else "ok", error=self._heard.error)
-            if call.responded:
-                await call.end_stream(piece)
-            else:
-                await call.reply(200, piece, content_type=content_type, more=kept_headers(response))
+            await pieces.send_last(self._call)
         except UpstreamError as error:
             raise self._broke_off(error) from error
         finally:
-            self._heard = self._heard or hearing.close()
-            response.close()
-
-    async def _checked_text(self, text: bytes, response: Response, content_type: bytes) -> bytes:
-        """An answer that is nothing but text, as the client may see it. Raises `Blocked`, `EngineGarbled`."""
-        engine = self._target.engine
-        if not content_type.startswith(b"text/plain"):
-            kind = content_type.decode("latin-1")
-            raise EngineGarbled(engine, f"it is '{kind}', which the guardrails of {self._target.label} cannot read")
-        pieces = [text]
-        while not response.complete and (more := await response.piece()):
-            pieces.append(more)
-        try:
-            checked, verdicts = check_text(b"".join(pieces).decode("utf-8"), self._target.guardrails)
-        except UnicodeDecodeError as wrong:
-            raise EngineGarbled(engine, "it is not text in UTF-8") from wrong
-        self._verdicts += verdicts
-        return checked.encode()
+            self._heard = pieces.heard
+            passed.response.close()
 
     async def _pass_stream(self, passed: Passed) -> None:
         response, piece = passed.response, passed.body
@@ -466,6 +451,14 @@ class Passage:
         else:
             await call.piece(out)
 
+    def blocked(self, notice: dict[str, Any]) -> bytes:
+        """The end of a stream that a guardrail stopped."""
+        return _write_blocked(self._call, self._path, notice)
+
+    def failure(self, failed: SlipwayError) -> bytes:
+        """The event that says why the stream ends here."""
+        return b"data: %b\n\n" % write_error(str(failed), kind=error_kind(failed.http_status), code=failed.code)
+
     def event_end(self) -> bytes:
         """What ends the event that the stream broke off in, so that the next one stands by itself."""
         return b"" if not self._last or self._last.endswith(EVENT_ENDS) else b"\n\n"
@@ -500,7 +493,7 @@ class Passage:
         call, target = self._call, self._target
         reply, finish, usage, model, written = self._reply()
         verdicts = self._verdicts if self._guarded is None else [*self._verdicts, *self._guarded.verdicts]
-        plain = status == "ok" and usage is not None and self._path == CHAT and len(self._asked) <= LONGEST_TEXT
+        plain = status == "ok" and usage is not None and self._says_only_text() and len(self._asked) <= LONGEST_TEXT
         if plain and not self._attempts and not call.shadow_of:
             assert usage is not None
             ledger = self._services.ledger
@@ -519,8 +512,8 @@ class Passage:
         asked = self._asked_texts()
         if usage is None and self._operation.estimated and (written or status == "ok"):
             usage = Usage(
-                input_tokens=sum(_roughly(len(message["text"].encode("utf-8", "replace"))) for message in asked),
-                output_tokens=_roughly(written),
+                input_tokens=sum(roughly(len(message["text"].encode("utf-8", "replace"))) for message in asked),
+                output_tokens=roughly(written),
                 estimated=True,
             )
         operation = self._operation
@@ -540,6 +533,10 @@ class Passage:
         )
         # Errors hold on to where they were raised, and so to this object.
         self._attempts.clear()
+
+    def _says_only_text(self) -> bool:
+        """Whether all that a trace keeps of the answer is its text, as of a chat."""
+        return self._path == CHAT
 
     def _reply(self) -> tuple[str, str, Usage | None, str, int]:
         """Text, finish, usage and model of what came back, as far as it can be read; and where there is no usage, how
@@ -593,7 +590,7 @@ def _write_blocked(call: Call, path: str, notice: dict[str, Any]) -> bytes:
     return writer.finish("content_filter", notice) + DONE
 
 
-def _roughly(text_bytes: int) -> int:
+def roughly(text_bytes: int) -> int:
     """Tokens of a text by the rule of thumb of four bytes each: counting pieces would cost as much as all the rest."""
     return -(-text_bytes // 4)
 
@@ -604,12 +601,3 @@ def reply_in(completion: Completion) -> tuple[str, str, Usage | None, str]:
     text = said_by(choice.message) if choice else ""
     finish = choice.finish_reason or "" if choice else ""
     return text, finish, read_usage(completion.usage), completion.model or ""
-
-
-def content_type_of(response: Response) -> bytes:
-    return response.header(b"content-type") or b"application/json"
-
-
-def kept_headers(response: Response) -> list[tuple[bytes, bytes]]:
-    """What else of an engine's answer a client may need."""
-    return [(name, value) for name, value in response.headers if name in KEPT_HEADERS]

@@ -20,7 +20,7 @@ from slipway.gateway.fields import read_model
 from slipway.gateway.forward import forward
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
-from slipway.gateway.targets import NO_RAILS, Target
+from slipway.gateway.targets import Target
 from slipway.gateway.upstream_calls import Asking
 from slipway.text.tokens import count_tokens
 from slipway.upstream.engine_errors import refused
@@ -45,7 +45,7 @@ async def take_messages(call: Call, services: Services) -> None:
     call.identify(_user(fields))
     target = find_route(call)
     settings = call.snapshot.workspace.settings
-    passing = target.plain and PATH in target.endpoints and target.guardrails == NO_RAILS
+    passing = target.plain and PATH in target.endpoints and target.guardrails.read_nothing
     # The cache, shadows, and engines of other APIs that stand in know chat completions only.
     target = _with_beta(call, target)
     shadowed = call.channel in call.snapshot.shadowed
@@ -82,7 +82,7 @@ async def count_message_tokens(call: Call, services: Services) -> None:
     target = find_route(call)
     check_model(call, target)
     # What guardrails would take out must not reach the engine this way.
-    if target.plain and COUNT in target.endpoints and target.guardrails == NO_RAILS:
+    if target.plain and COUNT in target.endpoints and target.guardrails.read_nothing:
         target = _with_beta(call, target)
         asking = Asking(
             services.http,

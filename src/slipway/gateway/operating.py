@@ -6,7 +6,7 @@ from slipway.domain.errors import RequestInvalid
 from slipway.gateway.call import Call
 from slipway.gateway.fields import Fields, read_model, read_user
 from slipway.gateway.forward import forward
-from slipway.gateway.operations import OPERATIONS, Operation
+from slipway.gateway.operations import OF_THEIR_OWN, OPERATIONS, Operation
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
 from slipway.gateway.targets import Target
@@ -15,9 +15,7 @@ from slipway.wire.forms import Form
 from slipway.wire.openai import read_fields
 
 OPERATED: dict[str, Operation] = {
-    f"/v1/{path}": operation
-    for path, operation in OPERATIONS.items()
-    if path not in ("chat/completions", "messages", "embeddings")
+    f"/v1/{path}": operation for path, operation in OPERATIONS.items() if path not in OF_THEIR_OWN
 }
 """By the path that clients call."""
 MOST_PROMPTS = 100_000

@@ -12,18 +12,21 @@ from slipway.release.channels import choose_release
 SHORTEST_ID = 12
 
 
-def find_route(call: Call) -> Target:
+def find_route(call: Call, *, made_by: str = "") -> Target:
     """The target of the model that a call names: a channel (`support`, `support@canary`), a release (`support@14`, or
     its id), or `engine/model` where [server] raw_models allows it. Notes release and channel on the call.
 
-    Within a channel the same person, or else the same session, gets the same release. Raises `ModelNotFound`,
-    `ReleaseUnavailable`.
+    Within a channel the same person, or else the same session, gets the same release; and what leans on an earlier
+    answer goes to the release that made it, whose id begins with `made_by`, as long as the channel has a share for it.
+    Raises `ModelNotFound`, `ReleaseUnavailable`.
     """
     snapshot = call.snapshot
     channel = snapshot.channels.get(call.model)
     if channel is not None and channel.shares:
         shares = channel.shares
         chosen = shares[0].release if len(shares) == 1 else choose_release(channel, call.sticky)
+        if made_by and len(shares) > 1:
+            chosen = next((share.release for share in shares if share.release.startswith(made_by)), chosen)
         call.channel = channel.name
         watch = snapshot.watches.get(channel.name) if channel.canary is not None else None
         if watch is not None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from slipway.gateway.admission import Admission
+from slipway.gateway.bound_ids import BoundIds
 from slipway.gateway.breakers import Breakers
 from slipway.gateway.cache import AnswerCache
 from slipway.gateway.intake import Intake
@@ -26,3 +27,4 @@ class Services:
     cache: AnswerCache
     breakers: Breakers
     shadows: Shadows
+    ids: BoundIds

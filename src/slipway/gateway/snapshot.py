@@ -251,6 +251,10 @@ class Watcher:
         self._wake.set()
         self._thread.join(5)
         self._writer.join(5)
+        if self._thread.is_alive() or self._writer.is_alive():
+            # Who asked the store last has no answer yet, and would be waited for without end.
+            log.warning("what was used last is written down by the next start: the store does not answer")
+            return
         self._refresh()
         self._write_once()
 

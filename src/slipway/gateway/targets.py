@@ -14,7 +14,8 @@ from slipway.domain.release import Release
 from slipway.engines.anthropic import Anthropic
 from slipway.engines.base import Engine
 from slipway.engines.openai import OpenAI
-from slipway.gateway.operations import OPERATIONS
+from slipway.engines.responses import Responses
+from slipway.gateway.operations import OPERATIONS, RESPONSES
 from slipway.models.choice import choose_engine
 from slipway.models.prices import price_in
 from slipway.tracing.cost import Rates, micros_at, rates_of
@@ -108,11 +109,15 @@ def _target(
             if isinstance(engine, OpenAI):
                 endpoints = {path: engine.endpoints(path, form=one.form) for path, one in OPERATIONS.items()}
                 del endpoints["messages"]
+                if not engine.responses:
+                    del endpoints[RESPONSES]
             elif isinstance(engine, ChatEngine):
                 endpoints = {"chat/completions": (engine.prepare_chat(model, b"", stream=False),)}
                 if isinstance(engine, Anthropic):
                     endpoints["messages"] = endpoints["chat/completions"]
                     endpoints["messages/count_tokens"] = (engine.prepare_count(),)
+                elif isinstance(engine, Responses):
+                    endpoints[RESPONSES] = endpoints["chat/completions"]
         except SlipwayError as wrong:
             broken = wrong
     direct = isinstance(engine, OpenAI) and bool(endpoints.get("chat/completions"))

@@ -24,6 +24,7 @@ from slipway.domain.routing import FailureKind
 from slipway.gateway.breakers import Breakers, Caller
 from slipway.gateway.failures import FILTERED, failure_kind, is_filtered
 from slipway.gateway.metrics import Counts
+from slipway.gateway.operations import CHAT, CHATS, RESPONSES
 from slipway.gateway.targets import Target
 from slipway.models.patience import RetryBudget
 from slipway.upstream.backoff import wait_s
@@ -31,6 +32,7 @@ from slipway.upstream.client import HttpClient, Prepared, Response
 from slipway.upstream.engine_errors import engine_error, refused
 from slipway.wire.errors import UNREADABLE, error_status, error_text, message_in
 from slipway.wire.openai import Completion, read_completion
+from slipway.wire.responses_native import as_fault, fault_in, is_engine_fault, is_filtered_response
 from slipway.wire.sse import EventReader
 
 ATTEMPTS = 2
@@ -43,11 +45,14 @@ SAID = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data:(?! ?\[DONE\])")
 SILENCE = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 """Comments and empty lines before the first event of a stream."""
 LONGEST_SILENCE_S = 60.0
-OF_CHATS = frozenset({"chat/completions", "messages", "completions"})
+OF_CHATS = frozenset({*CHATS, "messages", "completions", RESPONSES})
+FAULT = re.compile(rb'"type":\s*"(?:error|response\.failed)"')
 LONGEST_FIRST = 64 * 1024
 """Of the first event of a stream that is waited for to its end."""
 LARGEST_ANSWER = 256 * 1024 * 1024
 
+ToldByChat = Callable[[Response, str], Response]
+"""Makes of the answer of a chat completion, and the address it comes from, one in the shape that is passed on."""
 OthersFor = Callable[[FailureKind], Sequence[Target]]
 """Who may answer instead of the first target when that fails in this way, in order."""
 
@@ -98,6 +103,7 @@ class Asking:
         "_others_for",
         "_path",
         "_stream",
+        "_told_by_chat",
         "address",
         "attempts",
         "target",
@@ -120,8 +126,10 @@ class Asking:
         attempts: list[Attempt],
         any_type: bool = False,
         begun: Begun | None = None,
+        told_by_chat: ToldByChat | None = None,
     ) -> None:
-        """`any_type`: an answer that is not JSON is passed on piece by piece."""
+        """`any_type`: an answer that is not JSON is passed on piece by piece. `told_by_chat`: who does not know the
+        path is asked for a chat completion instead, and this is made of the answer."""
         self._http = http
         self.target = target
         self.address = ""
@@ -138,6 +146,7 @@ class Asking:
         self.attempts = attempts
         self._any_type = any_type
         self._begun = begun
+        self._told_by_chat = told_by_chat
         self._anyway = False
         """Whether who is left alone is asked all the same, where it still answers."""
         self._again = False
@@ -203,7 +212,7 @@ class Asking:
     ) -> tuple[EngineError | None, Passed | None]:
         """Those who stand in for the first one after its failure, in turn."""
         for other in self._others_for(failure_kind(failure)):
-            if not other.endpoints.get(self._path):
+            if not other.endpoints.get(self._path_for(other)):
                 continue
             self.target = other
             stand_ins, stand_in = self._breakers.stand_ins, (other.engine, other.model)
@@ -230,7 +239,7 @@ class Asking:
         """Every address of one target in turn."""
         failure: EngineError | None = None
         answer: Passed | None = None
-        for endpoint in target.endpoints[self._path]:
+        for endpoint in target.endpoints[self._path_for(target)]:
             if self._begun is not None:
                 _, started_ns, started = self._begun
             elif self._breakers and (refusal := self._refusal(target, endpoint)) is not None:
@@ -249,11 +258,16 @@ class Asking:
         assert failure is not None
         return failure, answer
 
+    def _path_for(self, target: Target) -> str:
+        """What it is asked for."""
+        return CHAT if self._told_by_chat is not None and self._path not in target.endpoints else self._path
+
     def _refusal(self, target: Target, endpoint: Prepared) -> EngineError | None:
         """Why this address is not asked now."""
         upstream = (target.engine, endpoint.origin, target.model)
         limited = self._breakers.resting(*upstream)
-        if limited is not None and (len(target.endpoints[self._path]) > 1 or self._others_for("rate_limit")):
+        several = limited is not None and len(target.endpoints[self._path_for(target)]) > 1
+        if limited is not None and (several or self._others_for("rate_limit")):
             return limited
         refusal = self._breakers.admit(*upstream, self._caller)
         return None if self._anyway and self._breakers.answers(*upstream, self._caller) else refusal
@@ -274,12 +288,12 @@ class Asking:
         else:
             self.address = endpoint.origin
             status, told = answer.response.status, None
-            if status < 400 and (told := _told(answer)) is not None:
+            if status < 400 and (told := _told(answer, self._path)) is not None:
                 status = error_status(told)
             if status < 400:
                 if breakers:
                     breakers.succeeded(*upstream, self._caller)
-                if answer.said is None or not _was_filtered(answer.said) or not self._others_for("content_filter"):
+                if not _was_filtered(answer, self._path) or not self._others_for("content_filter"):
                     return None, answer
                 return EngineRefused(target.engine, status, FILTERED), answer
             filtered = is_filtered(status, answer.body)
@@ -287,8 +301,8 @@ class Asking:
             failure = refused(
                 target.engine, answer.response, f"{FILTERED}: {text}" if filtered else text, status=status
             )
-            if told is not None and failure.retryable:
-                # Passed on with its own status it would be taken for an answer.
+            if told is not None and failure.retryable and (answer.stream or self._path != RESPONSES):
+                # Passed on with its own status it would be taken for an answer. A response tells its own.
                 answer.response.close()
                 answer = None
             if status == 429:
@@ -313,7 +327,8 @@ class Asking:
                 return await self._read(target, came)
             stale = True
         body, most = self._body_for(target), None if self._stream else LARGEST_ANSWER
-        if target.translator is not None and self._path == "chat/completions":
+        path = self._path_for(target)
+        if target.translator is not None and path == CHAT:
             response = await target.translator.send_chat(self._http, body, extra=self._extra, max_bytes=most)
         else:
             response = await self._http.send_prepared(
@@ -324,6 +339,8 @@ class Asking:
                 max_bytes=most,
                 fresh=stale or self._again,
             )
+        if path != self._path and self._told_by_chat is not None:
+            response = self._told_by_chat(response, endpoint.origin)
         return await self._read(target, response)
 
     async def _read(self, target: Target, response: Response) -> Passed:
@@ -376,21 +393,33 @@ def told_error(said: Completion) -> Any:
     return said.error if said.error is not None and not said.choices else None
 
 
-def _told(answer: Passed) -> Any:
+def _told(answer: Passed, path: str) -> Any:
     """The error of an answer that calls itself a success; of a stream, that of its first event."""
     if not answer.stream:
-        return None if answer.said is None else told_error(answer.said)
+        told = None if answer.said is None else told_error(answer.said)
+        if path != RESPONSES or told is None:
+            return told
+        # The same API says in this way what it makes of a request that it took.
+        return as_fault(told) if is_engine_fault(told) else None
     if b'"error"' not in answer.body:
         return None
     try:
+        if path == RESPONSES and FAULT.search(answer.body) is None:
+            return None  # a response that has begun says, too, that it has no error
         first = next(EventReader().feed(answer.body + b"\n\n"), b"")
+        if path == RESPONSES:
+            return fault_in(first)
         return told_error(read_completion(first))
     except UNREADABLE:
         return None
 
 
-def _was_filtered(said: Completion) -> bool:
-    choices = said.choices
+def _was_filtered(answer: Passed, path: str) -> bool:
+    if answer.said is None:
+        return False
+    if path == RESPONSES:
+        return FILTERED.encode() in answer.body and is_filtered_response(answer.body)
+    choices = answer.said.choices
     return choices is not None and len(choices) > 0 and choices[0].finish_reason == FILTERED
 
 
@@ -406,8 +435,10 @@ def _understood(body: bytes, target: Target, path: str) -> Completion | None:
     except (ValueError, RecursionError) as wrong:
         raise EngineGarbled(target.engine, "it is not JSON") from wrong
     else:
-        if path == "chat/completions" and said.choices is None and said.error is None:
+        if path == CHAT and said.choices is None and said.error is None:
             raise EngineGarbled(target.engine, "it holds no choices")
+        if path == RESPONSES and b'"output"' not in body and said.error is None:
+            raise EngineGarbled(target.engine, "it holds no output")
         return said
     try:
         msgspec.json.decode(body, type=dict[str, msgspec.Raw] if path in OF_CHATS else msgspec.Raw)

@@ -1,6 +1,7 @@
 """Data keys per (project, person), wrapped by the master key, and the sealing of content with them."""
 
 import hashlib
+import hmac
 import os
 import threading
 import time
@@ -232,6 +233,11 @@ class Keys:
         nonce = hashlib.sha256(b"slipway pseudonym").digest()[:NONCE_BYTES]
         keyed = self._master.encrypt(nonce, subject.encode(), None)
         return hashlib.sha256(keyed).hexdigest()[:16]
+
+    def secret_for(self, purpose: str) -> bytes:
+        """32 bytes that only holders of the master key know, others for each project and purpose. Another master key
+        gives other ones."""
+        return hmac.digest(self._master_bytes, f"slipway {purpose}\0{self.project}".encode(), "sha256")
 
     def _bound(self, kind: str, id: str) -> bytes:
         return f"{self.project}\0{kind}\0{id}".encode()

@@ -1,7 +1,9 @@
 """A request as it goes over the wire: checked and written out once."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from slipway.domain.errors import InputError
@@ -25,6 +27,14 @@ class Prepared:
     def with_body(self, length: int, extra: bytes) -> bytes:
         """The whole head for a body of `length` bytes; `extra` are further lines, each ending in CR LF."""
         return b"%bcontent-length: %d\r\n%b\r\n" % (self.head, length, extra)
+
+    def below(self, method: str, rest: str) -> Prepared:
+        """The same server and headers, at an address that begins with this one. `rest` comes as it goes over the wire,
+        such as `/id?limit=2`: visible ASCII without spaces."""
+        line, _, lines = self.head.partition(b"\r\n")
+        _, target, version = line.split(b" ")
+        head = b"%b %b%b %b\r\n%b" % (method.encode("ascii"), target, rest.encode("ascii"), version, lines)
+        return replace(self, head=head)
 
 
 def prepare(method: str, url: str, headers: HeaderPairs = ()) -> Prepared:

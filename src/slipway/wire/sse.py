@@ -50,7 +50,7 @@ class EventReader:
         *events, rest = text.split(b"\n\n")
         self._keep(rest)
         for event in events:
-            data = _data(event)
+            data = data_of(event)
             if data is not None:
                 yield data
 
@@ -58,7 +58,7 @@ class EventReader:
         """The last event where the stream ended without its empty line."""
         rest = b"".join(self._pieces).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         self._keep(b"")
-        data = _data(rest.rstrip(b"\n"))
+        data = data_of(rest.rstrip(b"\n"))
         if data is not None:
             yield data
 
@@ -73,7 +73,8 @@ class EventReader:
             raise EventTooLong(f"an event of more than {LONGEST_EVENT} bytes")
 
 
-def _data(event: bytes) -> bytes | None:
+def data_of(event: bytes) -> bytes | None:
+    """The data of one event without its empty line, lines ending in line feeds; None where it has none."""
     if event.startswith(b"data: ") and b"\n" not in event:
         return event[6:]
     # The mark that a stream may begin with is no part of its first line.
