@@ -156,17 +156,17 @@ REPLIES = [
     ),
     pytest.param(
         {"choices": [{"message": {"content": None, "refusal": "no"}, "finish_reason": "content_filter"}], "usage": {}},
-        Reply(text="no", model="m", usage=Usage(), finish="content_filter"),
+        Reply(text="no", model="m", usage=Usage(estimated=True), finish="content_filter"),
         id="a refusal",
     ),
     pytest.param(
         {"choices": [{"message": {"content": None, "tool_calls": []}, "finish_reason": "tool_calls"}], "usage": {}},
-        Reply(text="", model="m", usage=Usage(), finish="tool_calls"),
+        Reply(text="", model="m", usage=Usage(estimated=True), finish="tool_calls"),
         id="a call of tools",
     ),
     pytest.param(
         {"choices": [{"message": {"content": "yes"}, "finish_reason": "eos"}], "usage": {}},
-        Reply(text="yes", model="m", usage=Usage()),
+        Reply(text="yes", model="m", usage=Usage(estimated=True)),
         id="a reason to finish that nobody knows",
     ),
 ]

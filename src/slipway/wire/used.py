@@ -50,10 +50,10 @@ def read_used(body: bytes) -> tuple[Usage | None, str]:
 
 def _usage(used: Used) -> Usage | None:
     usage = read_usage(used.usage)
-    if usage is not None and used.usage is not None:
-        if not usage.total_tokens and used.usage.total_tokens:
-            return Usage(input_tokens=used.usage.total_tokens)
-        return usage if usage.total_tokens else None
+    if usage is not None:
+        return usage
+    if used.usage is not None and used.usage.total_tokens:
+        return Usage(input_tokens=used.usage.total_tokens)
     told = (used.meta.tokens or used.meta.billed_units) if used.meta else None
     if told is None or not (told.input_tokens or told.output_tokens):
         return None
