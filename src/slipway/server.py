@@ -294,7 +294,10 @@ class Ingester:
         self._child.wait(time.monotonic() + GRACE_S)
         # One that was still starting when it was told to end has emptied nothing yet.
         if any(self._journal.glob("*.journal")):
-            subprocess.run([*self._command, "--once"], timeout=GRACE_S, check=False)
+            try:
+                subprocess.run([*self._command, "--once"], timeout=GRACE_S, check=False)
+            except subprocess.TimeoutExpired:
+                log.warning("the journal stays until the next start: the store does not answer")
 
     def _look_after(self) -> None:
         while not self._stop.wait(1.0):

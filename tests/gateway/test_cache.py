@@ -10,8 +10,11 @@ import msgspec
 import numpy
 import pytest
 
+from slipway.access.keys import create_key
 from slipway.config.settings import CacheSettings
 from slipway.domain.cache import CachedAnswer
+from slipway.domain.errors import EngineUnreachable
+from slipway.domain.guardrail import Guardrails, RailSpec
 from slipway.gateway.cache import AnswerCache
 from slipway.privacy.erasure import erase_subject
 from slipway.release.channels import promote
@@ -122,6 +125,72 @@ def test_streams_come_from_the_cache_and_go_into_it(fresh, model, kept_as_stream
         assert "citations" in fresh.chat(model, messages=HELLO, user="carl").json()["slipway"]
 
 
+@pytest.mark.parametrize("kept_as_stream", [False, True])
+def test_thoughts_come_along_whichever_way_an_answer_travels(fresh, kept_as_stream):
+    asked = {"model": "fast/thoughtful", "user": f"as a stream: {kept_as_stream}"}
+    fresh.chat(**asked, stream=kept_as_stream)
+    again = [fresh.chat(**asked, stream=stream) for stream in (False, True)]
+    assert [hit(answer) for answer in again] == [True, True]
+    assert again[0].json()["choices"][0]["message"]["reasoning_content"] == "Thought."
+    assert '"reasoning_content":"Thought."' in again[1].text
+
+
+@pytest.mark.parametrize("kept_as_stream", [False, True])
+def test_an_answer_that_would_lose_something_on_the_other_way_is_asked_for_anew(fresh, kept_as_stream):
+    asked = {"model": "fast/likely", "logprobs": True, "user": f"as a stream: {kept_as_stream}"}
+    fresh.chat(**asked, stream=kept_as_stream)
+    other = fresh.chat(**asked, stream=not kept_as_stream)
+    assert not hit(other)
+    assert '"logprob": -0.5' in other.text
+    # What came whole is kept, by now in any case.
+    assert hit(fresh.chat(**asked))
+
+
+def test_a_key_gets_no_kept_answer_of_a_model_that_it_may_not_call(tmp_path, mock, tools):
+    folder = tools.make_application(tmp_path / "lamps", mock.url, CACHED)
+    with open_workspace(folder) as workspace:
+        promote(workspace, tools.plain_release(workspace), "plain", force=True)
+        _, shop = create_key(workspace.store, "shop")
+        _, other = create_key(workspace.store, "other", models=["elsewhere"])
+        with tools.serving(workspace, keys_required=True) as served:
+            statuses = [
+                served.chat("plain", user="anna", headers={"authorization": f"Bearer {key}"}).status_code
+                for key in (shop, shop, other)
+            ]
+    assert statuses == [200, 200, 403]
+
+
+def test_kept_answers_count_among_the_requests_of_a_person(tmp_path, mock, tools):
+    folder = tools.make_application(tmp_path / "lamps", mock.url, CACHED + "[limits.person]\nrequests_per_minute = 3\n")
+    with open_workspace(folder) as workspace:
+        promote(workspace, tools.plain_release(workspace), "plain", force=True)
+        with tools.serving(workspace) as served:
+            statuses = [served.chat("plain", user="anna").status_code for _ in range(5)]
+    assert statuses == [200, 200, 200, 429, 429]
+
+
+def test_features_asked_for_by_header_make_another_question(fresh):
+    message = {"model": "plain", "messages": HELLO, "max_tokens": 60}
+    assert not hit(fresh.post("/v1/messages", message, headers={"anthropic-beta": "longer-2026"}))
+    assert not hit(fresh.post("/v1/messages", message))
+    assert hit(fresh.post("/v1/messages", message, headers={"anthropic-beta": "longer-2026"}))
+
+
+def test_the_trace_of_a_kept_answer_holds_no_more_than_that_of_the_first(tmp_path, mock, tools):
+    guard = Guardrails(before=(RailSpec(name="personal_data", action="redact"),))
+    asked = [{"role": "user", "content": "I am joe.bloggs@example.com. What does shipping cost?"}]
+    folder = tools.make_application(tmp_path / "lamps", mock.url, CACHED)
+    with open_workspace(folder) as workspace:
+        promote(workspace, tools.plain_release(workspace, guardrails=guard), "plain", force=True)
+        with tools.serving(workspace) as served:
+            answers = [served.chat("plain", messages=asked) for _ in range(2)]
+            assert hit(answers[1])
+            said = [served.trace(answer.headers["x-slipway-trace"])[0] for answer in answers]
+    assert said[1].content["messages"] == said[0].content["messages"]
+    assert "joe.bloggs" not in said[1].content["messages"][0]["text"]
+    assert said[1].verdicts == said[0].verdicts == {"personal_data": "redact"}
+
+
 @pytest.mark.parametrize("model", ["fast/500", "fast/no-done", "fast/error-event", "fast/cut"])
 def test_what_went_wrong_is_not_kept(fresh, model):
     stream = model != "fast/500"
@@ -207,10 +276,81 @@ def test_a_question_of_the_same_meaning_where_it_is_asked_for(tmp_path, mock, to
             assert not ask("What does express shipping cost?")
             assert ask("what does express shipping cost")
             assert not ask("Who sells lamps?")
+            assert not ask("What does express shipping not cost?")
+            assert not ask("What does express shipping of 5 cost?")
+            assert ask("what does express shipping of 5 cost")
+            assert not ask("What does express shipping of 50 cost?")
             assert not ask("what does express shipping cost!", system="Be rude.")
             assert not hit(
                 served.chat("plain", messages=[{"role": "user", "content": "What does express shipping cost?"}])
             )
+
+
+def test_an_embedder_that_fails_costs_no_answer_and_the_same_question_needs_none(tmp_path, mock, tools):
+    class Moody(Letters):
+        asked = 0
+        down = False
+
+        def embed(self, texts):
+            self.asked += 1
+            if self.down:
+                raise EngineUnreachable("letters", "http://127.0.0.1:1", "nothing answers")
+            return super().embed(texts)
+
+    folder = tools.make_application(
+        tmp_path / "lamps", mock.url, CACHED.replace("enabled = true", "enabled = true\nsimilar = 0.97")
+    )
+    with open_workspace(folder) as opened:
+        embedder = Moody()
+        workspace = replace(opened, embedder=embedder)
+        promote(workspace, tools.plain_release(workspace), "plain", force=True)
+        with tools.serving(workspace) as served:
+            served.chat("plain", messages=HELLO)
+            embedder.down = True
+            assert hit(served.chat("plain", messages=HELLO))
+            assert embedder.asked == 1
+            other = [{"role": "user", "content": "Who sells lamps?"}]
+            assert not hit(served.chat("plain", messages=other))
+            assert hit(served.chat("plain", messages=other))
+
+
+def test_the_trace_of_a_near_question_holds_its_own_words(tmp_path, mock, tools):
+    more = CACHED.replace("enabled = true", "enabled = true\nsimilar = 0.97")
+    folder = tools.make_application(tmp_path / "lamps", mock.url, more)
+    with open_workspace(folder) as opened:
+        workspace = replace(opened, embedder=Letters())
+        promote(workspace, tools.plain_release(workspace), "plain", force=True)
+        with tools.serving(workspace) as served:
+            served.chat("plain", messages=HELLO)
+            near = [{"role": "user", "content": "what does express shipping cost"}]
+            answer = served.chat("plain", messages=near)
+            assert hit(answer)
+            (span,) = served.trace(answer.headers["x-slipway-trace"])
+    assert [message["text"] for message in span.content["messages"]] == ["what does express shipping cost"]
+
+
+def test_answers_that_another_embedder_has_seen_are_no_hindrance(tmp_path, mock, tools, until):
+    class Vowels(Letters):
+        id = "vowels"
+        dimensions = 5
+
+        def embed(self, texts):
+            rows = numpy.array([[text.lower().count(vowel) + 1e-6 for vowel in "aeiou"] for text in texts], dtype="f4")
+            return rows / numpy.linalg.norm(rows, axis=1, keepdims=True)
+
+    folder = tools.make_application(
+        tmp_path / "lamps", mock.url, CACHED.replace("enabled = true", "enabled = true\nsimilar = 0.97")
+    )
+    with open_workspace(folder) as opened:
+        promote(opened, tools.plain_release(opened), "plain", force=True)
+        with tools.serving(replace(opened, embedder=Letters())) as served:
+            served.chat("plain", messages=HELLO)
+            assert until(lambda: opened.store.records.count(CachedAnswer) == 1)
+        with tools.serving(replace(opened, embedder=Vowels())) as served:
+            cache = served.gateway._services.cache
+            assert until(lambda: len(cache._answers) == 1)
+            for text in ("Who sells lamps?", "Who buys lamps?"):
+                assert not hit(served.chat("plain", messages=[{"role": "user", "content": text}]))
 
 
 # The memory ----------------------------------------------------------------------------------------------------------
@@ -264,6 +404,18 @@ def test_what_is_kept_before_the_first_look_into_the_store_stays_at_hand(caching
     )
     cache.refresh(settings)
     assert [one is not None for one in seen] == [True]
+
+
+def test_what_another_worker_made_anew_takes_the_place_of_what_was_kept(caching):
+    store, settings = caching.workspace.store.of("fifth"), CacheSettings(enabled=True)
+    first, second = (AnswerCache(store, now=lambda: NOON) for _ in range(2))
+    first.keep(an_answer(1, NOON - timedelta(seconds=5), text="old"), settings)
+    for cache in (first, second):
+        cache.refresh(settings)
+    second.keep(an_answer(1, NOON, text="new"), settings)
+    for cache in (second, first):
+        cache.refresh(settings)
+    assert [cache.look("id1", settings).completion for cache in (first, second)] == ["new", "new"]
 
 
 def test_memory_is_bounded_by_size(caching):

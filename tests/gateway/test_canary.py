@@ -8,10 +8,13 @@ import httpx
 import pytest
 
 from slipway.access.audit import verify_audit
+from slipway.access.keys import create_key
 from slipway.domain.feedback import Feedback, Finding
+from slipway.domain.guardrail import Guardrails, RailSpec
 from slipway.domain.ids import new_id
 from slipway.domain.release import Channel, Release
 from slipway.domain.routing import AdaptiveSplit, RollbackRule
+from slipway.gateway.breakers import Upstream
 from slipway.release.channels import promote, roll_back, set_adaptive, set_rule, shadow
 from slipway.tracing.ingest import drain
 from slipway.workspace import open_workspace
@@ -151,6 +154,35 @@ def test_who_is_over_the_limit_was_not_failed_by_the_canary(folder, tools, upstr
             assert (watch.outcomes(canary=True).errors, watch.outcomes(canary=False).errors) == (0, 0)
 
 
+def test_what_was_never_asked_of_a_canary_does_not_hide_that_it_fails(folder, tools, upstream):
+    """Wrong requests, keys that may not call it and kept answers would else count as good ones."""
+    toml = folder / "slipway.toml"
+    toml.write_text(toml.read_text() + "\n[cache]\nenabled = true\n")
+    with open_workspace(folder) as workspace:
+        promote(workspace, tools.plain_release(workspace, model="steady"), "plain", force=True)
+        promote(workspace, tools.plain_release(workspace, model="moody"), "plain", weight=0.5, force=True)
+        _, elsewhere = create_key(workspace.store, "elsewhere", models=["other"])
+        with tools.serving(workspace) as served, httpx.Client(timeout=60) as client:
+            watch = served.gateway.snapshot.watches["plain"]
+
+            def seen() -> tuple[float, float]:
+                counted = [watch.outcomes(canary=canary) for canary in (False, True)]
+                return sum(one.requests for one in counted), sum(one.errors for one in counted)
+
+            url = f"{served.url}/v1/chat/completions"
+            body = {"model": "plain", "messages": [{"role": "user", "content": "hi"}]}
+            for number in range(20):
+                refused = client.post(
+                    url, json=body | {"user": f"u{number}"}, headers={"authorization": f"Bearer {elsewhere}"}
+                )
+                assert refused.status_code == 403
+                assert client.post(url, json=body | {"stream": "yes", "user": f"u{number}"}).status_code == 400
+            assert seen() == (0, 0)
+            for _ in range(2):
+                ask(served, 20, client=client)
+            assert seen() == (20, 0)
+
+
 def test_a_canary_that_is_slow_is_rolled_back(folder, tools, upstream, until):
     with open_workspace(folder) as workspace:
         promote(workspace, tools.plain_release(workspace, model="ok"), "plain", force=True)
@@ -254,12 +286,52 @@ def test_a_shadow_gets_the_same_request_and_its_trace_says_what_it_is(trial, too
     assert f'channel="shadow",release="{release.label}",kind="input"' in page
 
 
+@pytest.mark.parametrize("path", ["openai/deployments/plain/chat/completions", "v1beta/models/plain:generateContent"])
+def test_a_shadow_is_counted_by_what_was_called_however_it_was(trial, tools, until, path):
+    shadowed(trial, tools, "shade", until=until)
+    said = {"messages": [{"role": "user", "content": "hi"}], "contents": [{"parts": [{"text": "hi"}]}]}
+    assert trial.post(f"/{path}", said).status_code == 200
+    assert until(lambda: outcome(trial, "sent") == 1)
+    assert "plain:generate" not in (page := httpx.get(f"{trial.url}/metrics").text)
+    assert "/deployments/" not in page
+
+
 @pytest.mark.parametrize("model", ["500", "reset", "hang", "garbage", "stall"])
 def test_a_shadow_that_fails_harms_nobody(trial, tools, upstream, until, model):
     shadowed(trial, tools, model, until=until)
     for _ in range(3):
         assert trial.chat("plain", stream=model == "stall").status_code == 200
     assert until(lambda: outcome(trial, "failed") == 3)
+
+
+def test_a_shadow_that_trips_over_its_own_requests_leaves_its_original_the_engine(folder, tools, upstream, until):
+    """Both ask the same model; of their calls, which take turns, those of the shadow fail."""
+    toml = folder / "slipway.toml"
+    toml.write_text(toml.read_text() + "\n[routing]\nretry_share = 0.0\n")
+    rails = Guardrails(before=(RailSpec(name="length", action="flag", settings={"max_characters": 500}),))
+    with open_workspace(folder) as workspace:
+        promote(workspace, tools.plain_release(workspace, model="moody"), "plain", force=True)
+        shadow(workspace, "plain", tools.plain_release(workspace, model="moody", guardrails=rails))
+        with tools.serving(workspace) as served:
+            upstream.state.half_broken.add("moody")
+            assert served.chat("fast/moody").status_code == 500
+            for number in range(1, 31):
+                assert served.chat("plain").status_code == 200
+                assert until(lambda number=number: outcome(served, "failed") == number)
+            everybody = Upstream("fast", upstream.url.removesuffix("/v1"), "moody")
+            assert served.gateway._services.breakers.state(everybody) == "closed"
+
+
+def test_a_shadow_takes_no_retry_of_those_who_are_answered(folder, tools, upstream, until):
+    with open_workspace(folder) as workspace:
+        promote(workspace, tools.plain_release(workspace), "plain", force=True)
+        shadow(workspace, "plain", tools.plain_release(workspace, model="503"))
+        with tools.serving(workspace) as served:
+            for number in range(1, 5):
+                assert served.chat("plain").status_code == 200
+                assert until(lambda number=number: outcome(served, "failed") == number)
+            assert served.gateway._services.budget._tokens == 10
+    assert upstream.state.asked["503"] == 4
 
 
 def test_shadows_are_bounded_and_what_comes_on_top_is_dropped(trial, tools, upstream, until):

@@ -160,6 +160,9 @@ def test_an_idle_connection_is_closed_without_a_word(served):
 
 BROKEN = [
     pytest.param(b"hello\r\n\r\n", 400, id="no HTTP"),
+    pytest.param(b"GET /v1/models\r\n\r\n", 400, id="HTTP/0.9: no version"),
+    pytest.param(b"GET /healthz HTTP/0.9\r\nhost: x\r\n\r\n", 400, id="HTTP/0.9, by name"),
+    pytest.param(WHOLE.replace(b"HTTP/1.1", b"HTTP/2.0"), 400, id="HTTP/2.0"),
     pytest.param(HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello", 400, id="two lengths"),
     pytest.param(
         HEAD + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400, id="length and chunks"

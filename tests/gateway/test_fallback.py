@@ -1,11 +1,15 @@
 """Fallbacks by kind of failure, breakers and retries, with the real gateway over loopback."""
 
+import asyncio
 import json
+import logging
+import time
 from contextlib import contextmanager
 
 import httpx
 import pytest
 
+from slipway.gateway.stand_ins import StandIns
 from slipway.release.channels import promote
 from slipway.workspace import open_workspace
 
@@ -220,6 +224,7 @@ def test_a_release_with_documents_keeps_its_prompt_and_passages(folder, tools, u
         answer = served.chat("lamps", messages=question, stream=stream)
         assert answer.status_code == 200, answer.text
         assert "word49" in answer.text
+        assert answer.headers["x-slipway-fallback"] == "spare/ok"
         first, second = upstream.state.requests
         assert (first["model"], second["model"]) == ("500", "ok")
         assert first["messages"] == second["messages"]
@@ -290,6 +295,108 @@ def test_when_all_are_down_there_are_at_most_one_and_a_half_attempts_a_request(f
     assert said != "engine_resting" or int(last.headers["retry-after"]) >= 1
 
 
+@pytest.mark.parametrize("at_once", [1, 60], ids=["one by one", "all at once"])
+def test_engines_that_answer_500_to_all_are_asked_once_a_request(folder, tools, upstream, at_once):
+    """Each is asked all the same, because it may do so to certain requests only: one of them, not all."""
+    routing = '[routing.fallback.fast]\nto = ["spare/500"]\n'
+    with serve(folder, tools, upstream, routing) as served:
+        answers = ask_at_once(served, "fast/500", 60, at_once=at_once)
+    assert {answer.status_code for answer in answers} == {500}
+    assert upstream.state.asked.total() <= 60 * 1.5
+
+
+@pytest.mark.parametrize(("first", "second"), [("hang", "late"), ("503", "hang"), ("reset", "503")])
+def test_when_all_fail_at_once_few_ask_the_stand_in_in_vain(folder, tools, upstream, first, second):
+    routing = f'[routing.fallback.fast]\nto = ["documents/{second}"]\n'
+    with serve(folder, tools, upstream, routing) as served:
+        answers = ask_at_once(served, f"fast/{first}", 60, stream=True)
+    assert {answer.status_code for answer in answers} <= {502, 503, 504}
+    assert upstream.state.asked.total() <= 60 * 1.5
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_few_ask_the_stand_in_of_a_release_with_documents_in_vain(folder, tools, upstream, stream):
+    def prepare(workspace):
+        promote(workspace, tools.documents_release(workspace, engine="documents", model="503"), force=True)
+
+    routing = '[routing.fallback.documents]\nto = ["fast/hang"]\n'
+    question = [{"role": "user", "content": "What does express shipping cost?"}]
+    with serve(folder, tools, upstream, routing, prepare) as served:
+        answers = ask_at_once(served, "lamps", 40, stream=stream, messages=question)
+        assert {answer.status_code for answer in answers} <= {502, 503, 504}
+        assert upstream.state.asked.total() <= 40 * 1.5
+        stand_ins = served.gateway._services.breakers.stand_ins
+        assert [(one.asking, one.waiting) for one in stand_ins._known.values()] == [(0, 0)]
+
+
+def test_when_one_fails_with_many_at_once_its_stand_in_answers_all_of_them(folder, tools, upstream):
+    routing = '[routing.fallback.fast]\nto = ["spare/slow-0.3"]\n'
+    with serve(folder, tools, upstream, routing) as served:
+        began = time.monotonic()
+        answers = ask_at_once(served, "fast/503", 60)
+    assert {answer.status_code for answer in answers} == {200}
+    assert upstream.state.asked["slow-0.3"] == 60
+    assert time.monotonic() - began < 10
+
+
+async def test_who_waits_for_a_stand_in_and_for_how_long():
+    now = [0.0]
+    stand_ins = StandIns(clock=lambda: now[0])
+
+    async def turn(first: bool = False) -> bool:
+        return await stand_ins.turn("spare", "ok", first=first)
+
+    def waiting(times: int) -> list[asyncio.Task[bool]]:
+        return [asyncio.ensure_future(turn()) for _ in range(times)]
+
+    # Five may ask, and of more a fifth; whoever asks nobody else need not wait.
+    turns = waiting(50)
+    await asyncio.sleep(0.01)
+    assert sum(one.done() for one in turns) == 10
+    assert await turn(first=True)
+    # A client that leaves makes room for another one.
+    stand_ins.came_to("spare", "ok", None)
+    stand_ins.came_to("spare", "ok", None)
+    await asyncio.sleep(0.01)
+    assert sum(one.done() for one in turns) == 10 + 1
+    # While some that were sent are still out, a failure decides nothing, and nobody follows it.
+    stand_ins.came_to("spare", "ok", False)
+    await asyncio.sleep(0.01)
+    assert sum(one.done() for one in turns) == 11
+    # One answer, and all go, for ten seconds.
+    stand_ins.came_to("spare", "ok", True)
+    assert await asyncio.gather(*turns) == [True] * 50
+    for _ in range(47):
+        stand_ins.came_to("spare", "ok", True)
+    now[0] += 9
+    assert await asyncio.gather(*waiting(50)) == [True] * 50
+    for _ in range(50):
+        stand_ins.came_to("spare", "ok", False)
+    now[0] += 2
+    # Five that fail are enough, and so is the last one that was out.
+    turns = waiting(50)
+    await asyncio.sleep(0.01)
+    for _ in range(5):
+        stand_ins.came_to("spare", "ok", False)
+    assert sorted(await asyncio.gather(*turns)) == [False] * 40 + [True] * 10
+
+
+def ask_at_once(served, model: str, times: int, *, at_once: int = 60, **more) -> list[httpx.Response]:
+    url, body = f"{served.url}/v1/chat/completions", {"model": model, "messages": HELLO, **more}
+
+    async def ask_all() -> list[httpx.Response]:
+        turns = asyncio.Semaphore(at_once)
+        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+
+            async def one() -> httpx.Response:
+                async with turns:
+                    return await client.post(url, json=body)
+
+            return await asyncio.gather(*(one() for _ in range(times)))
+
+    return asyncio.run(ask_all())
+
+
 def test_a_breaker_closes_when_its_upstream_is_back(folder, tools, upstream, until):
     routing = "[routing]\nbreaker_s = 0.05\n"
     with serve(folder, tools, upstream, routing) as served:
@@ -324,6 +431,20 @@ def test_a_fallback_that_cannot_be_is_refused_with_its_reason(folder, tools, ups
         toml.write_text(before)
         served.gateway.reload()
         assert until(lambda: httpx.get(settings).json()["checks"]["settings"] == "ok")
+
+
+def test_a_way_for_nobody_is_told_in_the_log(folder, tools, upstream, caplog):
+    with caplog.at_level(logging.WARNING), serve(folder, tools, upstream, '[routing.fallback.fest]\nto = ["spare"]\n'):
+        pass
+    assert "[routing.fallback.fest] is for no channel, release or engine that there is now." in caplog.text
+    assert "Did you mean 'fast'?" in caplog.text
+
+
+def test_a_share_of_no_retries_is_none(folder, tools, upstream):
+    with serve(folder, tools, upstream, "[routing]\nretry_share = 0.0\n") as served:
+        for _ in range(3):
+            assert served.chat("fast/503").status_code == 503
+    assert upstream.state.asked["503"] == 3
 
 
 def test_an_engine_that_answers_again_and_breaks_off_is_asked_again(folder, upstream, tools, until):

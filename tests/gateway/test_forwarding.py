@@ -178,9 +178,10 @@ def test_an_engine_that_resets_kept_connections_is_asked_again_over_a_new_one(fo
     assert upstream.state.asked["reset"] == 3
 
 
-def test_usage_that_the_engine_does_not_count_is_estimated_and_marked(served):
+@pytest.mark.parametrize("model", ["no-usage", "zero-usage"])
+def test_usage_that_the_engine_does_not_count_is_estimated_and_marked(served, model):
     for stream in (False, True):
-        answer = served.chat("fast/no-usage", stream=stream)
+        answer = served.chat(f"fast/{model}", stream=stream)
         (span,) = served.trace(answer.headers["x-slipway-trace"])
         assert span.usage_estimated
         assert span.input_tokens > 0

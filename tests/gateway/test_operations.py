@@ -116,7 +116,25 @@ class Engine(BaseHTTPRequestHandler):
         result = {"flagged": True, "categories": {"violence": True}, "category_scores": {"violence": 0.9}}
         self.whole({"id": "modr-1", "model": model, "results": [result]})
 
+    def fim_completions(self, asked: dict[str, Any], model: str, text: str) -> None:
+        head = {"id": "fim-1", "object": "chat.completion", "created": 1, "model": f"{model}-1"}
+        usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+        if not asked.get("stream"):
+            message = {"role": "assistant", "content": text, "tool_calls": None}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            self.whole({**head, "choices": [choice], "usage": usage})
+            return
+        words = [text[:5], text[5:20], text[20:]] if model == "secret" else WORDS
+        chunks = [
+            {**head, "choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]} for word in words
+        ]
+        last = {**head, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}], "usage": usage}
+        self.events([*chunks, last], done=True)
+
     def rerank(self, asked: dict[str, Any], model: str, text: str) -> None:
+        if "texts" in asked:  # as text-embeddings-inference has it
+            self.whole([{"index": 0, "score": 0.9, "text": text}, {"index": 1, "score": 0.1}])
+            return
         results = [
             {"index": index, "relevance_score": 1.0 - index / 10, "document": {"text": document}}
             for index, document in enumerate(asked["documents"])
@@ -142,6 +160,8 @@ class Engine(BaseHTTPRequestHandler):
 
     def images_edits(self, asked: dict[str, Any], model: str, text: str) -> None:
         self.whole({"created": 1, "data": [{"b64_json": "QUJD"}]})
+
+    images_variations = images_edits
 
     def audio_speech(self, asked: dict[str, Any], model: str, text: str) -> None:
         pieces = [SOUND[at : at + 50_000] for at in range(0, len(SOUND), 50_000)]
@@ -296,6 +316,46 @@ def test_documents_are_reranked_and_scored(passing):
     assert span_of(passing, scored).input_tokens == 4
 
 
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank", "/openai/deployments/plain/rerank"])
+def test_documents_are_reranked_wherever_others_have_it(passing, engine, path):
+    named = {} if "plain" in path else {"model": "plain"}
+    answer = passing.post(path, {**named, "query": "lamps?", "documents": ["about lamps", {"text": "about tea"}]})
+    assert [result["index"] for result in answer.json()["results"]] == [0, 1]
+    assert engine.seen[-1][0] == "/v1/rerank"
+    assert last_seen(engine)[0]["model"] == "ok"
+    span = span_of(passing, answer)
+    assert [message["text"] for message in span.content["messages"]] == ["lamps?", "about lamps", "about tea"]
+
+
+def test_texts_are_reranked_as_text_embeddings_inference_has_it(passing):
+    asked = {"query": "lamps?", "texts": ["about lamps", f"IBAN {IBAN}"], "return_text": True}
+    answer = passing.post("/openai/deployments/plain/rerank", asked)
+    assert [result["score"] for result in answer.json()] == [0.9, 0.1]
+    assert [message["text"] for message in span_of(passing, answer).content["messages"]] == ["lamps?", *asked["texts"]]
+    leaky = passing.post("/openai/deployments/redacting-leaky/rerank", asked | {"query": KEY})
+    assert IBAN not in leaky.text
+    assert KEY not in json.dumps(span_of(passing, leaky).content)
+    assert passing.post("/openai/deployments/blocking-leaky/rerank", asked).status_code == 400
+    nameless = passing.post("/rerank", asked)
+    assert (nameless.status_code, nameless.json()["error"]["param"]) == (400, "model")
+
+
+def test_code_is_filled_in_as_mistral_has_it(passing):
+    asked = {"prompt": "def add(a, b):", "suffix": "return total"}
+    for stream in (False, True):
+        through = passing.post("/v1/fim/completions", {"model": "plain", **asked, "stream": stream})
+        assert "One" in through.text
+        span = span_of(passing, through)
+        assert (span.kind, span.input_tokens, span.output_tokens) == ("chat", 5, 7)
+        assert span.content["reply"] == "One two three."
+        assert [message["text"] for message in span.content["messages"]] == list(asked.values())
+        leaky = passing.post("/v1/fim/completions", {"model": "redacting-leaky", **asked, "stream": stream})
+        assert leaky.status_code == 200
+        assert "0532 0130" not in leaky.text
+        blocked = passing.post("/v1/fim/completions", {"model": "blocking-leaky", **asked, "stream": stream})
+        assert (blocked.status_code, blocked.json()["error"]["code"]) == (400, "content_filter")
+
+
 def test_the_client_makes_pictures(passing):
     raw = passing.client.images.with_raw_response.generate(model="plain", prompt="A lamp", n=1)
     assert raw.parse().data[0].revised_prompt == "One two three."
@@ -307,6 +367,10 @@ def test_the_client_makes_pictures(passing):
     assert events[-1].usage.total_tokens == 106
     edited = passing.client.images.edit(model="plain", image=("a.png", b"\x89PNG", "image/png"), prompt="Brighter")
     assert edited.data[0].b64_json == "QUJD"
+    picture = {"image": ("a.png", b"\x89PNG", "image/png")}
+    varied = httpx.post(f"{passing.url}/v1/images/variations", data={"model": "plain", "n": "2"}, files=picture)
+    assert varied.json()["data"][0]["b64_json"] == "QUJD"
+    assert span_of(passing, varied).content["files"][0]["field"] == "image"
 
 
 def test_the_client_hears_a_text_read_out(passing):

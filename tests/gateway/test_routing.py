@@ -91,6 +91,9 @@ BAD_SETTINGS = [
     pytest.param("raw_models = true", "raw_modelz = true", id="an unknown key"),
     pytest.param("[server]", "[server", id="broken TOML"),
     pytest.param('kind = "openai"', 'kind = "opnai"', id="an engine that there is not"),
+    pytest.param("first_byte_s = 1.5", "first_byte_s = nan", id="a deadline that is no number"),
+    pytest.param("first_byte_s = 1.5", "first_byte_s = 0", id="a deadline that nobody could keep"),
+    pytest.param("raw_models = true", "raw_models = true\n[routing]\nbreaker_s = inf", id="a pause without end"),
 ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 from starlette.testclient import TestClient
 
 from slipway.access.keys import create_key, list_keys
@@ -88,6 +89,20 @@ def test_a_release_without_an_index_is_refused_with_the_next_step(client: TestCl
     text = refused(client, "/release", 404)
     assert "slipway retrieve build" in text
     assert "Releases" in text, "the page it came from"
+
+
+def test_a_plain_release_needs_no_index(workspace: Workspace) -> None:
+    assert "only quotes" in refused(client_of(workspace), "/release/plain", 400)
+    chosen = structs.replace(workspace.settings.release, engine="echo", model="echo")
+    client = client_of(replace(workspace, settings=structs.replace(workspace.settings, release=chosen)))
+    text = send(client, "/release/plain", note="for programs")
+    assert "lamps@1 forwards requests to" in text
+    release = list_releases(workspace)[0]
+    assert (release.prompt, release.index, release.note) == (None, None, "for programs")
+    assert (release.model.engine, release.model.name) == ("echo", "echo")
+    page = Page(client.get("/release").text).text
+    assert "Cut a plain release" in page
+    assert "goes to echo/echo as it is" in page
 
 
 def test_a_closed_gate_refuses_and_force_is_recorded(client: TestClient, workspace: Workspace) -> None:

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slipway.domain.errors import RequestInvalid
-from slipway.wire import anthropic, bedrock, gemini, messages, openai, responses, responses_engine
+from slipway.wire import anthropic, bedrock, gemini, generate_content, messages, openai, responses, responses_engine
 from slipway.wire.chat import Facts
 from slipway.wire.embeddings import read_embedding_request, read_embeddings
 from slipway.wire.errors import UNREADABLE, error_status, error_text
@@ -174,6 +174,27 @@ def test_requests_of_anthropic_clients(body: bytes) -> None:
 def test_requests_of_responses_clients(body: bytes) -> None:
     with suppress(RequestInvalid):
         read_responses(body)
+
+
+GENERATE: dict[str, Any] = {
+    "model": "m",
+    "contents": [
+        {"role": "user", "parts": [{"text": "a"}, {"inlineData": {"mimeType": "image/png", "data": "AA"}}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"a": 1}}}]},
+        {"parts": [{"functionResponse": {"name": "f", "response": {"result": "x"}}}, {"fileData": {"fileUri": "x"}}]},
+    ],
+    "systemInstruction": {"parts": [{"text": "i"}]},
+    "generationConfig": {"temperature": 0.5, "stopSequences": ["a"], "responseSchema": {"type": "OBJECT"}},
+    "tools": [{"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT", "properties": {"a": {}}}}]}],
+    "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+}
+
+
+@settings(max_examples=100, deadline=None)
+@given(one_change(GENERATE))
+def test_requests_of_gemini_clients(body: bytes) -> None:
+    with suppress(RequestInvalid):
+        write_all(generate_content.read_request(body, stream=True))
 
 
 @pytest.mark.parametrize("name", ENGINES)

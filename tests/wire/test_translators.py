@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from slipway.domain.errors import RequestInvalid
-from slipway.wire import anthropic, bedrock, gemini, messages, responses, responses_engine
+from slipway.wire import anthropic, bedrock, gemini, generate_content, messages, responses, responses_engine
 from slipway.wire.chat import Facts
 from slipway.wire.event_stream import FrameReader, write_frame
 from slipway.wire.openai import read_stream
@@ -92,6 +92,62 @@ def test_requests_of_responses_clients(name, case):
     assert responses.read_request(json.dumps(case["native"]).encode())[1] == case["chat"]
 
 
+@pytest.mark.parametrize(("name", "case"), cases("requests", "gemini_client"))
+def test_requests_of_gemini_clients(name, case):
+    assert generate_content.read_request(json.dumps(case["native"]).encode(), stream=False) == case["chat"]
+
+
+NOT_GENERATED = [
+    pytest.param({"contents": []}, "contents", id="nothing said"),
+    pytest.param({"contents": [{"parts": [{"inlineData": {"data": ""}}]}]}, "contents", id="bytes of no type"),
+    pytest.param({"contents": [{"parts": [{"executableCode": {}}]}]}, "contents", id="code that ran at Google"),
+    pytest.param(
+        {"contents": [{"parts": [{"functionResponse": {"name": "f", "response": {}}}]}]},
+        "contents",
+        id="a result that nobody asked for",
+    ),
+    pytest.param({"tools": [{"googleSearch": {}}]}, "tools", id="a search"),
+    pytest.param({"generationConfig": {"candidateCount": 2}}, "candidateCount", id="two answers"),
+    pytest.param({"generationConfig": {"responseModalities": ["IMAGE"]}}, "responseModalities", id="a picture"),
+    pytest.param({"generationConfig": {"temperature": "x"}}, "generationConfig.temperature", id="a wrong type"),
+    pytest.param({"cachedContent": "cachedContents/1"}, "cachedContent", id="what Google keeps"),
+]
+
+
+@pytest.mark.parametrize(("more", "param"), NOT_GENERATED)
+def test_what_a_chat_cannot_say_for_gemini_clients_is_refused_by_name(more, param):
+    native = {"model": "m", "contents": [{"parts": [{"text": "Hi"}]}]} | more
+    with pytest.raises(RequestInvalid) as refused:
+        generate_content.read_request(json.dumps(native).encode(), stream=False)
+    assert refused.value.param == param
+
+
+def test_what_gemini_says_reaches_its_clients_as_it_was():
+    """There and back again, whole and streamed."""
+    golden = json.loads((GOLDEN / "gemini.json").read_text())
+    case = next(case for case in golden["answers"] if case["case"] == "a call that is signed")
+    native, back = case["native"], generate_content.write_answer(case["chat"], FACTS)
+    told, said = (one["candidates"][0] for one in (native, back))
+    for ours, theirs in zip(said["content"]["parts"], told["content"]["parts"], strict=True):
+        if "functionCall" in theirs:
+            assert ours["functionCall"].items() >= theirs["functionCall"].items()
+            assert ours["thoughtSignature"] == theirs["thoughtSignature"]
+        else:
+            assert ours == theirs
+    assert said["finishReason"] == told["finishReason"]
+    assert back["usageMetadata"].items() >= native["usageMetadata"].items()
+    reader, writer = gemini.StreamReader(FACTS, include_usage=True), generate_content.StreamWriter(FACTS)
+    signed = golden["streams"][0]["native"].replace('{"functionCall"', '{"thoughtSignature": "c2ln", "functionCall"')
+    out = writer.feed(reader.feed(signed.encode()) + reader.close()) + writer.close()
+    events = [json.loads(data) for data in EventReader().feed(out)]
+    parts = [part for event in events for part in event["candidates"][0]["content"]["parts"]]
+    assert "".join(part.get("text", "") for part in parts if not part.get("thought")) == "Let me look."
+    (call,) = [part for part in parts if "functionCall" in part]
+    assert (call["functionCall"]["args"], call["thoughtSignature"]) == ({"city": "Paris"}, "c2ln")
+    assert events[-1]["candidates"][0]["finishReason"] == "STOP"
+    assert events[-1]["usageMetadata"]["promptTokenCount"] == 12
+
+
 @pytest.mark.parametrize("name", ["anthropic", "responses"])
 def test_what_an_engine_says_reaches_a_client_of_the_same_api_unchanged(name):
     """There and back again: a whole answer through both translators of one API."""
@@ -133,6 +189,19 @@ REFUSED = [
         {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
         "messages",
         id="sound",
+    ),
+    *(
+        pytest.param(
+            name, {"messages": [{"role": "user", "content": [{"type": "file", "file": file}]}]}, "messages", id=id
+        )
+        for name, file, id in (
+            ("bedrock", {"file_url": "https://a.eu/b.pdf"}, "a document that would have to be fetched"),
+            ("bedrock", {"file_data": "data:application/zip;base64,UEs="}, "a document that is none"),
+            ("anthropic", {"file_data": "data:text/plain;base64,/w=="}, "a text file that is no text"),
+            ("anthropic", {"file_id": "file-1"}, "a file that OpenAI keeps"),
+            ("gemini", {"file_id": "file-1"}, "a file that OpenAI keeps, for Gemini"),
+            ("gemini", {"file_data": "JVBERi0="}, "a file that does not say what it is"),
+        )
     ),
     pytest.param("anthropic", {"messages": "hello"}, "messages", id="messages that are none"),
     *(

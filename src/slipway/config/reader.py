@@ -1,5 +1,6 @@
 """Reads slipway.toml and the environment into settings, and names what is wrong and where."""
 
+import math
 import os
 import re
 import tomllib
@@ -33,6 +34,7 @@ def load_settings(folder: Path, *, environment: Mapping[str, str] | None = None)
     except OSError as wrong:
         raise ConfigError("", f"the file cannot be read ({wrong.strerror}).", path=path) from wrong
     _override(raw, os.environ if environment is None else environment)
+    _refuse_endless(raw, (), path)
     return parse_settings(raw, path=path)
 
 
@@ -59,6 +61,17 @@ def _override(raw: dict[str, Any], environment: Mapping[str, str]) -> None:
             keys[key] = parsed
 
 
+def _refuse_endless(value: Any, at: tuple[str, ...], path: object) -> None:
+    """TOML knows `nan` and `inf`; no setting does, and those of backends have no bounds that would tell. Raises
+    `ConfigError`."""
+    if isinstance(value, float) and not math.isfinite(value):
+        place = f"[{'.'.join(at[:-1])}] {at[-1]}" if len(at) > 1 else "".join(at)
+        raise ConfigError(place, f"expected a number, not {value}.", path=path)
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in inner:
+        _refuse_endless(one, (*at, str(name)), path)
+
+
 def _explain(message: str, path: object) -> ConfigError:
     if unknown := UNKNOWN.match(message):
         place = unknown["at"] or ""
@@ -71,7 +84,7 @@ def _explain(message: str, path: object) -> ConfigError:
         )
     if wrong := WRONG.match(message):
         table, _, key = wrong["at"].rpartition(".")
-        return ConfigError(f"[{table}] {key}" if table else wrong["at"], f"{wrong['reason']}.", path=path)
+        return ConfigError(f"[{table}] {key}" if table else f"[{wrong['at']}]", f"{wrong['reason']}.", path=path)
     return ConfigError("", f"{message}.", path=path)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from slipway.config.origins import check_origins
 from slipway.domain.trace import SpanKind
 
 Default = TypeVar("Default")
@@ -326,6 +327,13 @@ class ServerSettings(Table, frozen=True):
     raw_models: Annotated[
         bool, Meta(description="Whether clients may also call a model as engine/model, past every release.")
     ] = False
+    allow_origins: Annotated[
+        str | list[str],
+        Meta(description='Origins of web pages that may call the gateway, or "*" for all; empty: none of other sites.'),
+    ] = default([])
+
+    def __post_init__(self) -> None:
+        check_origins(self.allow_origins)
 
 
 class LimitSettings(Table, frozen=True):

@@ -664,8 +664,19 @@ class ForeignSite(SlipwayError):
         self.site = site
         super().__init__(
             f"This call came from the web page of '{site}'. Without keys, only programs of this machine are answered. "
-            "Ask for keys: [server] require_keys = true"
+            "Ask for keys: [server] require_keys = true; or name its origin in [server] allow_origins"
         )
+
+
+class OriginNotAllowed(SlipwayError):
+    """A browser asked whether a web page of another site may call the gateway."""
+
+    http_status = 403
+    code = "origin_not_allowed"
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        super().__init__(f"Web pages of '{origin}' may not call here. Name their origin in [server] allow_origins")
 
 
 class AddressTaken(SlipwayError):

@@ -75,6 +75,7 @@ class AnyLlm(ChatEngine):
     name: str = "any_llm"
 
     def __post_init__(self) -> None:
+        ChatEngine.__post_init__(self)
         known = _sdk().AnyLLM.get_supported_providers()
         if self.provider not in known:
             raise ValueError(f"any-llm knows no provider '{self.provider}'.{did_you_mean(self.provider, known)}")

@@ -44,6 +44,9 @@ class OpenAI:
     total_s: float = 600.0
     name: str = "openai"
 
+    def __post_init__(self) -> None:
+        _ = self.deadlines  # refuses those that nobody could keep
+
     @property
     def deadlines(self) -> Deadlines:
         return Deadlines(

@@ -17,11 +17,13 @@ from slipway.access.limits import UNLIMITED, Allowance
 from slipway.config.settings import LimitSettings, LimitsSettings
 from slipway.domain.access import ApiKey, Limits, Scope
 from slipway.domain.errors import AccessDenied, ForeignSite, ModelNotAllowed, OverLimit, ScopeMissing
+from slipway.domain.ids import SubjectId
 from slipway.gateway.call import Call
 from slipway.gateway.snapshot import Snapshot
 from slipway.gateway.targets import Target
 
 FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"x-forwarded-host")
+KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 MOST_HOSTS = 64
 MOST_SEEN = 1024
 BYTES_PER_TOKEN = 4
@@ -85,15 +87,28 @@ class Admission:
         if account is None:
             return
         if self._person is not UNLIMITED and call.subject is not None:
-            holder = self._meter.holder_of(call.subject)
-            allowance, lease = self._with_lease(Allowance(holder=holder, whose="this person", limits=self._person))
-            account.add(allowance, lease)
-            self._leases.enter(account, (allowance,), (lease,))
+            self._enter_person(account, call.subject)
         if account.limited:
             asked, longest, tokens = most_usage(target, body=body, fields=fields, times=times)
             self._leases.reserve(account, tokens=tokens, micros=target.micros_of(asked, longest))
         else:
             self._leases.reserve(account, tokens=0, micros=0)
+
+    def admit_again(self, call: Call, target: Target) -> None:
+        """As `reserve`, for a call that a kept answer costs nothing: who may not ask for it does not get it either.
+
+        Raises `OverLimit`, `ModelNotAllowed` (403).
+        """
+        check_model(call, target)
+        if call.account is not None and self._person is not UNLIMITED and call.subject is not None:
+            self._enter_person(call.account, call.subject)
+
+    def _enter_person(self, account: Account, subject: SubjectId) -> None:
+        """Counts a request among those of a person. Raises `OverLimit`."""
+        holder = self._meter.holder_of(subject)
+        allowance, lease = self._with_lease(Allowance(holder=holder, whose="this person", limits=self._person))
+        account.add(allowance, lease)
+        self._leases.enter(account, (allowance,), (lease,))
 
     def used(self, account: Account, *, tokens: int, micros: int) -> None:
         """Counts what a call used, once it is known. It lasts from the next `save` on."""
@@ -178,11 +193,11 @@ class Admission:
         """Keeps out what a browser was lured into sending: where nobody needs a key, being on this machine is one.
 
         A page of another site names itself as Origin; a site whose name was rebound to 127.0.0.1 arrives with its own
-        Host. Raises `ForeignSite`.
+        Host. Pages that [server] allow_origins names may call. Raises `ForeignSite`.
         """
         host = call.headers.get(b"host", b"")
         origin = call.headers.get(b"origin")
-        if origin is not None and origin.rpartition(b"//")[2] != host:
+        if origin is not None and not call.for_page and origin.rpartition(b"//")[2] != host:
             raise ForeignSite(origin.decode("latin-1"))
         if host in self._known_hosts:
             return
@@ -272,7 +287,7 @@ def limit_headers(error: OverLimit) -> list[tuple[bytes, bytes]]:
 
 
 def _bearer(call: Call) -> str:
-    """The key as clients of OpenAI send it, or as those of Anthropic do."""
+    """The key as clients of OpenAI send it, or as those of Anthropic, Azure and Google do."""
     given = call.headers.get(b"authorization")
     if given is not None and given[:7].lower() == b"bearer ":
         return given[7:].strip().decode("utf-8", "replace")
@@ -282,7 +297,8 @@ def _bearer(call: Call) -> str:
             return base64.b64decode(given[6:], validate=True).partition(b":")[2].decode("utf-8", "replace")
         except ValueError:
             return ""
-    return call.headers.get(b"x-api-key", b"").strip().decode("utf-8", "replace")
+    named = next((call.headers[name] for name in KEY_HEADERS if name in call.headers), b"")
+    return named.strip().decode("utf-8", "replace")
 
 
 def _name(host: bytes) -> str:

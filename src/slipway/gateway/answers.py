@@ -134,32 +134,42 @@ async def _stream(call: Call, services: Services, target: Target, release: Relea
 class GatewayDetour:
     """The gateway's breakers and fallbacks, for a release that answers through the pipeline."""
 
-    __slots__ = ("_call", "_services", "_target")
+    __slots__ = ("_call", "_failed", "_services", "_target", "_turn")
 
     def __init__(self, call: Call, services: Services, target: Target) -> None:
         self._call = call
         self._services = services
         self._target = target
+        self._turn: Model | None = None
+        """Who stands in and is asked now."""
+        self._failed = False
+        """Whether somebody was asked in vain."""
 
     @property
     def impatient(self) -> bool:
-        return any(self._others(kind) for kind in ("rate_limit", "server_error"))
+        return bool(self._call.shadow_of) or any(self._others(kind) for kind in ("rate_limit", "server_error"))
 
     def refusal(self, model: Model, address: str) -> EngineError | None:
         breakers, upstream = self._services.breakers, _upstream(model, address)
         caller = self._call.caller
         refusal = breakers.admit(*upstream, caller) if breakers else None
         # With nobody else to go to, one that answers 500, perhaps to certain requests only, is asked all the same.
-        return None if refusal is not None and breakers.answers(*upstream, caller) and not self.impatient else refusal
+        if refusal is not None and breakers.answers(*upstream, caller) and not self.impatient:
+            return None
+        if refusal is not None:
+            self._end_turn(answered=False)
+        return refusal
 
     def came_to(self, model: Model, address: str, failure: EngineError | None) -> None:
         breakers, counts = self._services.breakers, self._services.counts
+        self._end_turn(answered=failure is None)
         if failure is None:
             breakers.succeeded(*_upstream(model, address), self._call.caller)
             if model.engine != self._target.engine or model.name != self._target.model:
                 counts.fallbacks += 1
                 self._call.fallback = f"{model.engine}/{model.name}"
             return
+        self._failed = True
         counts.upstream_failed(model.engine, failure.code)
         match failure:
             case EngineRefused(status=429):
@@ -174,7 +184,19 @@ class GatewayDetour:
     def streamed(self, model: Model, address: str, failure: EngineError | None) -> None:
         self._services.breakers.streamed(*_upstream(model, address), failure, self._call.caller)
 
+    async def turn(self, model: Model) -> bool:
+        if not await self._services.breakers.stand_ins.turn(model.engine, model.name, first=not self._failed):
+            return False
+        self._turn = model
+        return True
+
+    def _end_turn(self, *, answered: bool | None) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            self._services.breakers.stand_ins.came_to(turn.engine, turn.name, answered)
+
     def left(self, model: Model, address: str) -> None:
+        self._end_turn(answered=None)
         self._services.breakers.abandoned(*_upstream(model, address), self._call.caller)
 
     def others(self, failure: EngineError) -> list[Model]:
@@ -187,7 +209,8 @@ class GatewayDetour:
         return [Model(engine=target.engine, name=target.model) for target in targets]
 
     def _others(self, kind: FailureKind) -> list[Target]:
-        return self._call.snapshot.fallbacks(self._call.channel, self._target, kind)
+        call = self._call
+        return [] if call.shadow_of else call.snapshot.fallbacks(call.channel, self._target, kind)
 
 
 def _upstream(model: Model, address: str) -> tuple[str, str, str]:

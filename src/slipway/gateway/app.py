@@ -18,8 +18,18 @@ from slipway.access.counters import Counters
 from slipway.access.leases import Leases
 from slipway.access.limits import RateLimiter
 from slipway.domain.access import Scope as KeyScope
-from slipway.domain.errors import BodiesTooMany, EngineResting, OverLimit, RequestTooLarge, SlipwayError, StoreError
+from slipway.domain.errors import (
+    BodiesTooMany,
+    EngineResting,
+    ModelNotAllowed,
+    OverLimit,
+    RequestTooLarge,
+    SlipwayError,
+    StoreError,
+)
 from slipway.gateway.admission import Admission, limit_headers
+from slipway.gateway.azure import ROOT as AZURE
+from slipway.gateway.azure import read_path
 from slipway.gateway.bound_ids import BoundIds
 from slipway.gateway.breakers import Breakers
 from slipway.gateway.cache import AnswerCache
@@ -29,12 +39,16 @@ from slipway.gateway.chat import chat
 from slipway.gateway.embeddings import embed
 from slipway.gateway.express import Express, Rest
 from slipway.gateway.feedback import take_feedback
+from slipway.gateway.generating import GENERATED, GENERATING, MODELS, place_of, show_generating
+from slipway.gateway.generating import ROOT as GEMINI
 from slipway.gateway.intake import Intake
+from slipway.gateway.journal_lag import JournalLag
 from slipway.gateway.ledger import Ledger
 from slipway.gateway.messages import count_message_tokens, take_messages
 from slipway.gateway.metrics import Counts, SharedCounts, write_page
 from slipway.gateway.models import list_models, show_model
 from slipway.gateway.operating import OPERATED, operate
+from slipway.gateway.origins import meet_page
 from slipway.gateway.otlp import LANGFUSE, SIGNALS, otlp_error, take_logs, take_metrics, take_traces
 from slipway.gateway.otlp_grpc import GrpcDoor
 from slipway.gateway.responses import compact, count_input_tokens, respond
@@ -43,10 +57,9 @@ from slipway.gateway.shadows import Shadows
 from slipway.gateway.snapshot import Snapshot, Watcher, load_snapshot
 from slipway.gateway.steering import Steering
 from slipway.gateway.stored_responses import BELOW, methods_of, take_stored
-from slipway.gateway.translation import MessagesDialect, answer_in
+from slipway.gateway.translation import GeminiDialect, MessagesDialect, answer_in
 from slipway.models.patience import RetryBudget
 from slipway.store.journal import Journal
-from slipway.tracing.ingest import backlog
 from slipway.watch.live import LiveWriter
 from slipway.watch.upstreams import write_health
 from slipway.wire.errors import error_kind, write_error, write_slipway_error
@@ -67,6 +80,7 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
     "/v1/embeddings": ("POST", "chat", embed),
     **dict.fromkeys(OPERATED, ("POST", "chat", operate)),
     "/v1/models": ("GET", "chat", list_models),
+    **{path: (method, "chat", handler) for path, (method, handler) in GENERATING.items()},
     "/v1/feedback": ("POST", "feedback", take_feedback),
     "/v1/traces": ("POST", "traces", take_traces),
     LANGFUSE: ("POST", "traces", take_traces),
@@ -75,11 +89,27 @@ HANDLERS: Mapping[str, tuple[str, KeyScope, Handler]] = {
 }
 MESSAGES = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 """Paths of Anthropic's API: what is answered there has its shape, errors too."""
-RECORDED = frozenset(
-    {"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/responses/compact", "/v1/embeddings", *OPERATED}
+ELSEWHERE = {"/v2/rerank": "/v1/rerank", "/rerank": "/v1/rerank"}
+"""Paths outside of /v1 that Cohere and others have for the same."""
+DEPLOYED = frozenset(
+    path
+    for path, (method, scope, _) in HANDLERS.items()
+    if (method, scope) == ("POST", "chat") and path not in GENERATING
 )
-NO_FAILURES = ("", "blocked", "abstained", "content_filter", OverLimit.code)
-"""Outcomes that a release is not to blame for: whose limit is used up was never answered by it."""
+"""Paths that can be called of one model, as Azure has it."""
+RECORDED = frozenset(
+    {
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/v1/responses",
+        "/v1/responses/compact",
+        "/v1/embeddings",
+        *OPERATED,
+        *GENERATED,
+    }
+)
+NOT_ANSWERED = ("cancelled", "blocked", "content_filter", OverLimit.code, ModelNotAllowed.code)
+"""Outcomes that say nothing about a release: whose limit is used up, say, was never answered by it."""
 LOOK_EVERY_S = 0.25
 """Calls that run longer than this are watched for clients that leave: sooner, and each short call would pay for it."""
 GIVE_BACK_AGAIN_S = 0.002
@@ -149,6 +179,7 @@ class Gateway:
             canaries=canaries,
             steering=Steering(first=worker == "0", every_s=max(10 * refresh_s, 0.2)),
         )
+        self._lag = JournalLag(workspace.store)
         self._running: set[Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
@@ -160,7 +191,12 @@ class Gateway:
         if scope["type"] == "http":
             path: str = scope["path"]
             if path.startswith("/v1/") or path == LANGFUSE:
-                await self._serve(Call(scope, receive, send, self._snapshot))
+                call = Call(scope, receive, send, self._snapshot)
+                # Google's newer clients call /v1/models too.
+                await self._serve(_as_v1(call) if path.startswith("/v1/models") else call)
+                return
+            if path.startswith((AZURE, GEMINI)) or path in ELSEWHERE:
+                await self._serve(_as_v1(Call(scope, receive, send, self._snapshot)))
                 return
             probe = PROBES.get(path)
             if probe is not None:
@@ -306,12 +342,16 @@ class Gateway:
         if call.outcome:
             line.came_to(call.outcome)
         arm = call.arm
-        if arm is not None and call.outcome != "cancelled" and arm.note(failed=_failed(call), seconds=call.seconds):
+        if arm is not None and _says_something(call) and arm.note(failed=_failed(call), seconds=call.seconds):
             self._watcher.look_soon()
 
     async def _handle(self, call: Call, rest: Rest | None) -> None:
+        if b"origin" in call.headers and await meet_page(call):
+            return
         if call.path in MESSAGES:
             answer_in(call, MessagesDialect(call))
+        elif call.path.startswith(GEMINI):
+            answer_in(call, GeminiDialect(call))
         try:
             if rest is not None:
                 await rest()
@@ -391,19 +431,24 @@ class Gateway:
         await call.reply(200, b'{"status":"ok"}')
 
     async def readyz(self, call: Call) -> None:
-        stale_s = time.monotonic() - self._watcher.fresh_at
+        stale_s = self._stale_s()
         broken, refused = self._snapshot.problems(), self._watcher.refused
+        stale = f"not read for {stale_s:.0f} s, what was known goes on: {self._watcher.problem or 'it does not answer'}"
         checks: dict[str, Any] = {
-            "store": "ok" if stale_s < STALE_AFTER_S else f"not read for {stale_s:.0f} s: {self._watcher.problem}",
+            "store": "ok" if stale_s < STALE_AFTER_S else stale,
             "releases": "; ".join(broken) or "ok",
             "settings": f"refused, the old ones go on: {refused}" if refused else "ok",
             "traces": self._services.ledger.last_failure or "ok",
         }
-        ready = checks["store"] == "ok" and not broken
+        # It answers without the store: a probe that took it out of service would make of one failure two.
+        ready = not broken
         await call.reply(200 if ready else 503, msgspec.json.encode({"ready": ready, "checks": checks}))
 
+    def _stale_s(self) -> float:
+        return time.monotonic() - self._watcher.fresh_at
+
     async def metrics(self, call: Call) -> None:
-        waiting = await asyncio.to_thread(backlog, self._workspace.store)
+        waiting, answered = await self._lag.look()
         page = write_page(
             self._shared.with_others(self._count_what_others_know()),
             labels={id: target.label for id, target in self._snapshot.targets.items()},
@@ -411,6 +456,14 @@ class Gateway:
                 "slipway_journal_lag_bytes": ("Bytes of the journal that the store does not have yet.", waiting.bytes),
                 "slipway_journal_segments": ("Segments of the journal.", waiting.segments),
                 "slipway_journal_damaged": ("Records of the journal that could not be read.", waiting.damaged),
+                "slipway_store_up": (
+                    "Whether the store answers; without it, lag is all of the journal.",
+                    int(answered),
+                ),
+                "slipway_store_age_seconds": (
+                    "How long ago settings, keys and channels were read from it.",
+                    self._stale_s(),
+                ),
             },
         )
         await call.reply(200, page.encode(), content_type=b"text/plain; version=0.0.4; charset=utf-8")
@@ -432,7 +485,19 @@ def _find_handler(call: Call) -> tuple[str, KeyScope, Handler]:
     if call.path.startswith(BELOW) and (methods := methods_of(call.path)):
         method = call.scope["method"]
         return method if method in methods else methods[0], "chat", take_stored
+    if call.path.startswith(f"{MODELS}/") and call.scope["method"] == "GET":
+        return "GET", "chat", show_generating
     return call.scope["method"], "chat", _unknown_path
+
+
+def _as_v1(call: Call) -> Call:
+    """A call of a path of other APIs, which may name the model."""
+    if not call.path.startswith(AZURE) and call.path not in ELSEWHERE:
+        call.path, call.deployment = place_of(call)
+        return call
+    there = ELSEWHERE.get(call.path)
+    call.path, call.deployment = (there, "") if there else read_path(call.path, DEPLOYED)
+    return call
 
 
 async def _unknown_path(call: Call, services: Services) -> None:
@@ -441,14 +506,16 @@ async def _unknown_path(call: Call, services: Services) -> None:
     await call.reply(404, write_error(message, kind=error_kind(404), code="unknown_path"))
 
 
-def _failed(call: Call) -> bool:
-    """Whether a release failed its user: not where the user's own request was wrong, or a guardrail did its work.
+def _says_something(call: Call) -> bool:
+    """Whether a call says anything about its release: not where the user's own request was wrong, or a guardrail did
+    its work. Counted as good, such calls would hide how many others fail."""
+    return bool(call.fallback) or (call.status not in (400, 413, 422) and call.outcome not in NOT_ANSWERED)
 
-    A stand-in that saved the answer does not clear the release that was to give it.
-    """
-    if call.fallback:
-        return True
-    return call.status not in (400, 413, 422) and call.outcome not in NO_FAILURES
+
+def _failed(call: Call) -> bool:
+    """Whether a release failed its user. A stand-in that saved the answer does not clear the release that was to give
+    it."""
+    return bool(call.fallback) or call.outcome not in ("", "abstained")
 
 
 def _endpoint(path: str) -> str:
@@ -457,6 +524,8 @@ def _endpoint(path: str) -> str:
         return path
     if path.startswith(BELOW):
         return "/v1/responses"
+    if path.startswith(f"{MODELS}/"):
+        return MODELS
     return "/v1/models" if path.startswith("/v1/models/") else "other"
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from slipway.domain.errors import EngineError, EngineRefused, EngineResting, EngineTimeout, EngineUnreachable
 from slipway.domain.routing import FailureKind
 from slipway.gateway.failures import failure_kind
+from slipway.gateway.stand_ins import StandIns
 from slipway.watch.upstreams import WORST, BreakerState, UpstreamHealth
 
 OPEN_S = 5.0
@@ -89,6 +90,7 @@ class Breakers:
         self.open_s = open_s
         self._clock = clock
         self._breakers: dict[Upstream, Breaker] = {}
+        self.stand_ins = StandIns(clock=clock)
 
     def __bool__(self) -> bool:
         """Whether anything failed lately; while nothing did, nobody needs to ask."""

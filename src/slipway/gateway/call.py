@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import msgspec
+
 from slipway.access.leases import Account
 from slipway.domain.access import ApiKey
 from slipway.domain.errors import BodiesTooMany, RequestInvalid, RequestTooLarge
@@ -18,6 +20,8 @@ from slipway.gateway.bodies import bodies
 from slipway.gateway.canaries import Arm
 from slipway.gateway.metrics import Line
 from slipway.gateway.snapshot import Snapshot
+from slipway.wire.forms import Form, is_form
+from slipway.wire.openai import read_fields
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -28,6 +32,7 @@ SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 LONGEST_SUBJECT = 256
 DRAIN_BYTES = 256 * 1024 * 1024
 DRAIN_S = 10.0
+SHADOWS = ("shadows",)
 
 
 AT_ONCE = 64
@@ -70,8 +75,12 @@ class Call:
     account: Account | None = None
     """Whose limits and budgets the call is counted under, if any."""
     model = ""
+    deployment = ""
+    """The model, where the path names it; whatever the body says."""
     channel = ""
     release = ""
+    for_page: tuple[tuple[bytes, bytes], ...] = ()
+    """Headers for the web page of another site that calls, where it may."""
     line: Line | None = None
     arm: Arm | None = None
     """Set where the channel watches a canary: whose outcome this call is."""
@@ -123,7 +132,10 @@ class Call:
 
     @property
     def caller(self) -> tuple[str, ...]:
-        """Who asks, for those who count failures by it: the key and the person, as far as there are such."""
+        """Who asks, for those who count failures by it: the key and the person, as far as there are such. All copies
+        for shadows are one caller: what they trip over must not close the way for those whom they are copies of."""
+        if self.shadow_of:
+            return SHADOWS
         key = "" if self.key is None else self.key.id
         if self.subject is not None:
             return (key, self.subject)
@@ -157,7 +169,8 @@ class Call:
     # In ----------------------------------------------------------------------------------------------------------
 
     async def body(self) -> bytes:
-        """The whole body. Raises `RequestTooLarge`, `BodiesTooMany`, `ClientLeft`."""
+        """The whole body, with the model that the path names. Raises `RequestTooLarge`, `BodiesTooMany`, `ClientLeft`,
+        and `RequestInvalid` where it cannot be named in it."""
         limit = int(self.snapshot.workspace.settings.server.max_body_mb * 1_000_000)
         declared = self.headers.get(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
@@ -170,7 +183,13 @@ class Call:
         if message.get("more_body", False):
             body = await self._rest_of_body(body, limit)
         self.read = True
-        return body
+        return body if not self.deployment else self._naming_model(body)
+
+    def _naming_model(self, body: bytes) -> bytes:
+        content_type = self.headers.get(b"content-type", b"")
+        if is_form(content_type):
+            return Form(body, content_type).naming("model", self.deployment)
+        return msgspec.json.encode(read_fields(body) | {"model": self.deployment})
 
     async def _rest_of_body(self, begin: bytes, limit: int) -> bytes:
         pieces, size, more = [begin], len(begin), True
@@ -261,6 +280,7 @@ class Call:
             headers += limits_left(self.account)
         if self.fallback:
             headers.append((b"x-slipway-fallback", self.fallback.encode("ascii", "backslashreplace")))
+        headers += self.for_page
         headers += more
         return headers
 

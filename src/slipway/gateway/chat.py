@@ -12,7 +12,7 @@ from slipway.domain.answer import Answer
 from slipway.domain.errors import Blocked, EngineError, RequestInvalid, SlipwayError
 from slipway.domain.ids import ReleaseId
 from slipway.gateway.answers import answer_call
-from slipway.gateway.caching import Tee, find, give, keep, read_asked
+from slipway.gateway.caching import Tee, embed_asked, find, give, keep, read_asked
 from slipway.gateway.call import Call
 from slipway.gateway.fields import Fields, read_model, read_user
 from slipway.gateway.forward import forward
@@ -61,10 +61,18 @@ async def complete_routed(call: Call, services: Services, body: bytes, target: T
 async def _serve_or_repeat(call: Call, services: Services, *, body: bytes, fields: Fields, target: Target) -> None:
     """Gives an answer that is kept, or keeps the one that is given."""
     settings = call.snapshot.workspace.settings.cache
-    asked = await read_asked(call, target, fields, settings)
-    if asked is not None and b"no-cache" not in call.headers.get(b"cache-control", b""):
-        found = find(services.cache, asked, settings)
+    asked = read_asked(call, target, fields, settings)
+    if asked is not None:
+        found = None
+        wanted = b"no-cache" not in call.headers.get(b"cache-control", b"")
+        if wanted:
+            found = find(services.cache, asked, settings, target=target, fields=fields)
+        if found is None and asked.embedder:
+            asked = await embed_asked(call, asked)
+            if wanted and asked.vector is not None:
+                found = find(services.cache, asked, settings, target=target, fields=fields)
         if found is not None:
+            services.admission.admit_again(call, target)
             await give(call, services.ledger, target, found, fields)
             return
     tee = Tee(call)

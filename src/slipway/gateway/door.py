@@ -46,8 +46,11 @@ WAITED_FOR_LIMIT = 256 * 1024
 MOST_WAITED_FOR = 32
 """Of such bodies that are longer than what every connection may hold; of more at once, each is read as it is wanted."""
 FOREVER = float("inf")
+CALLED = (b"/v1/", b"/openai/", b"/v1beta/")
 EXPRESS_PATH = b"/v1/chat/completions"
 OFFERS = (b"connection", b"upgrade", b"http2-settings")
+VERSIONS = ("1.1", "1.0")
+"""The parser takes a line without a version for HTTP/0.9, and passes 2.0 too."""
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 PHRASES = {int(status): status.phrase for status in http.HTTPStatus}
 STATUS_LINES = {
@@ -56,7 +59,7 @@ STATUS_LINES = {
 
 
 class Door(HttpToolsProtocol):
-    """One client connection. Requests for /v1 take the short way, all others uvicorn's."""
+    """One client connection. Requests for what `CALLED` names take the short way, all others uvicorn's."""
 
     waited_for = 0
     """Long bodies that doors wait for just now."""
@@ -339,13 +342,15 @@ class Door(HttpToolsProtocol):
             return
         path, _, query = url.partition(b"?")
         method = parser.get_method()
+        version = parser.get_http_version()
         app = self.app
-        if self._too_many_headers():
+        if version not in VERSIONS:
+            app = _refuse_version
+        elif self._too_many_headers():
             app = _refuse_large_headers
-        elif not path.startswith(b"/v1/") or b"%" in path or method == b"HEAD" or parser.should_upgrade():
+        elif not path.startswith(CALLED) or b"%" in path or method == b"HEAD" or parser.should_upgrade():
             self._go_the_long_way()
             return
-        version = parser.get_http_version()
         scope = self._scope(path, query, method, version) | {"headers": self.headers}
         cycle = Exchange(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
         self.cycle = cast(Any, cycle)
@@ -472,7 +477,18 @@ class Offer:
 
 async def _refuse_large_headers(_scope: Any, _receive: Any, send: Callable[..., Awaitable[None]]) -> None:
     """An application for requests whose headers came at once and are too large all the same."""
-    body = write_error(HEADERS_TOO_LARGE, kind="invalid_request_error", code="headers_too_large")
+    await _send_refusal(send, HEADERS_TOO_LARGE, "headers_too_large")
+
+
+async def _refuse_version(scope: Any, _receive: Any, send: Callable[..., Awaitable[None]]) -> None:
+    """An application for requests of another HTTP than 1.0 and 1.1."""
+    message = f"This is not a request of HTTP/1.1 but of HTTP/{scope['http_version']}."
+    await _send_refusal(send, message, "request_invalid")
+
+
+async def _send_refusal(send: Callable[..., Awaitable[None]], message: str, code: str) -> None:
+    """Answers 400 and closes."""
+    body = write_error(message, kind="invalid_request_error", code=code)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),

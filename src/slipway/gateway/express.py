@@ -99,6 +99,8 @@ class Express:
         if services.breakers or settings.cache.enabled or len(body) > settings.server.max_body_mb * 1_000_000:
             return None
         call = Call(client.scope, client.receive, client.send, snapshot)
+        if b"origin" in call.headers:
+            return None
         try:
             fields = read_fields(body)
             if "stream" in fields and wants_stream(fields):

@@ -28,11 +28,12 @@ from slipway.gateway.guarding import (
 )
 from slipway.gateway.hearing import Heard, hear
 from slipway.gateway.ledger import NO_USAGE
-from slipway.gateway.operations import CHAT, OPERATIONS
+from slipway.gateway.operations import CHAT, CHATS, OPERATIONS
 from slipway.gateway.pieces import Pieces, content_type_of, kept_headers
 from slipway.gateway.services import Services
 from slipway.gateway.targets import Target
 from slipway.gateway.upstream_calls import Asking, Attempt, Begun, Passed, ToldByChat, told_error
+from slipway.models.patience import NO_RETRIES
 from slipway.store.call_records import LONGEST_TEXT, asked_texts, shortened
 from slipway.upstream.client import Response
 from slipway.upstream.engine_errors import engine_error, refused
@@ -50,6 +51,7 @@ from slipway.wire.openai import (
     read_stream,
     read_usage,
     said_by,
+    unsigned,
     written_bytes,
 )
 from slipway.wire.sse import DONE
@@ -218,7 +220,7 @@ class Passage:
             extra=self._lines_for_engine(),
             stream=stream,
             any_type=self._operation.any_type,
-            budget=services.budget,
+            budget=NO_RETRIES if self._call.shadow_of else services.budget,
             breakers=services.breakers,
             caller=self._call.caller,
             counts=services.counts,
@@ -281,6 +283,8 @@ class Passage:
         self._verdicts += verdicts
         if self._call.path == "/v1/messages" and "messages" not in target.endpoints:
             return read_fields(msgspec.json.encode(without(msgspec.json.decode(msgspec.json.encode(fields)))))
+        if target.direct and not self._target.direct and "messages" in fields:
+            return fields | {"messages": unsigned(fields["messages"])}
         return fields
 
     def _stand_in(self, target: Target) -> Target:
@@ -330,7 +334,7 @@ class Passage:
         """A whole answer as the client may see it. Raises `Blocked`, `EngineGarbled`."""
         rails = self._target.guardrails
         try:
-            if self._path == CHAT:
+            if self._path in CHATS:
                 body, changed, verdicts = check_said(body, rails)
                 self._said = changed or self._said
             else:

@@ -27,13 +27,13 @@ from slipway.upstream.engine_errors import refused
 from slipway.wire.errors import error_text
 from slipway.wire.messages import countable_in, read_request
 from slipway.wire.openai import read_fields
+from slipway.wire.thoughts import BETA
 
 PATH = "messages"
 COUNT = "messages/count_tokens"
 NO_SUCH_PATH = (404, 405, 501)
 TOKENS_OF_AN_IMAGE = 1600
 """What Anthropic counts for the largest image that it does not shrink (width times height over 750)."""
-BETA = b"anthropic-beta"
 SAFE_BETA = re.compile(rb"[A-Za-z0-9._, -]{1,1024}")
 
 
@@ -46,9 +46,10 @@ async def take_messages(call: Call, services: Services) -> None:
     target = find_route(call)
     settings = call.snapshot.workspace.settings
     passing = target.plain and PATH in target.endpoints and target.guardrails.read_nothing
-    # The cache and engines of other APIs that stand in know chat completions only.
+    # The cache, shadows, and engines of other APIs that stand in know chat completions only.
     target = _with_beta(call, target)
-    if not passing or settings.cache.enabled or settings.routing.fallback:
+    shadowed = call.channel in call.snapshot.shadowed
+    if not passing or shadowed or settings.cache.enabled or settings.routing.fallback:
         chat = read_request(body, everything=PATH in target.endpoints)
         await complete_routed(call, services, msgspec.json.encode(chat), target)
         return

@@ -15,18 +15,18 @@ OWNER = "slipway"
 
 
 async def list_models(call: Call, services: Services) -> None:
-    await call.reply(200, msgspec.json.encode({"object": "list", "data": list(_models(call).values())}))
+    await call.reply(200, msgspec.json.encode({"object": "list", "data": list(known_models(call).values())}))
 
 
 async def show_model(call: Call, services: Services) -> None:
     name = call.path.removeprefix("/v1/models/")
-    models = _models(call)
+    models = known_models(call)
     if name not in models:
         raise ModelNotFound(name, known=list(models), next_step="")
     await call.reply(200, msgspec.json.encode(models[name]))
 
 
-def _models(call: Call) -> dict[str, dict[str, Any]]:
+def known_models(call: Call) -> dict[str, dict[str, Any]]:
     """Channels with the releases behind them, every release, and the embedder of the documents; what the key may call
     of them."""
     snapshot = call.snapshot

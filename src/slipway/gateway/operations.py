@@ -10,7 +10,9 @@ from typing import Any
 from slipway.domain.guardrail import TextSource
 from slipway.domain.trace import SpanKind
 
-CHAT = "chat/completions"
+CHAT, FIM = "chat/completions", "fim/completions"
+CHATS = frozenset({CHAT, FIM})
+"""Paths whose answers are chat completions."""
 RESPONSES = "responses"
 OF_THEIR_OWN = frozenset({CHAT, "messages", RESPONSES, "embeddings"})
 """Calls that have a module of their own."""
@@ -70,12 +72,18 @@ OPERATIONS: Mapping[str, Operation] = {
             },
             estimated=True,
         ),
+        Operation(
+            path=FIM,
+            kind="chat",
+            asked={"prompt": "user", "suffix": "user"},
+            estimated=True,
+        ),
         Operation(path="moderations", asked={"input": "user"}, writes=False, kept=True),
         Operation(
             path="rerank",
             kind="rerank",
-            asked={"query": "user", "instruction": "user", "documents": "document"},
-            said=frozenset({"document", "documents"}),
+            asked={"query": "user", "instruction": "user", "documents": "document", "texts": "document"},
+            said=frozenset({"document", "documents", "text"}),
             writes=False,
             kept=True,
         ),
@@ -104,7 +112,7 @@ OPERATIONS: Mapping[str, Operation] = {
                 form=form,
                 any_type=True,
             )
-            for path, form in (("images/generations", False), ("images/edits", True))
+            for path, form in (("images/generations", False), ("images/edits", True), ("images/variations", True))
         ),
         Operation(
             path="audio/speech",

@@ -80,7 +80,8 @@ class Shadows:
 def _copied(call: Call, shadow: ReleaseId) -> Call:
     """The same request as a call of its own, whose answer goes nowhere. Raises `ReleaseUnavailable`."""
     call.snapshot.target(shadow)
-    scope = dict(call.scope)
+    # Several paths lead to the same call.
+    scope = dict(call.scope) | {"path": call.path}
     scope["headers"] = [(name, value) for name, value in call.scope["headers"] if name not in NOT_COPIED]
     copy = Call(scope, _nothing, _discard, call.snapshot)
     copy.model, copy.subject, copy.session = call.model, call.subject, call.session

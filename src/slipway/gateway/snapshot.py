@@ -11,7 +11,7 @@ from time import monotonic
 
 from slipway.config.reader import load_settings
 from slipway.domain.access import ApiKey
-from slipway.domain.errors import ConfigError, ReleaseUnavailable, SlipwayError
+from slipway.domain.errors import ConfigError, ReleaseUnavailable, SlipwayError, did_you_mean
 from slipway.domain.ids import ReleaseId
 from slipway.domain.release import Channel, Release
 from slipway.domain.routing import FailureKind
@@ -90,8 +90,19 @@ class Snapshot:
         return [other for other in found if other is not None and other is not target]
 
     def check_fallbacks(self) -> None:
-        """Looks all fallbacks up, which also prices them. Raises `ConfigError` for one that names nothing here."""
+        """Looks all fallbacks up, which also prices them. Raises `ConfigError` for one that names nothing here.
+
+        Whom they stand in for may come later, a channel with the next promotion: the log says who is not there.
+        """
+        engines = self.workspace.settings.engines
         for key, chain in self.workspace.settings.routing.fallback.items():
+            if key not in self.channels and key not in self.by_label and key not in engines:
+                known = [*self.channels, *self.by_label, *engines]
+                log.warning(
+                    "[routing.fallback.%s] is for no channel, release or engine that there is now.%s",
+                    key,
+                    did_you_mean(key, known),
+                )
             lists = (chain.to, chain.rate_limit, chain.timeout, chain.server_error, chain.unreachable)
             for name in [name for names in (*lists, chain.content_filter) for name in names or ()]:
                 if self._release(name) is None:
@@ -240,6 +251,10 @@ class Watcher:
         self._wake.set()
         self._thread.join(5)
         self._writer.join(5)
+        if self._thread.is_alive() or self._writer.is_alive():
+            # Who asked the store last has no answer yet, and would be waited for without end.
+            log.warning("what was used last is written down by the next start: the store does not answer")
+            return
         self._refresh()
         self._write_once()
 

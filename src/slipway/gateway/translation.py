@@ -9,7 +9,7 @@ import msgspec
 
 from slipway.domain.errors import RequestInvalid, ResponseGarbled
 from slipway.gateway.call import Call, Send
-from slipway.wire import messages, responses
+from slipway.wire import generate_content, messages, responses
 from slipway.wire.chat import Facts, StreamTranslator
 from slipway.wire.errors import UNREADABLE, error_kind, write_error
 
@@ -118,6 +118,31 @@ class MessagesDialect:
 
     def error(self, body: bytes, status: int) -> bytes:
         return messages.translate_error(body, status=status, request_id=self._call.request_id.decode("latin-1"))
+
+
+class GeminiDialect:
+    """Google's Gemini API."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    @property
+    def passing(self) -> bool:
+        return self._call.native
+
+    @property
+    def _facts(self) -> Facts:
+        # Read late: the model is known only when the body was read.
+        return Facts(self._call.trace, self._call.model, self._call.started_ns // 1_000_000_000)
+
+    def whole(self, completion: dict[str, Any]) -> dict[str, Any]:
+        return generate_content.write_answer(completion, self._facts)
+
+    def stream(self) -> StreamTranslator:
+        return generate_content.StreamWriter(self._facts)
+
+    def error(self, body: bytes, status: int) -> bytes:
+        return generate_content.translate_error(body, status=status)
 
 
 class ResponsesDialect:

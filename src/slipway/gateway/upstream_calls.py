@@ -24,7 +24,7 @@ from slipway.domain.routing import FailureKind
 from slipway.gateway.breakers import Breakers, Caller
 from slipway.gateway.failures import FILTERED, failure_kind, is_filtered
 from slipway.gateway.metrics import Counts
-from slipway.gateway.operations import CHAT, RESPONSES
+from slipway.gateway.operations import CHAT, CHATS, RESPONSES
 from slipway.gateway.targets import Target
 from slipway.models.patience import RetryBudget
 from slipway.upstream.backoff import wait_s
@@ -45,7 +45,7 @@ SAID = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data:(?! ?\[DONE\])")
 SILENCE = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 """Comments and empty lines before the first event of a stream."""
 LONGEST_SILENCE_S = 60.0
-OF_CHATS = frozenset({CHAT, "messages", "completions", RESPONSES})
+OF_CHATS = frozenset({*CHATS, "messages", "completions", RESPONSES})
 FAULT = re.compile(rb'"type":\s*"(?:error|response\.failed)"')
 LONGEST_FIRST = 64 * 1024
 """Of the first event of a stream that is waited for to its end."""
@@ -164,15 +164,21 @@ class Asking:
             self._budget.called()
         attempt = 0
         earlier: Passed | None = None
+        before: EngineError | None = None
         while True:
             failure, answer = await self._ask_all(first)
             if isinstance(failure, EngineResting):
-                # Nobody was asked: rather one that answers 500, perhaps to certain requests only, than none at all.
-                self._anyway = True
-                failure, answer = await self._ask_all(first)
+                if before is not None:
+                    # By now all are known to be down, as they were for this request.
+                    failure = before
+                else:
+                    # Nobody was asked: rather one that answers 500, perhaps to certain requests only, than none at all.
+                    self._anyway = True
+                    failure, answer = await self._ask_all(first)
             if failure is None:
                 assert answer is not None
                 return answer
+            before = failure
             answer = earlier = answer or earlier
             attempt += 1
             wait = _wait_for(failure, attempt)
@@ -183,7 +189,8 @@ class Asking:
                 try:
                     raise failure
                 finally:
-                    failure = None  # else its traceback leads back to it, and all of it waits for the collector
+                    # Else its traceback leads back to it, and all of it waits for the collector.
+                    failure = before = None
             self._counts.retries += 1
             self._again = True
             await asyncio.sleep(wait)
@@ -192,7 +199,13 @@ class Asking:
         """The first one, then those who stand in for it."""
         self.target = first
         failure, answer = await self._ask_each(first)
-        return (failure, answer) if failure is None else await self._ask_others(first, failure, answer)
+        if failure is None or self._enough(failure):
+            return failure, answer
+        return await self._ask_others(first, failure, answer)
+
+    def _enough(self, failure: EngineError) -> bool:
+        """Whether nobody else is asked: of those that are to be left alone it is one a request."""
+        return self._anyway and not isinstance(failure, EngineResting)
 
     async def _ask_others(
         self, first: Target, failure: EngineError, answer: Passed | None
@@ -202,13 +215,23 @@ class Asking:
             if not other.endpoints.get(self._path_for(other)):
                 continue
             self.target = other
-            next_failure, next_answer = await self._ask_each(other)
+            stand_ins, stand_in = self._breakers.stand_ins, (other.engine, other.model)
+            if not await stand_ins.turn(*stand_in, first=not self.attempts):
+                continue
+            answered = None
+            try:
+                next_failure, next_answer = await self._ask_each(other)
+                answered = next_failure is None
+            finally:
+                stand_ins.came_to(*stand_in, answered)
             if next_failure is None:
                 self._counts.fallbacks += 1
                 return None, next_answer
             # Where all fail, the first one's word counts, unless it was not even asked.
             if isinstance(failure, EngineResting) and not isinstance(next_failure, EngineResting):
                 failure, answer = next_failure, next_answer
+            if self._enough(failure):
+                break
         self.target = first
         return failure, answer
 
@@ -230,6 +253,8 @@ class Asking:
                 return None, answer
             self.attempts.append(Attempt(target, endpoint.origin, started_ns, time.perf_counter() - started, failure))
             self._counts.upstream_failed(target.engine, failure.code)
+            if self._anyway:
+                break
         assert failure is not None
         return failure, answer
 

@@ -41,7 +41,7 @@ class RetryBudget:
 
     def take(self) -> bool:
         """Whether one more try is allowed; if so, it is counted."""
-        if self._tokens < 1:
+        if self._tokens < 1 or self.share <= 0:
             return False
         self._tokens -= 1
         return True
@@ -49,6 +49,7 @@ class RetryBudget:
 
 PATIENCE = Patience()
 IMPATIENT = Patience(attempts=1)
+NO_RETRIES = RetryBudget(share=0.0)
 _budget = RetryBudget()
 
 

@@ -66,7 +66,8 @@ def describe_parts(release: Release) -> dict[str, str]:
         "guardrails after": ", ".join(f"{rail.name} ({rail.action})" for rail in rails.after) or "none",
         "decoding": ", ".join(
             f"{name} {value}" for name, value in asdict(release.decoding).items() if value not in (None, ())
-        ),
+        )
+        or "as clients ask",
     }
 
 

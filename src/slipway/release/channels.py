@@ -19,19 +19,22 @@ CANARY = "canary"
 def choose_release(channel: Channel, key: str, *, without: ReleaseId | None = None) -> ReleaseId:
     """The release that answers this caller: the same key always gets the same one while the shares stand.
 
-    `key` is the end user, the session, or the request id where neither is known. A share that grows keeps whom it
-    had: each release owns a stretch of [0, 1) in the order of the shares. `without` leaves one release out.
+    `key` is the end user, the session, or the request id where neither is known. When one share changes and the others
+    keep their proportions, nobody moves between those; when a release goes, only whom it had move. `without` leaves one
+    release out. Method: rendezvous hashing (D. Thaler, C. Ravishankar, IEEE/ACM ToN 6, 1998), with weights as P.
+    Efraimidis and P. Spirakis draw by (Inf. Process. Lett. 97, 2006).
     """
     shares = channel.shares
     if without is not None:
         shares = tuple(share for share in shares if share.release != without) or shares
-    total = sum(share.weight for share in shares)
-    point = int.from_bytes(hashlib.sha256(f"{channel.name}\0{key}".encode()).digest()[:8], "big") / 2**64 * total
-    for share in shares:
-        point -= share.weight
-        if point < 0:
-            return share.release
-    return shares[-1].release
+    return min(shares, key=lambda share: _lateness(channel.name, share, key)).release
+
+
+def _lateness(channel: str, share: Share, key: str) -> float:
+    """When this release would come for the caller: an exponential time at the rate of its share."""
+    digest = hashlib.sha256(f"{channel}\0{share.release}\0{key}".encode()).digest()
+    chance = (int.from_bytes(digest[:8], "big") + 1) / 2**64
+    return -math.log(chance) / share.weight if share.weight > 0 else math.inf
 
 
 def load_channel(workspace: Workspace, name: str) -> Channel:

@@ -43,6 +43,10 @@ class Detour(Protocol):
         """Who may answer instead, in order."""
         ...
 
+    async def turn(self, model: Model) -> bool:
+        """Whether to ask one of these, once it is known."""
+        ...
+
 
 class Route:
     """The models that one request asks, one after the other. Without a detour it is the release's own, patiently."""
@@ -82,7 +86,7 @@ class Route:
         if self._detour is not None:
             self._detour.left(self.model, self.address)
 
-    def go_on(self, failure: EngineError) -> None:
+    async def go_on(self, failure: EngineError) -> None:
         """Turns to the next model. Raises the first failure when there is none."""
         refused = isinstance(failure, Refused)
         failure = failure.why if isinstance(failure, Refused) else failure
@@ -93,9 +97,11 @@ class Route:
         if self._first is None:
             self._first = failure
             self._waiting = list(self._detour.others(failure))
-        if not self._waiting:
-            raise self._first
-        self.model = self._waiting.pop(0)
+        while self._waiting:
+            self.model = self._waiting.pop(0)
+            if await self._detour.turn(self.model):
+                return
+        raise self._first
 
 
 class Refused(EngineError):

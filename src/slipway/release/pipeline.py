@@ -107,7 +107,7 @@ async def answer(
                     _describe_chat(span, turn, request, reply)
                 break
             except EngineError as failed:
-                route.go_on(failed)
+                await route.go_on(failed)
             except BaseException:
                 route.left()
                 raise
@@ -148,7 +148,10 @@ async def stream_answer(
                     turn.address = route.address
                     try:
                         async for delta in stream(engine, request, tools=tools, patience=route.patience):
-                            begun = True
+                            if not begun:
+                                begun = True
+                                # Before anything goes out, which says who answers. What breaks off later was there.
+                                route.answered()
                             if delta.text:
                                 span.first_token()
                             collected.add(delta)
@@ -164,14 +167,14 @@ async def stream_answer(
                 break
             except EngineError as failed:
                 if begun:
-                    route.answered()  # what breaks off later was there: whoever was sent to look has seen it
                     route.streamed(failed)
                     raise
-                route.go_on(failed)
+                await route.go_on(failed)
             except BaseException:
                 route.left()
                 raise
-        route.answered()
+        if not begun:
+            route.answered()
         route.streamed(None)
         if piece := checker.finish():
             sent.append(piece)

@@ -1,10 +1,13 @@
 """The tables of the store, the same on every database; `migrations/` holds how they came to be."""
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ForeignKey,
+    Connection,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -15,10 +18,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 
-HEAD = "0007"
+HEAD = "0008"
 """Newest migration; a test compares it with the folder `migrations/versions`."""
 
 metadata = MetaData(
@@ -30,6 +34,11 @@ KNOWN = "subject is not null"
 IN_SESSION = "session <> ''"
 NOT_OK = "status <> 'ok'"
 """Which rows stand in an index: a query has to say so (see `trace_query.USUAL`)."""
+
+
+def _of_a_trace() -> ForeignKeyConstraint:
+    """Postgres would lock and log the line of the trace for every row. Who removes traces removes their rows first."""
+    return ForeignKeyConstraint(["trace_id"], ["trace.id"], ondelete="CASCADE").ddl_if(dialect="sqlite")
 
 
 version = Table(
@@ -177,7 +186,7 @@ trace = Table(
 span = Table(
     "span",
     metadata,
-    Column("trace_id", Number, ForeignKey("trace.id", ondelete="CASCADE"), primary_key=True),
+    Column("trace_id", Number, primary_key=True),
     Column("span", LargeBinary, primary_key=True),
     Column("parent", LargeBinary),
     Column("name", Text, nullable=False),
@@ -199,6 +208,7 @@ span = Table(
     Column("first_token_ns", Number),
     Column("finish", Text, nullable=False),
     Column("verdicts", Text, nullable=False),
+    _of_a_trace(),
     sqlite_with_rowid=False,
     comment="Steps of traces, narrow and typed; what may be about a person lies in trace_page.",
 )
@@ -207,11 +217,12 @@ trace_page = Table(
     "trace_page",
     metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
-    Column("trace_id", Number, ForeignKey("trace.id", ondelete="CASCADE"), nullable=False),
+    Column("trace_id", Number, nullable=False),
     Column("project", Text, nullable=False),
     Column("subject", Text),
     Column("body", LargeBinary, nullable=False),
     Index(None, "trace_id"),
+    _of_a_trace(),
     comment="Content of one trace that is large or came late: zstd, sealed per person.",
 )
 
@@ -352,3 +363,13 @@ job = Table(
     UniqueConstraint("project", "kind", "key"),
     Index(None, "project", "state", "run_at_us"),
 )
+
+
+def _keep_as_it_is(table: Any, connection: Connection, **_: object) -> None:
+    # What is sealed or pressed already gets no smaller, and Postgres would try for each row.
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"alter table {table.name} alter column body set storage external")
+
+
+for _table in (shared_page, trace_page, word_members, word_block):
+    event.listen(_table, "after_create", _keep_as_it_is)

@@ -73,8 +73,9 @@ class SpendingBook:
         statement = self.database.insert(spending).values(self._row(last))
         replaced = {"requests": batch.number, "micros": batch.token}
         newer = or_(spending.c.micros != batch.token, spending.c.requests < batch.number)
-        done = connection.execute(statement.on_conflict_do_update(index_elements=KEY, set_=replaced, where=newer))
-        return done.rowcount > 0
+        noted = statement.on_conflict_do_update(index_elements=KEY, set_=replaced, where=newer)
+        # Not by the number of rows: the driver of Postgres does not tell it of an insert.
+        return connection.execute(noted.returning(spending.c.holder)).first() is not None
 
     def _row(self, one: Spending) -> dict[str, Any]:
         return {

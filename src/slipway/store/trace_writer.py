@@ -38,7 +38,6 @@ AT_ONCE = 400
 TRACE = (*LINE, "id", "project", "trace", "preview", "page")
 CHANGING = (*LINE, "preview", "page")
 """Columns of a trace's line that spans which come later may change."""
-CHANGE = f"update trace set {', '.join(f'{name} = ?' for name in CHANGING)} where id = ?"
 PAGE = ("trace_id", "project", "subject", "body")
 _line = itemgetter(*LINE)
 
@@ -264,7 +263,7 @@ class TraceWriter:
                     texts_in(one.content, one.error, found)
                 words.append((row.id, found))
             arrival.count(tally)
-        self.database.raw_many(connection, CHANGE, lines)
+        self.database.update_rows(connection, trace, CHANGING, lines)
         self.database.insert_rows(connection, span, SPAN, rows)
         self.database.insert_rows(connection, trace_page, PAGE, pages)
         self.words.add(connection, words)

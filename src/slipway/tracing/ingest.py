@@ -32,6 +32,8 @@ BATCH_RECORDS = 8000
 QUIET_PASSES = 25
 """So many looks without a record, five seconds, and the database gets time to tidy up."""
 FORGET_EVERY_S = 3600.0
+LONGEST_PAUSE_S = 10.0
+"""Between two looks while the store fails."""
 AT_HAND, AT_HAND_BYTES = 2000, 3 << 20
 """Records that are read and written before the next are looked at, and about how long they are together."""
 A_FEW = 5
@@ -110,7 +112,7 @@ def run(
                 forget_at += FORGET_EVERY_S
         except (StoreError, DiskFull, OSError) as wrong:
             log.warning("the journal waits: %s", wrong)
-            pause = min(pause * 2, 30.0)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
         else:
             total += pass_
             pause = next_pause(pass_.records, idle_s=idle_s)
@@ -118,7 +120,11 @@ def run(
             if quiet == QUIET_PASSES and total.records:
                 store.database.dialect.tidy(store.database.engine)
         sleep(pause)
-    return total + drain(store, wait_s=2.0)
+    try:
+        return total + drain(store, wait_s=2.0)
+    except (StoreError, DiskFull, OSError) as wrong:
+        log.warning("the journal stays until the next start: %s", wrong)
+        return total
 
 
 def next_pause(records: int, *, idle_s: float) -> float:
@@ -171,7 +177,9 @@ def _take_in(
             store.positions.move(segment.name, end, damaged=damaged)
     except SlipwayError:
         raise
-    except Exception:
+    except Exception as wrong:
+        if (failed := store.database.failure(wrong)) is not None:
+            raise failed from wrong
         # One span that the store cannot take must not hold up all others for ever: they go in one by one.
         log.exception("a batch of %d records was refused", len(records))
         come = _read(records)
@@ -230,7 +238,9 @@ def _one_by_one(store: Store, spans: Sequence[Span], events: Sequence[SpanEvent]
             new += take_in(store, members, told, price_of=price_of)
         except SlipwayError:
             raise
-        except Exception:
+        except Exception as wrong:
+            if (failed := store.database.failure(wrong)) is not None:
+                raise failed from wrong
             log.exception("trace %s was refused", trace)
             refused += len(members) + len(told)
     return new, refused

@@ -53,6 +53,9 @@ class ChatEngine(ABC):
     total_s: float = 600.0
     name: str = ""
 
+    def __post_init__(self) -> None:
+        _ = self.deadlines  # refuses those that nobody could keep
+
     @property
     def deadlines(self) -> Deadlines:
         return Deadlines(

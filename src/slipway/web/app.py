@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from slipway.domain.errors import SlipwayError
+from slipway.domain.errors import SlipwayError, StoreError
 from slipway.web import api, events, sign_in
 from slipway.web.current import Current
 from slipway.web.frame import THEMES
@@ -135,6 +135,9 @@ async def _error_page(request: Request, message: str, happened: str, status: int
     view = View("failed.html", happened, {"message": message, "happened": happened}, status=status)
     try:
         return await run_in_threadpool(show_view, workspace, request, view)
+    except StoreError:
+        # What stands around a page is read from the store; the message says what there is to say.
+        pass
     except Exception:
         LOG.exception("the error page itself failed")
-        return PlainTextResponse(f"{happened}. {message}\n", status_code=status)
+    return PlainTextResponse(f"{happened}. {message}\n", status_code=status)

@@ -15,6 +15,7 @@ from slipway.wire.chat import (
     ONLY_HINTS,
     Chat,
     Facts,
+    File,
     arguments_of,
     chosen_tool,
     completion_of,
@@ -31,6 +32,7 @@ from slipway.wire.chat import (
     split_data_url,
     stops_of,
     system_text,
+    text_in,
     text_of,
     tool_calls_of,
     unknown_part,
@@ -155,14 +157,19 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any]:
                 return {"type": "image", "source": {"type": "url", "url": found}}
             return {"type": "image", "source": {"type": "base64", "media_type": found[0], "data": found[1]}}
         case "file":
-            title, kind, data = read_file(part)
-            return {
-                "type": "document",
-                "source": {"type": "base64", "media_type": kind, "data": data},
-                "title": title,
-            }
+            return _document(read_file(part))
         case _:
             raise unknown_part(part, API)
+
+
+def _document(file: File) -> dict[str, Any]:
+    if file.url:
+        source = {"type": "url", "url": file.url}
+    elif file.media_type == "text/plain":
+        source = {"type": "text", "media_type": file.media_type, "data": text_in(file)}
+    else:
+        source = {"type": "base64", "media_type": file.media_type, "data": file.data}
+    return {"type": "document", "source": source, "title": file.name}
 
 
 def _tool(function: Mapping[str, Any]) -> dict[str, Any]:

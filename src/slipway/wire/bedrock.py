@@ -5,7 +5,9 @@ Written from the public API reference; the framing of its streams is in `event_s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from slipway.domain.message import Usage
 from slipway.wire.chat import (
     Chat,
     Facts,
+    File,
     arguments_of,
     chosen_tool,
     completion_of,
@@ -23,6 +26,7 @@ from slipway.wire.chat import (
     longest_answer,
     messages_of,
     parts_of,
+    read_file,
     refuse,
     schema_of,
     split_data_url,
@@ -37,6 +41,19 @@ from slipway.wire.openai import ChunkWriter, ToolCall
 
 API = "Bedrock's Converse API"
 IMAGE_FORMATS = frozenset({"png", "jpeg", "gif", "webp"})
+DOCUMENT_FORMATS = {
+    "application/pdf": "pdf",
+    "application/msword": "doc",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+    "application/vnd.ms-excel": "xls",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "text/csv": "csv",
+    "text/html": "html",
+    "text/markdown": "md",
+    "text/plain": "txt",
+}
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9()\[\]-]+")
+"""The API takes these in the name of a document, and single blanks."""
 FINISHES = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -60,7 +77,7 @@ def write_request(chat: Chat) -> dict[str, Any]:
         )
     messages = messages_of(chat)
     turns = (_turn(one) for one in messages if one.get("role") not in ("system", "developer"))
-    request: dict[str, Any] = {"messages": joined_turns(turns, key="content")}
+    request: dict[str, Any] = {"messages": joined_turns(_named_apart(turns), key="content")}
     if system := system_text(messages):
         request["system"] = [{"text": system}]
     config: dict[str, Any] = {}
@@ -113,8 +130,34 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any]:
                     param="messages",
                 )
             return {"image": {"format": form, "source": {"bytes": found[1]}}}
+        case "file":
+            return _document(read_file(part))
         case _:
             raise unknown_part(part, API)
+
+
+def _document(file: File) -> dict[str, Any]:
+    form = DOCUMENT_FORMATS.get(file.media_type, "")
+    if file.url or not form:
+        known = ", ".join(sorted(set(DOCUMENT_FORMATS.values())))
+        raise RequestInvalid(
+            f"The file '{file.name}' must come along in base64 as one of {known}: {API} fetches none.",
+            param="messages",
+        )
+    name = NOT_IN_NAMES.sub(" ", file.name.rpartition(".")[0] or file.name).strip()
+    return {"document": {"format": form, "name": name or "file", "source": {"bytes": file.data}}}
+
+
+def _named_apart(turns: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The turns with another name for each document: the API refuses two of one name."""
+    seen: Counter[str] = Counter()
+    for turn in turns:
+        for block in turn["content"]:
+            if document := block.get("document"):
+                seen[document["name"]] += 1
+                if seen[document["name"]] > 1:
+                    document["name"] += f" ({seen[document['name']]})"
+        yield turn
 
 
 def _tool(function: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
+from mimetypes import MimeTypes
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
-from slipway.wire.openai import ToolCall, call_shape, usage_shape
+from slipway.wire.openai import ToolCall, call_shape, signature_in, usage_shape
 from slipway.wire.sse import EventReader
 
 Chat = Mapping[str, Any]
@@ -106,13 +108,60 @@ def file_part(media_type: Any, data: Any, name: Any) -> dict[str, Any]:
     return {"type": "file", "file": {"filename": name or "file", "file_data": f"data:{media_type};base64,{data}"}}
 
 
-def read_file(part: Mapping[str, Any]) -> tuple[str, str, str]:
-    """A file part as (name, media type, base64). Raises `RequestInvalid`."""
+def file_part_at(url: Any, name: Any) -> dict[str, Any]:
+    """A file at an address as a part of a message."""
+    return {"type": "file", "file": {**({"filename": name} if name else {}), "file_url": url}}
+
+
+class File(NamedTuple):
+    """A file of a message: what it holds in base64, or else the address where it lies."""
+
+    name: str
+    media_type: str
+    """By an address its ending says it; empty where that says nothing."""
+    data: str
+    url: str
+
+
+def read_file(part: Mapping[str, Any]) -> File:
+    """The file of a file part. Raises `RequestInvalid`."""
     file = part.get("file")
-    match = DATA_URL.fullmatch(str(file.get("file_data"))) if isinstance(file, dict) else None
-    if match is None or not isinstance(file, dict):
-        raise RequestInvalid("A file part needs 'file' with 'file_data': a data URL in base64.", param="messages")
-    return str(file.get("filename") or "file"), match[1], match[2]
+    file = file if isinstance(file, dict) else {}
+    data = str(file.get("file_data") or "")
+    if match := DATA_URL.fullmatch(data):
+        return File(str(file.get("filename") or "file"), match[1], match[2], "")
+    # Some write the address where others have what the file holds.
+    url = data if data.startswith(("https://", "http://")) else file.get("file_url")
+    if isinstance(url, str) and url:
+        path = _path_of(url)
+        return File(str(file.get("filename") or path.rpartition("/")[2] or "file"), media_type_at(url), "", url)
+    held = "'file_data', a data URL in base64, or 'file_url'"
+    if file.get("file_id"):
+        raise RequestInvalid(
+            f"A file part has a 'file_id', which is known elsewhere only: send {held}.", param="messages"
+        )
+    raise RequestInvalid(f"A file part needs 'file' with {held}.", param="messages")
+
+
+def text_in(file: File) -> str:
+    """What a text file says. Raises `RequestInvalid`."""
+    try:
+        return b64decode(file.data, validate=True).decode("utf-8")
+    except ValueError:
+        raise RequestInvalid(f"The file '{file.name}' is no text in UTF-8, in base64.", param="messages") from None
+
+
+def media_type_at(url: str) -> str:
+    """What the ending of an address says that is there; empty where it says nothing."""
+    return _endings.guess_type(_path_of(url), strict=False)[0] or ""
+
+
+def _path_of(url: str) -> str:
+    return url.partition("?")[0].partition("#")[0]
+
+
+_endings = MimeTypes()
+"""Without the tables of this machine, which differ."""
 
 
 def unknown_part(part: Mapping[str, Any], api: str) -> RequestInvalid:
@@ -129,7 +178,10 @@ def tool_calls_of(message: Mapping[str, Any]) -> list[ToolCall]:
         if isinstance(function, dict):
             calls.append(
                 ToolCall(
-                    str(call.get("id") or ""), str(function.get("name") or ""), str(function.get("arguments") or "")
+                    str(call.get("id") or ""),
+                    str(function.get("name") or ""),
+                    str(function.get("arguments") or ""),
+                    signature_in(call),
                 )
             )
     return calls

@@ -9,7 +9,7 @@ import msgspec
 
 from slipway.domain.message import Usage
 from slipway.wire.errors import message_in
-from slipway.wire.openai import WireUsage, read_usage
+from slipway.wire.openai import WireUsage, read_usage, signature_in
 from slipway.wire.sse import EventReader
 from slipway.wire.thoughts import BLOCKS, created_in, thoughts_of
 
@@ -34,6 +34,7 @@ class Called(NamedTuple):
     id: str
     name: str
     arguments: str
+    signature: str = ""
 
 
 class Finished(NamedTuple):
@@ -109,6 +110,7 @@ def _of_choice(choice: dict[str, Any], chunk: dict[str, Any]) -> Iterator[Event]
             str(call.get("id") or ""),
             str(function.get("name") or ""),
             str(function.get("arguments") or ""),
+            signature_in(call),
         )
     if choice.get("finish_reason") is not None:
         yield Finished(str(choice["finish_reason"]), chunk.get("slipway"))

@@ -64,6 +64,13 @@ class Form:
                 at = part.end
         return b"".join([*pieces, self._body[at:]])
 
+    def naming(self, name: str, value: str) -> bytes:
+        """The body with a value of one text, which need not be in it yet."""
+        if any(part.name == name and not part.is_file for part in self.parts):
+            return self.with_values({name: value})
+        part = b'%b\r\ncontent-disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+        return part % (_delimiter(self.content_type), name.encode(), value.encode()) + self._body
+
     @property
     def files(self) -> list[Part]:
         return [part for part in self.parts if part.is_file]
@@ -80,11 +87,19 @@ class Form:
             raise RequestInvalid(f"'{part.name}' is not text in UTF-8.", param=part.name) from None
 
 
-def _read_parts(body: bytes, content_type: bytes) -> tuple[Part, ...]:
+def is_form(content_type: bytes) -> bool:
+    return content_type.lower().startswith(b"multipart/form-data")
+
+
+def _delimiter(content_type: bytes) -> bytes:
     found = BOUNDARY.search(content_type)
-    if not content_type.lower().startswith(b"multipart/form-data") or found is None:
+    if not is_form(content_type) or found is None:
         raise RequestInvalid("The body must be a form: content-type multipart/form-data with its boundary.")
-    delimiter = b"--" + (found[1] or found[2])
+    return b"--" + (found[1] or found[2])
+
+
+def _read_parts(body: bytes, content_type: bytes) -> tuple[Part, ...]:
+    delimiter = _delimiter(content_type)
     if not body.startswith(delimiter):
         raise _broken("it does not begin with its boundary")
     parts: list[Part] = []

@@ -21,6 +21,7 @@ from slipway.wire.chat import (
     joined_turns,
     last_event,
     longest_answer,
+    media_type_at,
     messages_of,
     parts_of,
     read_file,
@@ -101,8 +102,12 @@ def _turn(message: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any
     parts = [_part(part) for part in parts_of(message.get("content"))]
     if message.get("role") != "assistant":
         return {"role": "user", "parts": parts}
-    calls = [{"functionCall": {"name": call.name, "args": arguments_of(call)}} for call in tool_calls_of(message)]
-    return {"role": "model", "parts": [*parts, *calls]}
+    return {"role": "model", "parts": [*parts, *map(_call, tool_calls_of(message))]}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    part: dict[str, Any] = {"functionCall": {"name": call.name, "args": arguments_of(call)}}
+    return part | {"thoughtSignature": call.signature} if call.signature else part
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -123,13 +128,18 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
         case "image_url":
             found = split_data_url(part)
             if isinstance(found, str):
-                return {"fileData": {"fileUri": found}}
+                return _file_at(found)
             return {"inlineData": {"mimeType": found[0], "data": found[1]}}
         case "file":
-            _, kind, data = read_file(part)
-            return {"inlineData": {"mimeType": kind, "data": data}}
+            file = read_file(part)
+            return _file_at(file.url) if file.url else {"inlineData": {"mimeType": file.media_type, "data": file.data}}
         case _:
             raise unknown_part(part, API)
+
+
+def _file_at(url: str) -> dict[str, Any]:
+    kind = media_type_at(url)
+    return {"fileData": {**({"mimeType": kind} if kind else {}), "fileUri": url}}
 
 
 def _function(function: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,14 +199,19 @@ def read_answer(answer: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
 
 def _calls(parts: Sequence[Mapping[str, Any]], facts: Facts, *, before: int) -> list[ToolCall]:
     """Calls of functions; the API may give them no ids, so they get some that are the same on every reading."""
-    found = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)]
+    found = [
+        (part["functionCall"], str(part.get("thoughtSignature") or ""))
+        for part in parts
+        if isinstance(part.get("functionCall"), dict)
+    ]
     return [
         ToolCall(
             str(call.get("id") or f"call_{facts.id[-24:]}_{before + number}"),
             str(call.get("name") or ""),
             msgspec.json.encode(call.get("args") or {}).decode(),
+            signature,
         )
-        for number, call in enumerate(found)
+        for number, (call, signature) in enumerate(found)
     ]
 
 

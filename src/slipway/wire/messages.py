@@ -13,7 +13,7 @@ import msgspec
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
 from slipway.wire import anthropic
-from slipway.wire.chat import Facts, arguments_of, file_part, tool_calls_of
+from slipway.wire.chat import Facts, arguments_of, file_part, file_part_at, tool_calls_of
 from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, Thought, usage_in
 from slipway.wire.errors import UNREADABLE, error_text, invalid_body
 from slipway.wire.openai import ToolCall, call_shape
@@ -230,6 +230,8 @@ def _shown(block: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "image_url", "image_url": {"url": _image_url(source)}}
     if isinstance(source, dict) and source.get("type") == "base64":
         return file_part(source.get("media_type"), source.get("data"), block.get("title"))
+    if isinstance(source, dict) and source.get("type") == "url":
+        return file_part_at(source.get("url"), block.get("title"))
     return {"type": "text", "text": _document(source)}
 
 
@@ -246,7 +248,8 @@ def _document(source: Any) -> str:
     if isinstance(source, dict) and source.get("type") == "text":
         return str(source.get("data") or "")
     raise RequestInvalid(
-        "A document needs a 'source' of type 'text' or 'base64': other files cannot be read here.", param="messages"
+        "A document needs a 'source' of type 'text', 'base64' or 'url': other files cannot be read here.",
+        param="messages",
     )
 
 

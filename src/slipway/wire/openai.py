@@ -379,12 +379,17 @@ def _readable(raw: bytes) -> Iterator[Completion]:
 
 
 def read_usage(usage: WireUsage | None) -> Usage | None:
+    """None where it counts nothing, as engines write that do not count."""
     if usage is None:
+        return None
+    input_tokens = usage.prompt_tokens or usage.input_tokens or 0
+    output_tokens = usage.completion_tokens or usage.output_tokens or 0
+    if not input_tokens and not output_tokens:
         return None
     asked, wrote = usage.prompt_tokens_details, usage.completion_tokens_details
     return Usage(
-        input_tokens=usage.prompt_tokens or usage.input_tokens or 0,
-        output_tokens=usage.completion_tokens or usage.output_tokens or 0,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
         cached_tokens=(asked.cached_tokens or 0) if asked else 0,
         reasoning_tokens=(wrote.reasoning_tokens or 0) if wrote else 0,
     )
@@ -462,10 +467,38 @@ class ToolCall(NamedTuple):
     id: str
     name: str
     arguments: str
+    signature: str = ""
+    """Gemini's seal on the thoughts behind it, which must come back with it."""
+
+
+SIGNED = "extra_content"
+"""Of a call: where Google's own chat completions have its signature."""
 
 
 def call_shape(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    shape = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    return shape | {SIGNED: {"google": {"thought_signature": call.signature}}} if call.signature else shape
+
+
+def signature_in(call: Mapping[str, Any]) -> str:
+    """The signature of a call; empty where it has none."""
+    extra = call.get(SIGNED)
+    google = extra.get("google") if isinstance(extra, dict) else None
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    return signature if isinstance(signature, str) else ""
+
+
+def unsigned(messages: msgspec.Raw) -> msgspec.Raw:
+    """Messages without signatures of calls, which other APIs refuse."""
+    if SIGNED.encode() not in bytes(messages):
+        return messages
+    decoded = msgspec.json.decode(messages)
+    for message in decoded if isinstance(decoded, list) else ():
+        calls = message.get("tool_calls") if isinstance(message, dict) else None
+        for call in calls if isinstance(calls, list) else ():
+            if isinstance(call, dict):
+                call.pop(SIGNED, None)
+    return msgspec.Raw(msgspec.json.encode(decoded))
 
 
 NOTHING_MORE: Mapping[str, int] = {}

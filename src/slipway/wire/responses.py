@@ -64,6 +64,7 @@ class ResponsesRequest(msgspec.Struct):
 NEEDS_STATE = ("previous_response_id", "conversation", "background")
 ONLY_HERE = frozenset({"include", "max_tool_calls", "prompt", "store", "stream_options", "top_logprobs", "truncation"})
 """Fields about kept state or about what comes back, which no chat completion knows."""
+FILE_SOURCES = ("file_data", "file_id", "file_url")
 KNOWN = frozenset(ResponsesRequest.__struct_fields__)
 _request = msgspec.json.Decoder(ResponsesRequest)
 _fields = msgspec.json.Decoder(dict[str, Any])
@@ -164,8 +165,8 @@ def _content(content: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str,
             case "input_image" if part.get("image_url"):
                 detail = {"detail": part["detail"]} if part.get("detail") not in (None, "auto") else {}
                 parts.append({"type": "image_url", "image_url": {"url": part["image_url"], **detail}})
-            case "input_file" if part.get("file_data") or part.get("file_id"):
-                names = ("filename", "file_data", "file_id")
+            case "input_file" if any(part.get(name) for name in FILE_SOURCES):
+                names = ("filename", *FILE_SOURCES)
                 parts.append({"type": "file", "file": {name: part[name] for name in names if part.get(name)}})
             case kind:
                 raise RequestInvalid(

@@ -12,6 +12,8 @@ from typing import Any
 
 BLOCKS = "thinking_blocks"
 MARK = "cache_control"
+BETA = b"anthropic-beta"
+"""The header that asks for features of the API that not everybody has."""
 KINDS = ("thinking", "redacted_thinking")
 CREATED = "cache_creation_input_tokens"
 """In the usage of a chat completion: tokens that were written into Anthropic's cache."""

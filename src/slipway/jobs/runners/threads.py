@@ -78,12 +78,16 @@ class ThreadRunner:
         return True
 
     def _work(self, worker: str) -> None:
+        told = ""
         while not self._stop.is_set():
             try:
                 busy = self.run_one(worker=worker)
+                told = ""
             except StoreError as wrong:
-                log.warning("the queue cannot be read: %s", wrong)
-                busy = False
+                # Said once: a database may be away for hours.
+                if str(wrong) != told:
+                    log.warning("the queue cannot be read: %s", wrong)
+                told, busy = str(wrong), False
             if not busy:
                 self._stop.wait(self.idle_s)
 

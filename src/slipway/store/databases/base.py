@@ -7,9 +7,10 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Engine, Table
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as NoneFree
 
-from slipway.domain.errors import StoreError
+from slipway.domain.errors import StoreError, StoreUnavailable
 from slipway.plugins import Registry
 
 Constant = str | int | None
@@ -61,6 +62,15 @@ class Dialect(Protocol):
         """Writes many rows the fastest way there is; `same` are further columns, with their value in all of them.
 
         Raises the driver's own errors.
+        """
+        ...
+
+    def update_rows(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Changes many rows, each given by the new values of the columns and at last its `id`.
+
+        Raises the driver's own errors, or those of SQLAlchemy.
         """
         ...
 
@@ -157,7 +167,7 @@ class Database:
         except BaseException as error:
             for forget in self._rolled_back:
                 forget()
-            if isinstance(error, DBAPIError):
+            if isinstance(error, DBAPIError | NoneFree):
                 raise self._explained(error) from error
             raise
 
@@ -184,7 +194,7 @@ class Database:
         try:
             with self.engine.connect().execution_options(**self._reading) as connection:
                 yield connection
-        except DBAPIError as error:
+        except (DBAPIError, NoneFree) as error:
             raise self._explained(error) from error
 
     def insert_rows(
@@ -207,6 +217,13 @@ class Database:
             self.dialect.insert_rows(connection, table.name, columns, rows, same)
         except errors as wrong:
             raise DBAPIError.instance(f"insert into {table.name}", None, wrong, errors) from wrong
+
+    def update_rows(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Changes rows, each given by the new values of the columns and at last its `id`; no two have the same."""
+        if rows:
+            self.dialect.update_rows(connection, table, columns, rows)
 
     def insert_columns(
         self, connection: Connection, table: Table, columns: Mapping[str, Sequence[Any] | Constant]
@@ -255,7 +272,22 @@ class Database:
     def close(self) -> None:
         self.engine.dispose()
 
-    def _explained(self, error: DBAPIError) -> Exception:
+    def failure(self, error: Exception) -> StoreError | None:
+        """What to raise for an error that is about the database and not about the rows that were to be written: others
+        would not fare better, and these may another time."""
+        if not isinstance(error, DBAPIError):
+            return None
+        # What is too long for an index is told as a disk that fails is.
+        too_long = str(getattr(error.orig, "sqlstate", None) or "").startswith("54")
+        if too_long or isinstance(error, DataError | IntegrityError):
+            return None
+        reason = str(error.orig).strip().split("\n")[0]
+        return StoreUnavailable(self.dialect.shown, reason, next_step="The log of the database says more.")
+
+    def _explained(self, error: DBAPIError | NoneFree) -> Exception:
+        if isinstance(error, NoneFree):
+            why = "all connections of this process are in use"
+            return StoreUnavailable(self.dialect.shown, why, next_step="Look what they wait for in the server's log.")
         explained = self.dialect.explain(error)
         if explained is not None:
             return explained

@@ -100,6 +100,12 @@ class Sqlite:
             raw.executemany(insert + ", ".join([f"({values})"] * many), some)
         raw.executemany(f"{insert}({values})", rows[whole:])
 
+    def update_rows(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        changed = ", ".join(f'"{name}" = ?' for name in columns)
+        connection.exec_driver_sql(f"update {table.name} set {changed} where id = ?", [tuple(row) for row in rows])
+
     def one_of(self, column: Column[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
         listed = f"[{','.join(map(str, numbers))}]"
         return column.in_(select(func.json_each(listed).table_valued("value").c.value))

@@ -17,7 +17,7 @@ from slipway.release.card import system_card
 from slipway.release.changes import compare_releases, describe_parts
 from slipway.release.evidence import list_evidence, list_signoffs
 from slipway.release.gate import gate_release
-from slipway.release.parts import cut_release, list_releases, load_release
+from slipway.release.parts import cut_plain_release, cut_release, list_releases, load_release
 from slipway.release.pipeline import stream_answer
 from slipway.web.frame import Crumb
 from slipway.web.number import UNKNOWN, day, difference, interval, moment, quantity, share, signed
@@ -57,6 +57,7 @@ def show_all(visit: Visit) -> View:
     data = {
         "releases": release_table(workspace, list_releases(workspace)),
         "channels": [_channel(workspace, channel) for channel in channels.list_channels(workspace)],
+        "model": f"{workspace.settings.release.engine}/{workspace.settings.release.model}",
     }
     return View("releases.html", "Release", data, (Crumb("Release"),))
 
@@ -64,6 +65,13 @@ def show_all(visit: Visit) -> View:
 def cut(visit: Visit) -> Done:
     release = cut_release(visit.workspace, note=visit.said("note"))
     return Done(f"/release/{release.number}", f"{release.label} holds what slipway.toml, prompts and index say now.")
+
+
+def cut_plain(visit: Visit) -> Done:
+    chosen = visit.workspace.settings.release
+    release = cut_plain_release(visit.workspace, engine=chosen.engine, model=chosen.model, note=visit.said("note"))
+    model = f"{release.model.engine}/{release.model.name}"
+    return Done(f"/release/{release.number}", f"{release.label} forwards requests to {model}, behind the guardrails.")
 
 
 def show_one(visit: Visit) -> View:
@@ -290,6 +298,7 @@ def _prompt_diff(workspace: Workspace, before: Release, after: Release) -> list[
 ROUTES = [
     page("/release", show_all),
     act("/release", cut, back=show_all, needs="cut_release"),
+    act("/release/plain", cut_plain, back=show_all, needs="cut_release"),
     act("/release/roll-back", roll_back, back=show_all, needs="promote_release"),
     page("/release/{number:int}", show_one),
     page("/release/{number:int}/compare/{other:int}", compare),
