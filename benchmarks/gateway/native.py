@@ -7,7 +7,7 @@ CPU milliseconds a request of the process tree (with the ingester), pinned to on
 - a response translated into a chat completion and back
 
 `python benchmarks/gateway/native.py [--rounds 3] [--seconds 3] [--json]`. Limits: passed on at most 3 times the chat
-completion of its kind, and less than translated.
+completion of its kind (which takes the short way where it is whole), and at most a quarter more than translated.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def main() -> int:
             figures.append(Figure(f"{shape}, {way}", told["cpu_ms"], "ms", note=note))
         passed = ways["passed on"]["cpu_ms"]
         figures.append(Figure(f"{shape}: passed on to a chat", passed / ways["chat"]["cpu_ms"], "times", LIMIT))
-        figures.append(Figure(f"{shape}: passed on to translated", passed / ways["translated"]["cpu_ms"], "times", 1.0))
+        figures.append(
+            Figure(f"{shape}: passed on to translated", passed / ways["translated"]["cpu_ms"], "times", 1.25)
+        )
     return print_table("Responses passed on", figures)
 
 

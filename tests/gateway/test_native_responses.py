@@ -571,6 +571,14 @@ def test_guardrails_read_what_the_engine_says(ours, engine, stream):
     assert engine.seen[-1][2]["store"] is False
 
 
+def test_where_an_engine_may_know_more_it_is_told_how_to_say_so(ours, engine):
+    answer = post(ours, {"model": "plain", "input": "hi", "tools": [{"type": "web_search"}]})
+    assert answer.status_code == 400
+    assert "responses = true" in answer.json()["error"]["message"]
+    answer = post(ours, {"model": "guarded", "input": "hi", "tools": [{"type": "web_search"}]})
+    assert "responses = true" not in answer.json()["error"]["message"]
+
+
 def test_conversations_are_refused_since_they_would_be_open_to_all(ours, engine):
     answer = post(ours, {"model": "kept", "input": "hi", "conversation": "conv_1"})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "conversation")

@@ -7,6 +7,7 @@ else they are translated into chat completions and back, without kept state.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -29,12 +30,13 @@ from slipway.text.tokens import count_tokens
 from slipway.upstream.engine_errors import refused
 from slipway.wire.errors import error_text
 from slipway.wire.openai import read_fields
-from slipway.wire.responses import NEEDS_STATE, read_request
+from slipway.wire.responses import NEEDS_STATE, ResponsesRequest, read_request
 from slipway.wire.responses_native import references_in
 from slipway.wire.texts import texts_in
 
 COUNT = "responses/input_tokens"
 NO_SUCH_PATH = (404, 405, 501)
+ONLY_NATIVE = frozenset({"previous_response_id", "background", "tools", "prompt"})
 NOTHING = (b"", b"null", b"false", b'""')
 
 
@@ -47,7 +49,7 @@ async def respond(call: Call, services: Services) -> None:
     target = find_route(call, made_by="" if previous is None else previous.release_start)
     if not _passes(target):
         _refuse_what_rails_cannot_read(target, fields)
-        request, chat = read_request(body)
+        request, chat = _read_translatable(body, target)
         answer_in(call, ResponsesDialect(call, request))
         await complete_routed(call, services, msgspec.json.encode(chat), target)
         return
@@ -148,6 +150,17 @@ async def _pass_on(
         await answer_and_copy(call, services, passing, msgspec.json.encode(chat))
     else:
         await passing
+
+
+def _read_translatable(body: bytes, target: Target) -> tuple[ResponsesRequest, dict[str, Any]]:
+    """Raises `RequestInvalid`, with advice where the engine may know what a chat cannot say."""
+    try:
+        return read_request(body)
+    except RequestInvalid as wrong:
+        if wrong.param not in ONLY_NATIVE or not target.direct or not target.guardrails.read_nothing:
+            raise
+        advice = f"If the engine '{target.engine}' answers the Responses API, say so: responses = true in slipway.toml."
+        raise RequestInvalid(f"{wrong} {advice}", param=wrong.param) from None
 
 
 def _as_known_there(
