@@ -381,6 +381,15 @@ async def test_who_waits_for_a_stand_in_and_for_how_long():
     assert sorted(await asyncio.gather(*turns)) == [False] * 40 + [True] * 10
 
 
+async def test_nobody_waits_long_for_a_stand_in_that_takes_its_time(monkeypatch):
+    monkeypatch.setattr("slipway.gateway.stand_ins.LONGEST_WAIT_S", 0.1)
+    stand_ins = StandIns()
+    turns = [asyncio.ensure_future(stand_ins.turn("spare", "ok", first=False)) for _ in range(50)]
+    await asyncio.sleep(0.02)
+    assert sum(one.done() for one in turns) == 10
+    assert await asyncio.gather(*turns) == [True] * 50
+
+
 def ask_at_once(served, model: str, times: int, *, at_once: int = 60, **more) -> list[httpx.Response]:
     url, body = f"{served.url}/v1/chat/completions", {"model": model, "messages": HELLO, **more}
 
