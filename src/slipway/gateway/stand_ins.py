@@ -41,8 +41,8 @@ class StandIns:
         self._known: dict[tuple[str, str], StandIn] = {}
 
     async def turn(self, engine: str, model: str, *, first: bool) -> bool:
-        """Whether to ask this one, as soon as that is known, and after `LONGEST_WAIT_S` at most; at once where it is the
-        `first` one that is asked for a request. Whoever may ask must say what came of it."""
+        """Whether to ask this one, as soon as that is known, and after `LONGEST_WAIT_S` at most; at once where it is
+        the `first` one that is asked for a request. Whoever may ask must say what came of it."""
         stand_in = self._of(engine, model)
         before = stand_in.failures
         until = asyncio.get_running_loop().time() + LONGEST_WAIT_S
