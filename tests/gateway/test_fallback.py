@@ -381,12 +381,15 @@ async def test_who_waits_for_a_stand_in_and_for_how_long():
     assert sorted(await asyncio.gather(*turns)) == [False] * 40 + [True] * 10
 
 
-async def test_nobody_waits_long_for_a_stand_in_that_takes_its_time(monkeypatch):
-    monkeypatch.setattr("slipway.gateway.stand_ins.LONGEST_WAIT_S", 0.1)
+async def test_a_stand_in_that_takes_its_time_is_asked_by_more_and_not_by_all(monkeypatch):
+    monkeypatch.setattr("slipway.gateway.stand_ins.LATER_S", 0.1)
     stand_ins = StandIns()
     turns = [asyncio.ensure_future(stand_ins.turn("spare", "ok", first=False)) for _ in range(50)]
     await asyncio.sleep(0.02)
     assert sum(one.done() for one in turns) == 10
+    await asyncio.sleep(0.3)
+    assert sum(one.done() for one in turns) == 20
+    stand_ins.came_to("spare", "ok", True)
     assert await asyncio.gather(*turns) == [True] * 50
 
 

@@ -16,8 +16,9 @@ SHARE = 0.2
 """Of the requests that want to, those that ask before there was an answer."""
 KNOWN_S = 10.0
 """How long an answer shows that the next ones will be answered too."""
-LONGEST_WAIT_S = 3.0
-"""An answer may take its time, and who could have been answered should not wait for it longer than this."""
+LATER_SHARE = 0.4
+"""After `LATER_S`, since an answer may take its time. Of 10 requests to two engines that hang that makes 14 calls."""
+LATER_S = 3.0
 MOST = 1024
 
 
@@ -41,16 +42,17 @@ class StandIns:
         self._known: dict[tuple[str, str], StandIn] = {}
 
     async def turn(self, engine: str, model: str, *, first: bool) -> bool:
-        """Whether to ask this one, as soon as that is known, and after `LONGEST_WAIT_S` at most; at once where it is
-        the `first` one that is asked for a request. Whoever may ask must say what came of it."""
+        """Whether to ask this one, as soon as that is known; at once where it is the `first` one that is asked for a
+        request. Whoever may ask must say what came of it."""
         stand_in = self._of(engine, model)
         before = stand_in.failures
-        until = asyncio.get_running_loop().time() + LONGEST_WAIT_S
+        share = SHARE
+        until: float | None = asyncio.get_running_loop().time() + LATER_S
         while not first and self._clock() - stand_in.answered_at > KNOWN_S:
             failed = stand_in.failures - before
             if failed >= FEW or (failed and not stand_in.asking):
                 return False
-            if not failed and stand_in.asking < max(FEW, SHARE * (stand_in.asking + stand_in.waiting + 1)):
+            if not failed and stand_in.asking < max(FEW, share * (stand_in.asking + stand_in.waiting + 1)):
                 break
             stand_in.news = stand_in.news or asyncio.Event()
             stand_in.waiting += 1
@@ -58,7 +60,7 @@ class StandIns:
                 async with asyncio.timeout_at(until):
                     await stand_in.news.wait()
             except TimeoutError:
-                break
+                share, until = LATER_SHARE, None
             finally:
                 stand_in.waiting -= 1
         stand_in.asking += 1
