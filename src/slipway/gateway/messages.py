@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import msgspec
 
-from slipway.domain.errors import OUR_ACCOUNT, RequestInvalid
+from slipway.domain.errors import RequestInvalid
 from slipway.gateway.admission import check_model
 from slipway.gateway.call import Call
 from slipway.gateway.chat import complete_routed
@@ -20,18 +20,15 @@ from slipway.gateway.fields import read_model
 from slipway.gateway.forward import forward
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
+from slipway.gateway.side_calls import NO_SUCH_PATH, ask_alone
 from slipway.gateway.targets import Target
-from slipway.gateway.upstream_calls import Asking
 from slipway.text.tokens import count_tokens
-from slipway.upstream.engine_errors import refused
-from slipway.wire.errors import error_text
 from slipway.wire.messages import countable_in, read_request
 from slipway.wire.openai import read_fields
 from slipway.wire.thoughts import BETA
 
 PATH = "messages"
 COUNT = "messages/count_tokens"
-NO_SUCH_PATH = (404, 405, 501)
 TOKENS_OF_AN_IMAGE = 1600
 """What Anthropic counts for the largest image that it does not shrink (width times height over 750)."""
 SAFE_BETA = re.compile(rb"[A-Za-z0-9._, -]{1,1024}")
@@ -84,24 +81,14 @@ async def count_message_tokens(call: Call, services: Services) -> None:
     # What guardrails would take out must not reach the engine this way.
     if target.plain and COUNT in target.endpoints and target.guardrails.read_nothing:
         target = _with_beta(call, target)
-        asking = Asking(
-            services.http,
+        passed, _ = await ask_alone(
+            call,
+            services,
             target,
             COUNT,
             body_for=lambda one: msgspec.json.encode(fields | {"model": one.model_json}),
-            others_for=lambda _: (),
-            extra=b"",
-            stream=False,
-            budget=services.budget,
-            breakers=services.breakers,
-            caller=call.caller,
-            counts=services.counts,
-            attempts=[],
         )
-        passed = await asking.ask()
         status = passed.response.status
-        if status in OUR_ACCOUNT:
-            raise refused(target.engine, passed.response, error_text(passed.body))
         if status not in NO_SUCH_PATH:
             call.native = True
             await call.reply(status, passed.body)

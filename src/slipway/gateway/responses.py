@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from slipway.domain.errors import OUR_ACCOUNT, ItemUnknown, PreviousUnknown, RequestInvalid
+from slipway.domain.errors import ItemUnknown, PreviousUnknown, RequestInvalid
 from slipway.domain.routing import FAILURE_KINDS
 from slipway.gateway.admission import check_model
 from slipway.gateway.bound_ids import Bound
@@ -23,30 +23,22 @@ from slipway.gateway.native_responses import ResponsesPassage, set_aside
 from slipway.gateway.operations import RESPONSES
 from slipway.gateway.routing import find_route
 from slipway.gateway.services import Services
+from slipway.gateway.side_calls import NO_SUCH_PATH, ask_alone
 from slipway.gateway.targets import Target
 from slipway.gateway.translation import ResponsesDialect, answer_in
-from slipway.gateway.upstream_calls import Asking
 from slipway.text.tokens import count_tokens
-from slipway.upstream.engine_errors import refused
-from slipway.wire.errors import error_text
 from slipway.wire.openai import read_fields
 from slipway.wire.responses import NEEDS_STATE, ResponsesRequest, read_request
 from slipway.wire.responses_native import references_in
 from slipway.wire.texts import texts_in
 
 COUNT = "responses/input_tokens"
-NO_SUCH_PATH = (404, 405, 501)
 ONLY_NATIVE = frozenset({"previous_response_id", "background", "tools", "prompt"})
 NOTHING = (b"", b"null", b"false", b'""')
 
 
 async def respond(call: Call, services: Services) -> None:
-    body = await call.body()
-    fields = read_fields(body)
-    call.model = read_model(fields)
-    call.identify(read_user(fields))
-    previous = _previous(call, services, fields)
-    target = find_route(call, made_by="" if previous is None else previous.release_start)
+    body, fields, previous, target = await _read(call, services)
     if not _passes(target):
         _refuse_what_rails_cannot_read(target, fields)
         request, chat = _read_translatable(body, target)
@@ -59,12 +51,7 @@ async def respond(call: Call, services: Services) -> None:
 
 async def compact(call: Call, services: Services) -> None:
     """POST /v1/responses/compact: what an engine makes of a long conversation, so that it goes on with less."""
-    body = await call.body()
-    fields = read_fields(body)
-    call.model = read_model(fields)
-    call.identify(read_user(fields))
-    previous = _previous(call, services, fields)
-    target = find_route(call, made_by="" if previous is None else previous.release_start)
+    body, fields, previous, target = await _read(call, services)
     if not _passes(target):
         raise RequestInvalid(
             f"'{call.model}' compacts nothing: call a release without prompt, documents and guardrails whose engine "
@@ -80,12 +67,7 @@ async def compact(call: Call, services: Services) -> None:
 async def count_input_tokens(call: Call, services: Services) -> None:
     """How many tokens such a request has: by the engine where it is asked as the request stands, else estimated from
     its texts, and said to be. Costs nothing and leaves no trace."""
-    body = await call.body()
-    fields = read_fields(body)
-    call.model = read_model(fields)
-    call.identify(read_user(fields))
-    previous = _previous(call, services, fields)
-    target = find_route(call, made_by="" if previous is None else previous.release_start)
+    body, fields, previous, target = await _read(call, services)
     check_model(call, target)
     if _passes(target):
         target = _checked(call, services, target, fields, previous)
@@ -98,30 +80,31 @@ async def count_input_tokens(call: Call, services: Services) -> None:
     await call.reply(200, msgspec.json.encode(counted | {"slipway": {"estimated": True}}))
 
 
+async def _read(call: Call, services: Services) -> tuple[bytes, Fields, Bound | None, Target]:
+    """The body and its fields, what the id stands for that the request leans on, and who is asked: of a channel the
+    release that made that. Raises what they raise."""
+    body = await call.body()
+    fields = read_fields(body)
+    call.model = read_model(fields)
+    call.identify(read_user(fields))
+    previous = _previous(call, services, fields)
+    return body, fields, previous, find_route(call, made_by="" if previous is None else previous.release_start)
+
+
 async def _counted_there(
     call: Call, services: Services, fields: Fields, target: Target, previous: Bound | None
 ) -> bool:
     """Whether the engine has told it."""
     asked, _ = _as_known_there(call, services, fields, previous)
     counting = tuple(endpoint.below("POST", "/input_tokens") for endpoint in target.endpoints[RESPONSES])
-    asking = Asking(
-        services.http,
+    passed, _ = await ask_alone(
+        call,
+        services,
         replace(target, endpoints={COUNT: counting}),
         COUNT,
         body_for=lambda one: msgspec.json.encode(asked | {"model": one.model_json}),
-        others_for=lambda _: (),
-        extra=b"",
-        stream=False,
-        budget=services.budget,
-        breakers=services.breakers,
-        caller=call.caller,
-        counts=services.counts,
-        attempts=[],
     )
-    passed = await asking.ask()
     status = passed.response.status
-    if status in OUR_ACCOUNT:
-        raise refused(target.engine, passed.response, error_text(passed.body))
     if status in NO_SUCH_PATH:
         return False
     await call.reply(status, passed.body)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from slipway.domain.errors import (
-    OUR_ACCOUNT,
     RequestInvalid,
     ResponseUnknown,
     SlipwayError,
@@ -22,12 +21,12 @@ from slipway.gateway.call import Call
 from slipway.gateway.operations import RESPONSES
 from slipway.gateway.pieces import content_type_of, kept_headers
 from slipway.gateway.services import Services
+from slipway.gateway.side_calls import ask_alone
 from slipway.gateway.snapshot import Snapshot
 from slipway.gateway.targets import Target
-from slipway.gateway.upstream_calls import Asking, Passed
+from slipway.gateway.upstream_calls import Passed
 from slipway.upstream.client import Prepared
-from slipway.upstream.engine_errors import engine_error, refused
-from slipway.wire.errors import error_text
+from slipway.upstream.engine_errors import engine_error
 from slipway.wire.responses_native import UNDER_WAY, Events, Ids, read_response, tell
 
 BELOW = "/v1/responses/"
@@ -108,27 +107,19 @@ class _Kept:
         self._ids = Ids({bound.id: given}, bind)
 
     async def run(self, *, stream: bool, read: bool) -> None:
-        services, call = self._services, self._call
-        asking = Asking(
-            services.http,
+        call = self._call
+        passed, address = await ask_alone(
+            call,
+            self._services,
             self._target,
             KEPT,
             body_for=lambda _: b"",
-            others_for=lambda _: (),
             extra=call.lines_for_engine(),
             stream=stream,
-            budget=services.budget,
-            breakers=services.breakers,
-            caller=call.caller,
-            counts=services.counts,
-            attempts=[],
         )
-        passed = await asking.ask()
         response, status = passed.response, passed.response.status
-        if status in OUR_ACCOUNT:
-            raise refused(self._target.engine, response, error_text(passed.body))
         if passed.stream:
-            await self._pass_stream(passed, asking.address)
+            await self._pass_stream(passed, address)
             return
         body = passed.body
         if status >= 400:
