@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -261,29 +262,34 @@ class Letters:
         return rows / numpy.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_a_question_of_the_same_meaning_where_it_is_asked_for(tmp_path, mock, tools):
+@contextmanager
+def asked_alike(tmp_path, mock, tools, embedder):
+    """A gateway that gives answers to questions of the same meaning, too."""
     more = CACHED.replace("enabled = true", "enabled = true\nsimilar = 0.97")
     folder = tools.make_application(tmp_path / "lamps", mock.url, more)
     with open_workspace(folder) as opened:
-        workspace = replace(opened, embedder=Letters())
+        workspace = replace(opened, embedder=embedder)
         promote(workspace, tools.plain_release(workspace), "plain", force=True)
         with tools.serving(workspace) as served:
+            yield served
 
-            def ask(text: str, system: str = "Be brief.") -> bool:
-                said = [{"role": "system", "content": system}, {"role": "user", "content": text}]
-                return hit(served.chat("plain", messages=said))
 
-            assert not ask("What does express shipping cost?")
-            assert ask("what does express shipping cost")
-            assert not ask("Who sells lamps?")
-            assert not ask("What does express shipping not cost?")
-            assert not ask("What does express shipping of 5 cost?")
-            assert ask("what does express shipping of 5 cost")
-            assert not ask("What does express shipping of 50 cost?")
-            assert not ask("what does express shipping cost!", system="Be rude.")
-            assert not hit(
-                served.chat("plain", messages=[{"role": "user", "content": "What does express shipping cost?"}])
-            )
+def test_a_question_of_the_same_meaning_where_it_is_asked_for(tmp_path, mock, tools):
+    with asked_alike(tmp_path, mock, tools, Letters()) as served:
+
+        def ask(text: str, system: str = "Be brief.") -> bool:
+            said = [{"role": "system", "content": system}, {"role": "user", "content": text}]
+            return hit(served.chat("plain", messages=said))
+
+        assert not ask("What does express shipping cost?")
+        assert ask("what does express shipping cost")
+        assert not ask("Who sells lamps?")
+        assert not ask("What does express shipping not cost?")
+        assert not ask("What does express shipping of 5 cost?")
+        assert ask("what does express shipping of 5 cost")
+        assert not ask("What does express shipping of 50 cost?")
+        assert not ask("what does express shipping cost!", system="Be rude.")
+        assert not hit(served.chat("plain", messages=[{"role": "user", "content": "What does express shipping cost?"}]))
 
 
 def test_an_embedder_that_fails_costs_no_answer_and_the_same_question_needs_none(tmp_path, mock, tools):
@@ -297,35 +303,24 @@ def test_an_embedder_that_fails_costs_no_answer_and_the_same_question_needs_none
                 raise EngineUnreachable("letters", "http://127.0.0.1:1", "nothing answers")
             return super().embed(texts)
 
-    folder = tools.make_application(
-        tmp_path / "lamps", mock.url, CACHED.replace("enabled = true", "enabled = true\nsimilar = 0.97")
-    )
-    with open_workspace(folder) as opened:
-        embedder = Moody()
-        workspace = replace(opened, embedder=embedder)
-        promote(workspace, tools.plain_release(workspace), "plain", force=True)
-        with tools.serving(workspace) as served:
-            served.chat("plain", messages=HELLO)
-            embedder.down = True
-            assert hit(served.chat("plain", messages=HELLO))
-            assert embedder.asked == 1
-            other = [{"role": "user", "content": "Who sells lamps?"}]
-            assert not hit(served.chat("plain", messages=other))
-            assert hit(served.chat("plain", messages=other))
+    embedder = Moody()
+    with asked_alike(tmp_path, mock, tools, embedder) as served:
+        served.chat("plain", messages=HELLO)
+        embedder.down = True
+        assert hit(served.chat("plain", messages=HELLO))
+        assert embedder.asked == 1
+        other = [{"role": "user", "content": "Who sells lamps?"}]
+        assert not hit(served.chat("plain", messages=other))
+        assert hit(served.chat("plain", messages=other))
 
 
 def test_the_trace_of_a_near_question_holds_its_own_words(tmp_path, mock, tools):
-    more = CACHED.replace("enabled = true", "enabled = true\nsimilar = 0.97")
-    folder = tools.make_application(tmp_path / "lamps", mock.url, more)
-    with open_workspace(folder) as opened:
-        workspace = replace(opened, embedder=Letters())
-        promote(workspace, tools.plain_release(workspace), "plain", force=True)
-        with tools.serving(workspace) as served:
-            served.chat("plain", messages=HELLO)
-            near = [{"role": "user", "content": "what does express shipping cost"}]
-            answer = served.chat("plain", messages=near)
-            assert hit(answer)
-            (span,) = served.trace(answer.headers["x-slipway-trace"])
+    with asked_alike(tmp_path, mock, tools, Letters()) as served:
+        served.chat("plain", messages=HELLO)
+        near = [{"role": "user", "content": "what does express shipping cost"}]
+        answer = served.chat("plain", messages=near)
+        assert hit(answer)
+        (span,) = served.trace(answer.headers["x-slipway-trace"])
     assert [message["text"] for message in span.content["messages"]] == ["what does express shipping cost"]
 
 

@@ -19,7 +19,7 @@ from slipway.gateway.services import Services
 from slipway.text.tokens import count_tokens
 from slipway.wire.generate_content import read_request
 from slipway.wire.openai import read_fields
-from slipway.wire.texts import texts_in
+from slipway.wire.texts import texts_of_chat
 
 ROOT = "/v1beta/"
 MODELS = f"{ROOT}models"
@@ -63,10 +63,8 @@ async def count_contents(call: Call, services: Services) -> None:
     call.model = call.deployment
     check_model(call, find_route(call))
     chat = read_request(body, stream=False)
-    said = [{name: value for name, value in message.items() if name != "role"} for message in chat["messages"]]
-    texts = texts_in(said) + [msgspec.json.encode(tool).decode() for tool in chat.get("tools", ())]
     call.native = True
-    counted = {"totalTokens": sum(map(count_tokens, texts)), "slipway": {"estimated": True}}
+    counted = {"totalTokens": sum(map(count_tokens, texts_of_chat(chat))), "slipway": {"estimated": True}}
     await call.reply(200, msgspec.json.encode(counted))
 
 

@@ -30,7 +30,7 @@ from slipway.text.tokens import count_tokens
 from slipway.wire.openai import read_fields
 from slipway.wire.responses import NEEDS_STATE, ResponsesRequest, read_request
 from slipway.wire.responses_native import references_in
-from slipway.wire.texts import texts_in
+from slipway.wire.texts import texts_of_chat
 
 COUNT = "responses/input_tokens"
 ONLY_NATIVE = frozenset({"previous_response_id", "background", "tools", "prompt"})
@@ -74,9 +74,7 @@ async def count_input_tokens(call: Call, services: Services) -> None:
         if await _counted_there(call, services, fields, target, previous):
             return
     _, chat = read_request(body)
-    said = [{name: value for name, value in message.items() if name != "role"} for message in chat["messages"]]
-    texts = texts_in(said) + [msgspec.json.encode(tool).decode() for tool in chat.get("tools", ())]
-    counted = {"object": "response.input_tokens", "input_tokens": sum(map(count_tokens, texts))}
+    counted = {"object": "response.input_tokens", "input_tokens": sum(map(count_tokens, texts_of_chat(chat)))}
     await call.reply(200, msgspec.json.encode(counted | {"slipway": {"estimated": True}}))
 
 

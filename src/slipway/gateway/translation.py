@@ -95,8 +95,11 @@ class Outlet:
         await self._send({"type": "http.response.body", "body": out})
 
 
-class MessagesDialect:
-    """Anthropic's Messages API."""
+class _OfCall:
+    """What dialects have in common that some engines speak too."""
+
+    prefix = ""
+    """Of the id of an answer."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -108,7 +111,14 @@ class MessagesDialect:
     @property
     def _facts(self) -> Facts:
         # Read late: the model is known only when the body was read.
-        return Facts(f"msg_{self._call.trace}", self._call.model, self._call.started_ns // 1_000_000_000)
+        call = self._call
+        return Facts(f"{self.prefix}{call.trace}", call.model, call.started_ns // 1_000_000_000)
+
+
+class MessagesDialect(_OfCall):
+    """Anthropic's Messages API."""
+
+    prefix = "msg_"
 
     def whole(self, completion: dict[str, Any]) -> dict[str, Any]:
         return messages.write_answer(completion, self._facts)
@@ -120,20 +130,8 @@ class MessagesDialect:
         return messages.translate_error(body, status=status, request_id=self._call.request_id.decode("latin-1"))
 
 
-class GeminiDialect:
+class GeminiDialect(_OfCall):
     """Google's Gemini API."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    @property
-    def passing(self) -> bool:
-        return self._call.native
-
-    @property
-    def _facts(self) -> Facts:
-        # Read late: the model is known only when the body was read.
-        return Facts(self._call.trace, self._call.model, self._call.started_ns // 1_000_000_000)
 
     def whole(self, completion: dict[str, Any]) -> dict[str, Any]:
         return generate_content.write_answer(completion, self._facts)

@@ -17,6 +17,7 @@ from slipway.config.secrets import Secret
 from slipway.domain.errors import ContentDamaged, ContentErased, MasterKeyInvalid, MasterKeyWrong
 from slipway.store.databases.base import Database
 from slipway.store.schema import data_key, project, setting
+from slipway.store.store_counters import count_up
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -249,11 +250,7 @@ class Keys:
             self._epoch = -1
 
     def _next_epoch(self, connection: Connection) -> None:
-        connection.execute(
-            self.database.insert(setting)
-            .values(name=EPOCH, value=1)
-            .on_conflict_do_update(index_elements=["name"], set_={"value": setting.c.value + 1})
-        )
+        count_up(self.database, connection, EPOCH)
 
     def _refresh(self, connection: Connection) -> None:
         """Forgets keys in memory when any process erased one since. Once a transaction: its snapshot stands still."""

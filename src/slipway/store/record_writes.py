@@ -6,6 +6,7 @@ from sqlalchemy import Connection, select
 
 from slipway.store.databases.base import Database
 from slipway.store.schema import setting
+from slipway.store.store_counters import count_up
 
 WATCHED = frozenset({"channel", "api_key", "release"})
 """Kinds that gateways keep in memory. Other kinds are not counted: all that write a kind wait for each other here."""
@@ -14,11 +15,7 @@ WATCHED = frozenset({"channel", "api_key", "release"})
 def count_writes(database: Database, connection: Connection, project: str, kinds: Collection[str]) -> None:
     """Counts one write of each kind that is watched, in the transaction that writes."""
     for kind in sorted(WATCHED.intersection(kinds)):
-        connection.execute(
-            database.insert(setting)
-            .values(name=_counter(project, kind), value=1)
-            .on_conflict_do_update(index_elements=["name"], set_={"value": setting.c.value + 1})
-        )
+        count_up(database, connection, _counter(project, kind))
 
 
 def writes_of(connection: Connection, project: str, kinds: Sequence[str]) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, Row, or_, select
 
 from slipway.domain.access import Spending
 from slipway.store.databases.base import Database
-from slipway.store.schema import setting, spending
+from slipway.store.schema import spending
+from slipway.store.store_counters import count_up
 
 KEY = ["project", "holder", "period"]
 BATCHES = "batches"
@@ -49,23 +50,14 @@ class SpendingBook:
                 return
             if not rows:
                 return
-            number = self._next_number(connection)
+            # Greater than all before, and none that is lower becomes visible later.
+            number = count_up(self.database, connection, f"spending of {self.project}")
             statement = self.database.insert(spending)
             sums = {name: spending.c[name] + statement.excluded[name] for name in ("requests", "tokens", "micros")}
             replaced = sums | {"written": number}
             for row in rows:
                 row["written"] = number
             connection.execute(statement.on_conflict_do_update(index_elements=KEY, set_=replaced), rows)
-
-    def _next_number(self, connection: Connection) -> int:
-        """Greater than all before. Who adds meanwhile waits, so that no lower one becomes visible later."""
-        name = f"spending of {self.project}"
-        connection.execute(
-            self.database.insert(setting)
-            .values(name=name, value=1)
-            .on_conflict_do_update(index_elements=["name"], set_={"value": setting.c.value + 1})
-        )
-        return int(connection.execute(select(setting.c.value).where(setting.c.name == name)).scalar_one())
 
     def _is_new(self, connection: Connection, batch: Batch) -> bool:
         """Notes a batch as the last one of its name; whether it was not that already."""
@@ -103,9 +95,7 @@ class SpendingBook:
 
     def of(self, period: str) -> dict[str, Spending]:
         """What every holder used in a period, by holder."""
-        statement = select(spending).where(spending.c.project == self.project, spending.c.period == period)
-        with self.database.reading() as connection:
-            return {row.holder: _spending(row) for row in connection.execute(statement)}
+        return self.since(period, None).holders
 
 
 def _spending(row: Row[Any]) -> Spending:

@@ -14,7 +14,8 @@ import msgspec
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
 from slipway.wire.chat import Facts, arguments_of, file_part, file_part_at, media_type_at, tool_calls_of
-from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, usage_in
+from slipway.wire.chat_events import Called, Event, Failed, Finished, Said, usage_in
+from slipway.wire.chat_rewriter import ChatRewriter
 from slipway.wire.errors import error_text, invalid_body
 from slipway.wire.openai import ToolCall, call_shape
 from slipway.wire.sse import write_event
@@ -411,29 +412,26 @@ def translate_error(body: bytes, *, status: int) -> bytes:
     return write_error(error_text(body), status=status)
 
 
-class StreamWriter:
+class StreamWriter(ChatRewriter):
     """The chunks of a chat stream as the events of streamGenerateContent."""
 
     def __init__(self, facts: Facts) -> None:
+        super().__init__()
         self._facts = facts
-        self._reader = ChatReader()
         self._call: Called | None = None
         """The call whose arguments are on their way: here they come whole."""
-        self._finish: Finished | None = None
-        self._usage: Usage | None = None
-        self._failed = False
 
-    def feed(self, piece: bytes) -> bytes:
-        return b"".join(self._event(event) for event in self._reader.feed(piece))
+    def _end(self, finish: Finished, usage: Usage) -> bytes:
+        last = _answer(self._facts, [], finish.finish, usage, finish.slipway)
+        return write_event(msgspec.json.encode(last, enc_hook=str))
 
-    def close(self) -> bytes:
-        out = b"".join(self._event(event) for event in self._reader.close())
-        if self._finish is None or self._failed:
-            return out
-        last = _answer(self._facts, [], self._finish.finish, self._usage or Usage(), self._finish.slipway)
-        return out + write_event(msgspec.json.encode(last, enc_hook=str))
+    def _finished(self) -> bytes:
+        return self._called()
 
-    def _event(self, event: Event) -> bytes:
+    def _fail(self, failed: Failed) -> bytes:
+        return write_event(write_error(failed.message, status=502))
+
+    def _say(self, event: Event) -> bytes:
         match event:
             case Said():
                 thought = {"thought": True} if event.reasoning else {}
@@ -444,17 +442,8 @@ class StreamWriter:
                     return b""
                 before, self._call = self._called(), event
                 return before
-            case Finished():
-                self._finish = event
-                return self._called()
-            case Usage():
-                self._usage = event
-            case Failed():
-                self._failed = True
-                return write_event(write_error(event.message, status=502))
             case _:
-                pass  # signatures of another API's thoughts
-        return b""
+                return b""  # signatures of another API's thoughts
 
     def _called(self) -> bytes:
         call, self._call = self._call, None

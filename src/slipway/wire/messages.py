@@ -14,7 +14,8 @@ from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
 from slipway.wire import anthropic
 from slipway.wire.chat import Facts, arguments_of, file_part, file_part_at, tool_calls_of
-from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, Thought, usage_in
+from slipway.wire.chat_events import Called, Event, Failed, Finished, Said, Thought, usage_in
+from slipway.wire.chat_rewriter import ChatRewriter
 from slipway.wire.errors import UNREADABLE, error_text, invalid_body
 from slipway.wire.openai import ToolCall, call_shape
 from slipway.wire.sse import write_event
@@ -378,34 +379,27 @@ class Passing:
         return b""
 
 
-class StreamWriter:
+class StreamWriter(ChatRewriter):
     """The chunks of a chat stream as the events of a Messages stream."""
 
     def __init__(self, facts: Facts) -> None:
+        super().__init__()
         self._facts = facts
-        self._reader = ChatReader()
         self._begun = False
         self._open = ""
         self._index = -1
-        self._finish: Finished | None = None
-        self._usage: Usage | None = None
-        self._failed = False
 
-    def feed(self, piece: bytes) -> bytes:
-        return b"".join(self._event(event) for event in self._reader.feed(piece))
+    def _end(self, finish: Finished, usage: Usage) -> bytes:
+        delta = {"stop_reason": STOPS.get(finish.finish, "end_turn"), "stop_sequence": None}
+        last: dict[str, Any] = {"delta": delta, "usage": usage_shape(usage, created=self._reader.created)}
+        if finish.slipway is not None:
+            last["slipway"] = finish.slipway
+        return self._begin() + self._end_block() + _write("message_delta", last) + _write("message_stop", {})
 
-    def close(self) -> bytes:
-        out = b"".join(self._event(event) for event in self._reader.close())
-        if self._finish is None or self._failed:
-            return out
-        delta = {"stop_reason": STOPS.get(self._finish.finish, "end_turn"), "stop_sequence": None}
-        usage = usage_shape(self._usage or Usage(), created=self._reader.created)
-        last: dict[str, Any] = {"delta": delta, "usage": usage}
-        if self._finish.slipway is not None:
-            last["slipway"] = self._finish.slipway
-        return out + self._begin() + self._end_block() + _write("message_delta", last) + _write("message_stop", {})
+    def _fail(self, failed: Failed) -> bytes:
+        return _write("error", {"error": {"type": "api_error", "message": failed.message}})
 
-    def _event(self, event: Event) -> bytes:
+    def _say(self, event: Event) -> bytes:
         match event:
             case Said():
                 kind = "thinking" if event.reasoning else "text"
@@ -427,14 +421,8 @@ class StreamWriter:
                 if event.arguments:
                     out += self._delta({"type": "input_json_delta", "partial_json": event.arguments})
                 return out
-            case Finished():
-                self._finish = event
-            case Usage():
-                self._usage = event
-            case Failed():
-                self._failed = True
-                return _write("error", {"error": {"type": "api_error", "message": event.message}})
-        return b""
+            case _:
+                return b""
 
     def _begin(self) -> bytes:
         if self._begun:

@@ -13,7 +13,8 @@ import msgspec
 from slipway.domain.errors import RequestInvalid
 from slipway.domain.message import Usage
 from slipway.wire.chat import Facts, tool_calls_of
-from slipway.wire.chat_events import Called, ChatReader, Event, Failed, Finished, Said, usage_in
+from slipway.wire.chat_events import Called, Event, Failed, Finished, Said, usage_in
+from slipway.wire.chat_rewriter import ChatRewriter
 from slipway.wire.errors import invalid_body
 from slipway.wire.openai import ToolCall, call_shape
 from slipway.wire.sse import write_event
@@ -278,41 +279,35 @@ def write_answer(completion: Mapping[str, Any], shape: ResponseShape, facts: Fac
     return shape.write(status, output, finish=finish, usage=usage, slipway=completion.get("slipway"))
 
 
-class StreamWriter:
+class StreamWriter(ChatRewriter):
     """The chunks of a chat stream as the events of a response."""
 
     def __init__(self, shape: ResponseShape, facts: Facts) -> None:
+        super().__init__()
         self._shape = shape
         self._facts = facts
-        self._reader = ChatReader()
         self._number = -1
         self._output: list[dict[str, Any]] = []
         self._text: list[str] = []
         self._call: ToolCall | None = None
         self._writing = False
         self._begun = False
-        self._finish: Finished | None = None
-        self._usage: Usage | None = None
-        self._failed = False
 
-    def feed(self, piece: bytes) -> bytes:
-        return b"".join(self._event(event) for event in self._reader.feed(piece))
-
-    def close(self) -> bytes:
-        out = b"".join(self._event(event) for event in self._reader.close())
-        if self._finish is None or self._failed:
-            return out
-        finish = self._finish.finish
-        status = status_of(finish)
+    def _end(self, finish: Finished, usage: Usage) -> bytes:
+        out, status = b"", status_of(finish.finish)
         if not self._output and not self._writing and self._call is None:
             out += self._open_text()
         out += self._end_item(status)
-        response = self._shape.write(
-            status, self._output, finish=finish, usage=self._usage or Usage(), slipway=self._finish.slipway
-        )
+        response = self._shape.write(status, self._output, finish=finish.finish, usage=usage, slipway=finish.slipway)
         return out + self._write(f"response.{status}", {"response": response})
 
-    def _event(self, event: Event) -> bytes:
+    def _fail(self, failed: Failed) -> bytes:
+        output = [*self._output, *self._item("incomplete")]
+        response = self._shape.write("failed", output)
+        response["error"] = {"code": failed.code or "server_error", "message": failed.message}
+        return self._begin() + self._write("response.failed", {"response": response})
+
+    def _say(self, event: Event) -> bytes:
         match event:
             case Said() if not event.reasoning:
                 opened = b"" if self._writing else self._open_text()
@@ -322,19 +317,8 @@ class StreamWriter:
             case Called():
                 opened = self._open_call(event) if event.id or event.name else b""
                 return opened + self._arguments(event.arguments)
-            case Finished():
-                self._finish = event
-            case Usage():
-                self._usage = event
-            case Failed():
-                self._failed = True
-                output = [*self._output, *self._item("incomplete")]
-                response = self._shape.write("failed", output)
-                response["error"] = {"code": event.code or "server_error", "message": event.message}
-                return self._begin() + self._write("response.failed", {"response": response})
             case _:
-                pass
-        return b""
+                return b""
 
     def _begin(self) -> bytes:
         if self._begun:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
+
+import msgspec
 
 NOT_TEXT = frozenset({"audio", "image", "image_url", "input_audio", "type", "video_url"})
 """Keys of a part that says its type: there stand the type itself, addresses, and what is packed in base64."""
@@ -68,6 +70,12 @@ def texts_in(value: Any) -> list[str]:
         count = sum(len(one) if isinstance(one, list) else 1 for one in value) if isinstance(value, list) else 0
         return [f"[{count} tokens]"]
     return found
+
+
+def texts_of_chat(chat: Mapping[str, Any]) -> list[str]:
+    """All that a chat completion request says to a model, its tools as JSON."""
+    said = [{name: value for name, value in message.items() if name != "role"} for message in chat["messages"]]
+    return texts_in(said) + [msgspec.json.encode(tool).decode() for tool in chat.get("tools", ())]
 
 
 def named_texts(value: Any, names: Collection[str]) -> list[str]:
